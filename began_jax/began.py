@@ -1,0 +1,209 @@
+"""BEGAN training (appendix A): one pure step on one state pytree.
+
+    L(v) = mean |v - D(v)|^p                                                     (A.1; p = `loss_power`)
+    L_D  = L(x) - k_t L(G(z_D)),   L_G = L(G(z_G))                               (A.2)
+    k_{t+1} = clip(k_t + lambda_k (gamma L(x) - L(G(z_G))), 0, 1)                (A.2)
+    M = L(x) + |gamma L(x) - L(G(z_G))|                                          (convergence measure of BEGAN)
+
+Images are float32 NHWC in [-1, 1], latents uniform on [-1, 1]^latent_size.
+"""
+
+import math
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from began_jax.configs import TrainConfig
+from began_jax.errors import DivergedError
+from began_jax.images import to_float
+from began_jax.models import Decoder, Discriminator
+
+SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
+M_DECAY = 0.999  # of the running mean of M: about 1,000 steps, long enough to see a stall through the noise of one batch
+
+
+@flax.struct.dataclass
+class BeganState:
+    """Everything that a training step needs."""
+
+    step: Int[Array, ""]  # steps done
+    key: Key[Array, ""]  # constant; a step uses fold_in(key, step)
+    generator: Any  # parameters of G
+    discriminator: Any  # parameters of D
+    generator_optimizer: optax.OptState
+    discriminator_optimizer: optax.OptState
+    k: Float[Array, ""]  # k_t in [0, 1]
+    learning_rate: Float[Array, ""]  # of both players, now
+    convergence: Float[Array, ""]  # running mean of M
+    best_convergence: Float[Array, ""]  # its lowest value so far, ...
+    best_step: Int[Array, ""]  # ... and when that was, or the last halving of the learning rate
+
+
+def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
+    """The generator and the discriminator that a configuration describes."""
+    poolings = len(config.encoder_filters) - 1
+    generator = Decoder(config.height, config.width, config.channels, config.filters, poolings)
+    discriminator = Discriminator(
+        config.height, config.width, config.channels, config.filters, config.encoder_filters, config.latent_size
+    )
+    return generator, discriminator
+
+
+def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "batch latent"]:
+    """Latents uniform on [-1, 1]."""
+    return jax.random.uniform(key, (batch, latent_size), minval=-1.0, maxval=1.0)
+
+
+def autoencoder_loss(
+    v: Float[Array, "batch height width channels"], reconstruction: Float[Array, "batch height width channels"], power: int
+) -> Float[Array, " batch"]:
+    """|v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2)."""
+    error = jnp.abs(v - reconstruction)
+    return (error if power == 1 else error**power).mean((1, 2, 3))
+
+
+def init(config: TrainConfig) -> BeganState:
+    """State at step 0, a pure function of the configuration (its seed)."""
+    generator, discriminator = networks(config)
+    key, key_g, key_d = jax.random.split(jax.random.key(config.seed), 3)
+    g = generator.init(key_g, jnp.zeros((1, config.latent_size)))["params"]
+    d = discriminator.init(key_d, jnp.zeros((1, config.height, config.width, config.channels)))["params"]
+    adam = optimizer(config)
+    return BeganState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        generator=g,
+        discriminator=d,
+        generator_optimizer=adam.init(g),
+        discriminator_optimizer=adam.init(d),
+        k=jnp.asarray(config.k_0, jnp.float32),
+        learning_rate=jnp.asarray(config.learning_rate, jnp.float32),
+        convergence=jnp.asarray(0.0),
+        best_convergence=jnp.asarray(jnp.inf),
+        best_step=jnp.zeros((), jnp.int32),
+    )
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Adam without its learning rate, which is part of the state."""
+    return optax.scale_by_adam(config.beta1, config.beta2)
+
+
+def gradients(
+    config: TrainConfig, state: BeganState, x: Float[Array, "batch height width channels"], key: Key[Array, ""]
+) -> tuple[Any, Any, dict[str, Array]]:
+    """Gradients of L_G and L_D (A.2) with respect to their players, and the losses.
+
+    With one latent batch for both players, L(G(z)) is differentiated once, with respect to D's parameters and to
+    its input: the input's gradient goes on into G, the parameters' gradient times -k_t joins the real batch's.
+    """
+    generator, discriminator = networks(config)
+    key_g, key_d = jax.random.split(key)
+    batch = x.shape[0]
+
+    def generate(params, z):
+        return generator.apply({"params": params}, z)
+
+    def loss(params, v):
+        return autoencoder_loss(v, discriminator.apply({"params": params}, v), config.loss_power).mean()
+
+    z_g = uniform(key_g, batch, config.latent_size)
+    fake, back_to_generator = jax.vjp(lambda params: generate(params, z_g), state.generator)
+    loss_real, real_d = jax.value_and_grad(loss)(state.discriminator, x)
+    if config.separate_latents:
+        fake_d = generate(state.generator, uniform(key_d, batch, config.latent_size))
+        loss_fake_d, fake_d_grad = jax.value_and_grad(loss)(state.discriminator, fake_d)
+        loss_fake, fake_gradient = jax.value_and_grad(loss, argnums=1)(state.discriminator, fake)
+    else:
+        loss_fake, (fake_d_grad, fake_gradient) = jax.value_and_grad(loss, argnums=(0, 1))(state.discriminator, fake)
+        loss_fake_d = loss_fake
+    (grads_g,) = back_to_generator(fake_gradient)
+    grads_d = jax.tree.map(lambda real, fake: real - state.k * fake, real_d, fake_d_grad)
+    losses = {
+        "loss_real": loss_real,
+        "loss_generated": loss_fake,
+        "loss_discriminator": loss_real - state.k * loss_fake_d,
+        "diversity": fake.std(0).mean() / x.std(0).mean(),
+    }
+    return grads_g, grads_d, losses
+
+
+def next_k(k: Array, loss_real: Array, loss_generated: Array, gamma: float, lambda_k: float) -> Array:
+    """k_{t+1} of A.2, kept in [0, 1]; a NaN stays a NaN."""
+    return jnp.clip(k + lambda_k * (gamma * loss_real - loss_generated), 0.0, 1.0)
+
+
+def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -> Array:
+    """M = L(x) + |gamma L(x) - L(G(z))|."""
+    return loss_real + jnp.abs(gamma * loss_real - loss_generated)
+
+
+def step(config: TrainConfig, state: BeganState, images: UInt8[Array, "batch height width channels"]):
+    """One simultaneous update of both players and of k_t.
+
+    Returns:
+      The next state and scalar metrics: `loss_real` L(x), `loss_generated` L(G(z)), `loss_discriminator` L_D,
+      `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
+      generated batch divided by that over the real batch (near 0: mode collapse).
+    """
+    grads_g, grads_d, losses = gradients(config, state, to_float(images), jax.random.fold_in(state.key, state.step))
+    adam = optimizer(config)
+
+    def update(params, grads, opt_state):
+        direction, opt_state = adam.update(grads, opt_state, params)
+        return jax.tree.map(lambda p, d: p - state.learning_rate * d, params, direction), opt_state
+
+    generator, generator_optimizer = update(state.generator, grads_g, state.generator_optimizer)
+    discriminator, discriminator_optimizer = update(state.discriminator, grads_d, state.discriminator_optimizer)
+    measure = convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
+    k = next_k(state.k, losses["loss_real"], losses["loss_generated"], config.gamma, config.lambda_k)
+    state = state.replace(
+        step=state.step + 1,
+        generator=generator,
+        discriminator=discriminator,
+        generator_optimizer=generator_optimizer,
+        discriminator_optimizer=discriminator_optimizer,
+        k=k,
+    )
+    state = track_convergence(config, state, measure)
+    return state, losses | {"k": k, "convergence": measure, "learning_rate": state.learning_rate}
+
+
+def track_convergence(config: TrainConfig, state: BeganState, measure: Array) -> BeganState:
+    """Update the running mean of M, and halve the learning rate when it has not improved for `patience` steps."""
+    mean = jnp.where(state.step == 1, measure, M_DECAY * state.convergence + (1 - M_DECAY) * measure)
+    better = mean < state.best_convergence
+    state = state.replace(
+        convergence=mean,
+        best_convergence=jnp.where(better, mean, state.best_convergence),
+        best_step=jnp.where(better, state.step, state.best_step),
+    )
+    if config.patience == 0:
+        return state
+    stalled = state.step - state.best_step >= config.patience
+    floor = jnp.minimum(config.learning_rate_floor, config.learning_rate)
+    return state.replace(
+        learning_rate=jnp.where(stalled, jnp.maximum(state.learning_rate / 2, floor), state.learning_rate),
+        best_step=jnp.where(stalled, state.step, state.best_step),
+    )
+
+
+def samples(config: TrainConfig, state: BeganState, count: int) -> Float[Array, "count height width channels"]:
+    """Images from `count` latents that depend on the seed only, so that pictures of a run can be compared."""
+    generator, _ = networks(config)
+    z = uniform(jax.random.fold_in(state.key, SAMPLE_FOLD), count, config.latent_size)
+    return generator.apply({"params": state.generator}, z)
+
+
+def check_finite(metrics: dict[str, float], step: int) -> None:
+    """Raise DivergedError, naming the step, when a metric is NaN or infinite."""
+    bad = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergedError(
+            f"training diverged at step {step}: {', '.join(bad)}; nothing was saved after the last checkpoint: "
+            "start another run with a lower --learning-rate or another --seed"
+        )

@@ -1,0 +1,115 @@
+"""The options of each stage, one flat frozen dataclass a stage, and the presets.
+
+Defaults are the paper's where it states them; each field's help gives the reason. Field help is what `--help` shows.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from began_jax.errors import InputError
+
+
+def option(default, help: str, choices: tuple | None = None):
+    """A dataclass field with the text and the choices that the command line shows."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """BEGAN training (appendix A)."""
+
+    preset: str = "custom"
+    data: str = option("", "folder that prepare.py made, any prepared TFDS folder, tfds:NAME, or a built-in set "
+                           "(synthetic-faces, synthetic-irises), which is rendered into the run folder")  # fmt: skip
+    height: int = option(128, "rows of the images; other sizes in the data set are cropped and resized to it")
+    width: int = option(128, "columns of the images")
+    channels: int = option(3, "1 grey, 3 RGB", (1, 3))
+    latent_size: int = option(64, "length of z (the paper's 64)")
+    filters: int = option(64, "channels of every decoder convolution (fig. A.2: 64)")
+    encoder_filters: tuple[int, ...] = option(
+        (64, 128, 192, 256), "encoder channels at each scale, one pooling between neighbours (fig. A.1, literally)"
+    )
+    loss_power: int = option(2, "p of L(v) = |v - D(v)|^p: A.1 prints 2; most BEGAN codes use 1", (1, 2))
+    gamma: float = option(0.5, "equilibrium hyper-parameter (A.2): lower gives quality, higher gives diversity")
+    lambda_k: float = option(1e-3, "learning rate of k_t; not in the paper, 0.001 is BEGAN's own")
+    k_0: float = option(0.0, "k at the first step; not in the paper, 0 is BEGAN's own")
+    separate_latents: bool = option(False, "draw z_D and z_G separately (A.2 to the letter) instead of sharing one "
+                                           "batch, which saves a generator pass and a discriminator pass")  # fmt: skip
+    batch_size: int = option(16, "images a step; not in the paper, 16 is BEGAN's own")
+    learning_rate: float = option(1e-4, "Adam's, for both players (the paper's)")
+    beta1: float = option(0.5, "Adam's (the paper's)")
+    beta2: float = option(0.999, "Adam's (the paper's)")
+    patience: int = option(0, "halve the learning rate when the running mean of M has not improved for this many "
+                              "steps; 0: constant, as in the paper")  # fmt: skip
+    learning_rate_floor: float = option(2e-5, "halving stops here: smaller rates have been seen to collapse")
+    seed: int = option(0, "of the parameters, the latents and the order of the images")
+    steps: int = option(200_000, "training steps; not in the paper; raise it to train a finished run further")
+
+
+@dataclass(frozen=True)
+class InvertConfig:
+    """Inversion of the generator over the data set (eq. 4)."""
+
+    steps: int = option(200, "Adam steps an image; not in the paper")
+    learning_rate: float = option(0.1, "Adam's first step size (the paper's)")
+    beta1: float = option(0.9, "Adam's (the paper's)")
+    beta2: float = option(0.999, "Adam's (the paper's)")
+    schedule: str = option("constant", "step size over the steps: constant (the paper's), or cosine down to 0, which "
+                                       "reaches a lower error in the same steps", ("constant", "cosine"))  # fmt: skip
+    start: str = option("zero", "z before the first step: zero, the middle of the cube, or uniform, drawn from the "
+                                "image's position in the data set; not in the paper", ("zero", "uniform"))  # fmt: skip
+    clip: bool = option(False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; "
+                               "not in the paper")  # fmt: skip
+    shard_size: int = option(256, "images optimised together and written together")
+    failure_l1: float = option(0.3, "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger "
+                                    "counts as failed")  # fmt: skip
+    seed: int = option(0, "of the uniform start")
+
+
+@dataclass(frozen=True)
+class AspectConfig:
+    """Training of the aspect network (eqs. 5 and 6)."""
+
+    epochs: int = option(1000, "passes over the latents (the paper's 1,000)")
+    batch_size: int = option(16, "latents a step (the paper's 16)")
+    learning_rate: float = option(3e-4, "Adam's (the paper's)")
+    beta1: float = option(0.9, "Adam's (the paper's)")
+    beta2: float = option(0.999, "Adam's (the paper's)")
+    weight_decay: float = option(0.0, "decoupled, per step relative to the learning rate (AdamW); 0: the paper's Adam")
+    validation: float = option(0.0, "fraction of the latents kept from training to choose the best epoch; 0: train "
+                                    "on all and keep the last epoch, as the paper does")  # fmt: skip
+    jitter: float = option(0.0, "Gaussian noise on the latents while training, in units of each coordinate's standard "
+                                "deviation: keeps the network smooth between few latents")  # fmt: skip
+    seed: int = option(0, "of the parameters, the order of the latents, the validation split and the jitter")
+
+
+_DEMO = dict(
+    height=48, width=48, filters=16, encoder_filters=(16, 32, 48, 64), loss_power=1, learning_rate=4e-4,
+    patience=1000, steps=4000,
+)  # fmt: skip
+
+TRAIN_PRESETS: dict[str, TrainConfig] = {
+    "faces": TrainConfig(preset="faces"),
+    "irises": TrainConfig(preset="irises", height=96, width=128, channels=1),
+    "demo": TrainConfig(preset="demo", data="synthetic-faces", **_DEMO),
+    "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **_DEMO | {"channels": 1}),
+}
+
+
+def train_preset(name: str) -> TrainConfig:
+    """The training configuration of a preset; InputError for a name that is none."""
+    if name not in TRAIN_PRESETS:
+        raise InputError(f"unknown preset {name!r}; presets: {', '.join(TRAIN_PRESETS)}")
+    return TRAIN_PRESETS[name]
+
+
+def check_train_config(config: TrainConfig) -> None:
+    """Raise InputError for a value that cannot be trained with, naming the option."""
+    positive = ("height", "width", "latent_size", "filters", "batch_size", "learning_rate", "steps", "lambda_k")
+    for name in positive:
+        if not getattr(config, name) > 0:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
+    if not 0 < config.gamma <= 1:
+        raise InputError(f"--gamma is {config.gamma}; it must be in (0, 1]")
+    if not 0 <= config.k_0 <= 1:
+        raise InputError(f"--k-0 is {config.k_0}; it must be in [0, 1]")

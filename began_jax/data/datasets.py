@@ -1,0 +1,337 @@
+"""Reads TFDS data sets (array_record) without TensorFlow: open one, take examples by number, make batches.
+
+`open_data` accepts what `prepare.py` writes, any prepared TFDS folder with an `image` feature of known size,
+and `tfds:NAME`. Features that it does not know are never decoded.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import operator
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
+
+from began_jax.data.builder import Annotation, canonical
+from began_jax.errors import InputError
+from began_jax.images import fit_image, fit_landmarks, fit_mask
+
+CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+ID_FEATURES = ("id", "file_name", "filename", "image/filename", "image_id")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the records hold what we read: the size of their images and the names of their fields."""
+
+    height: int
+    width: int
+    channels: int
+    image: str
+    id: str | None
+    landmarks: str | None  # a field of K * 2 floats, fractions of width and height,
+    points: tuple[str, ...]  # or fields of one integer each, pixels x0, y0, x1, y1, ... (celeb_a)
+    mask: str | None
+    keypoints: int | None
+
+    @property
+    def annotation(self) -> Annotation | None:
+        """Which annotation the records carry."""
+        return "landmarks" if self.keypoints else "mask" if self.mask else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source(Sequence):
+    """Examples of a split in data set order, cropped and resized to `height` x `width` where that differs.
+
+    `source[i]` is a dict: `image` uint8 [H, W, C], `id` str, and `landmarks` float32 [K, 2], fractions of
+    width and height, or `mask` float32 [H, W, 1] in {0, 1}, where the data set has them.
+    """
+
+    records: Any
+    layout: Layout
+    split: str
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: SupportsIndex) -> dict[str, Any]:
+        layout, fields = self.layout, self._fields(i)
+        stored, wanted = (layout.height, layout.width), (self.height, self.width)
+        example: dict[str, Any] = {
+            "image": fit_image(_decode(fields[layout.image], layout.channels), *wanted),
+            "id": _bytes(fields[layout.id]).decode()
+            if layout.id
+            else f"{self.split}-{operator.index(i):06d}",
+        }
+        if layout.annotation == "landmarks":
+            if layout.landmarks:
+                fractions = np.array(fields[layout.landmarks].float_list.value, np.float32).reshape(-1, 2)
+            else:
+                pixels = np.array([fields[name].int64_list.value[0] for name in layout.points]).reshape(-1, 2)
+                fractions = ((pixels + 0.5) / (layout.width, layout.height)).astype(np.float32)
+            example["landmarks"] = fractions if stored == wanted else fit_landmarks(fractions, stored, wanted)
+        elif layout.annotation == "mask":
+            mask = (_decode(fields[layout.mask], 1) > 0).astype(np.uint8)
+            example["mask"] = fit_mask(mask, *wanted).astype(np.float32)
+        return example
+
+    def image(self, i: SupportsIndex) -> np.ndarray:
+        """Returns the image alone, uint8 [H, W, C]; no annotation is decoded."""
+        picture = _decode(self._fields(i)[self.layout.image], self.layout.channels)
+        return fit_image(picture, self.height, self.width)
+
+    def _fields(self, i: SupportsIndex) -> Mapping[str, Any]:
+        i = operator.index(i)
+        if not 0 <= i < len(self):
+            raise IndexError(f"{i}: {self.split} has {len(self)} examples")
+        return tf_example_pb2.Example.FromString(self.records[i]).features.feature
+
+
+def _bytes(field: Any) -> bytes:
+    return field.bytes_list.value[0]
+
+
+def _decode(field: Any, channels: int) -> np.ndarray:
+    with Image.open(io.BytesIO(_bytes(field))) as picture:
+        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A prepared data set as a run sees it: every image has `height` x `width` x `channels`."""
+
+    name: str
+    path: str
+    fingerprint: str  # of sizes and a sample of the records as stored, whatever height and width were asked
+    height: int
+    width: int
+    channels: int
+    annotation: Annotation | None
+    keypoints: int | None
+    splits: dict[str, int]  # split name -> number of examples
+    metadata: dict[str, Any] = dataclasses.field(repr=False)  # provenance, of data sets from prepare.py
+    layout: Layout = dataclasses.field(repr=False)
+    builder: Any = dataclasses.field(repr=False)  # tfds.core.DatasetBuilder
+
+    def source(self, split: str) -> Source:
+        """Returns random access to a split, or raises InputError naming the splits there are."""
+        if split not in self.splits:
+            raise InputError(f"--data {self.path}: has no split {split}; it has {', '.join(self.splits)}")
+        return Source(_records(self.builder, split), self.layout, split, self.height, self.width)
+
+
+def _records(builder: Any, split: str) -> Any:
+    return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+
+def open_data(data: str | os.PathLike, height: int | None = None, width: int | None = None) -> DataSet:
+    """Opens a prepared data set; a `height` or `width` other than the stored one is cropped and resized to.
+
+    Args:
+        data: a folder that `prepare.py` wrote, any prepared TFDS folder (or the parent of a single one), or
+            `tfds:NAME` for a data set prepared in TFDS_DATA_DIR or ~/tensorflow_datasets.
+        height: of the images that sources give; None for the stored height.
+        width: likewise.
+
+    Raises:
+        InputError: there is no data set, or none that has images of one known size in array_record files.
+    """
+    data = os.fspath(data)
+    builder = _registered(data) if data.startswith("tfds:") else _in_folder(data)
+    layout = _layout(data, builder.info)
+    splits = {name: info.num_examples for name, info in builder.info.splits.items() if info.num_examples}
+    if not splits:
+        raise InputError(f"--data {data}: holds no examples")
+    result = DataSet(
+        name=builder.info.name,
+        path=data,
+        fingerprint=_fingerprint(data, builder, layout, splits),
+        height=height or layout.height,
+        width=width or layout.width,
+        channels=layout.channels,
+        annotation=layout.annotation,
+        keypoints=layout.keypoints,
+        splits=splits,
+        metadata=dict(builder.info.metadata or {}),
+        layout=layout,
+        builder=builder,
+    )
+    if layout.landmarks and "landmark_units" not in result.metadata:
+        largest = np.abs(result.source(next(iter(splits)))[0]["landmarks"]).max()
+        if largest > 2:
+            raise InputError(
+                f"--data {data}: landmarks reach {largest:.4g}; they must be fractions of the image"
+            )
+    return result
+
+
+def _registered(data: str) -> tfds.core.DatasetBuilder:
+    name = data.removeprefix("tfds:")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
+    except Exception as error:  # tfds raises many kinds here, each with lines of advice
+        raise InputError(
+            f"--data {data}: cannot be opened by tensorflow-datasets ({_brief(error)})"
+        ) from None
+    if not builder.is_prepared():
+        raise InputError(
+            f"--data {data}: not prepared in {builder.data_path}; where TensorFlow is installed, run "
+            f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
+            "file_format='array_record').download_and_prepare()\", or set TFDS_DATA_DIR to where it is"
+        )
+    return builder
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _in_folder(data: str) -> tfds.core.DatasetBuilder:
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"--data {data}: no such folder; make one with prepare.py, or give tfds:NAME")
+    for depth in range(4):  # tfds lays out name/config/version
+        found = sorted(info.parent for info in folder.glob("*/" * depth + "dataset_info.json"))
+        if found:
+            break
+    else:
+        raise InputError(
+            f"--data {data}: holds no TFDS data set (dataset_info.json); make one with prepare.py"
+        )
+    if len(found) > 1:
+        raise InputError(f"--data {data}: holds {len(found)} data sets; give one of them, such as {found[0]}")
+    try:
+        return tfds.builder_from_directory(found[0])
+    except Exception as error:  # damaged JSON of several kinds
+        raise InputError(f"--data {data}: its description cannot be read ({_brief(error)})") from None
+
+
+def _flat(features: tfds.features.FeaturesDict, prefix: str = "") -> dict[str, Any]:
+    """Returns the features by the names that their fields have in a record."""
+    flat = {}
+    for key, feature in features.items():
+        nested = isinstance(feature, tfds.features.FeaturesDict)
+        flat |= _flat(feature, f"{prefix}{key}/") if nested else {prefix + key: feature}
+    return flat
+
+
+def _layout(data: str, info: tfds.core.DatasetInfo) -> Layout:
+    """Finds the fields that hold image, id and annotation."""
+    flat = _flat(info.features) if isinstance(info.features, tfds.features.FeaturesDict) else {}
+    pictures = [key for key, f in flat.items() if isinstance(f, tfds.features.Image) and key != "mask"]
+    image = "image" if "image" in pictures else pictures[0] if len(pictures) == 1 else None
+    if image is None:
+        raise InputError(f"--data {data}: has no feature image; its features are {', '.join(flat) or 'none'}")
+    shape, dtype = flat[image].shape, np.dtype(flat[image].np_dtype)
+    if None in shape or len(shape) != 3 or shape[-1] not in (1, 3) or dtype != np.uint8:
+        raise InputError(
+            f"--data {data}: its {image} is {dtype} {shape}; it must be uint8 (height, width, 1 or 3) of one "
+            "known size"
+        )
+    file_format = info.file_format.value if info.file_format else "an unknown format"
+    if file_format != "array_record":
+        raise InputError(
+            f"--data {data}: stored as {file_format}, which has no random access; prepare it with "
+            "file_format='array_record'"
+        )
+    landmarks, points, keypoints, mask = None, (), None, flat.get("mask")
+    tensor = flat.get("landmarks")
+    if (
+        tensor is not None
+        and len(tensor.shape) == 2
+        and tensor.shape[1] == 2
+        and tensor.np_dtype == np.float32
+    ):
+        landmarks, keypoints = "landmarks", tensor.shape[0]
+    for prefix in ("landmarks/", ""):
+        names = tuple(f"{prefix}{point}_{axis}" for point in CELEB_A_POINTS for axis in "xy")
+        if not keypoints and all(name in flat for name in names):
+            points, keypoints = names, len(CELEB_A_POINTS)
+    if not isinstance(mask, tfds.features.Image) or keypoints:
+        mask = None
+    elif mask.shape != (*shape[:2], 1):
+        raise InputError(f"--data {data}: its mask is {mask.shape}, its image {shape}; sizes must agree")
+    ids = [key for key in ID_FEATURES if isinstance(flat.get(key), tfds.features.Text)]
+    return Layout(
+        *shape, image, ids[0] if ids else None, landmarks, points, "mask" if mask else None, keypoints
+    )
+
+
+def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:
+    """Hashes sizes and up to 16 records a split; tfds keeps no checksum of its record files."""
+    digest = hashlib.sha256(repr((dataclasses.astuple(layout), sorted(splits.items()))).encode())
+    for split, count in sorted(splits.items()):
+        try:
+            records = _records(builder, split)
+            for i in np.unique(np.linspace(0, count - 1, 16).astype(int)):
+                digest.update(hashlib.sha256(canonical(records[int(i)])).digest())
+        except Exception as error:  # missing or damaged files: whatever the C++ reader says
+            raise InputError(f"--data {data}: its {split} records cannot be read ({_brief(error)})") from None
+    return digest.hexdigest()[:16]
+
+
+def batches(
+    source: Source, batch_size: int, seed: int, *, process_index: int = 0, process_count: int = 1
+) -> grain.MapDataset:
+    """Returns training batches as a pure function of the step: `ds[step]` is {"image": uint8 [B, H, W, C]}.
+
+    The steps read one endless stream, a new permutation of the source each epoch, so no image is left out and
+    a batch may span two epochs. Each process gets its contiguous share of the rows of the global batch.
+
+    Args:
+        source: what `DataSet.source` gives.
+        batch_size: of the global batch, over all processes.
+        seed: of the permutations.
+        process_index: which share to return.
+        process_count: number of shares.
+
+    Raises:
+        InputError: the batch is larger than the source, or no multiple of the number of processes.
+    """
+    if not 1 <= batch_size <= len(source):
+        raise InputError(
+            f"batch size {batch_size}: must be from 1 to the {len(source)} images of the data set"
+        )
+    if batch_size % process_count:
+        raise InputError(f"batch size {batch_size}: must be a multiple of the {process_count} processes")
+    share = batch_size // process_count
+    start = process_index * share
+
+    def load(rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {"image": np.stack([source.image(i) for i in rows[start : start + share]])}
+
+    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    return order.batch(batch_size, drop_remainder=True).map(load)
+
+
+def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
+    """Returns examples start .. stop - 1 in data set order: arrays stacked on axis 0, `id` a list of str."""
+    examples = [source[i] for i in range(start, min(stop, len(source)))]
+    if not examples:
+        raise InputError(f"examples {start} to {stop}: the data set has {len(source)}")
+    columns = {key: [example[key] for example in examples] for key in examples[0]}
+    return {key: values if key == "id" else np.stack(values) for key, values in columns.items()}
+
+
+def prefetch(ds: grain.MapDataset, start_step: int = 0, threads: int = 2) -> Iterator[dict[str, np.ndarray]]:
+    """Yields ds[start_step], ds[start_step + 1], ... made ahead by threads, which end when this is closed."""
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    iterator = iter(ds[start_step:].to_iter_dataset(options))
+    try:
+        yield from iterator
+    finally:
+        iterator.close()

@@ -1,0 +1,280 @@
+"""A folder of pictures, with a landmarks file or a folder of masks, as examples of one size.
+
+What names and counts can show is refused before the first picture is decoded; a picture that cannot be
+decoded, or a mask of another size than its picture, when its turn comes.
+"""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from began_jax.data.builder import Annotation, Example
+from began_jax.errors import InputError
+from began_jax.images import fit_image, fit_landmarks, fit_mask
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Pictures below `root`: their ids (relative POSIX paths, sorted) and what annotates them."""
+
+    root: Path
+    ids: tuple[str, ...]
+    landmarks: np.ndarray | None = None  # float32 [N, K, 2], (x, y) in pixels of the picture, ordered as ids
+    masks: Path | None = None
+
+    @property
+    def annotation(self) -> Annotation | None:
+        """Which annotation the pictures carry."""
+        return "landmarks" if self.landmarks is not None else "mask" if self.masks is not None else None
+
+    @property
+    def keypoints(self) -> int | None:
+        """Number of landmarks of a picture."""
+        return None if self.landmarks is None else self.landmarks.shape[1]
+
+    def mask_path(self, name: str) -> Path:
+        """Returns the file that holds the mask of the picture `name`."""
+        return self.masks / Path(name).with_suffix(".png")
+
+
+def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None = None) -> Folder:
+    """Lists the pictures below `images` and pairs each with its annotation, or raises InputError."""
+    if landmarks is not None and masks is not None:
+        raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
+    for option, path in (("--images", images), ("--masks", masks)):
+        if path is not None and not path.is_dir():
+            raise InputError(f"{option} {path}: no such folder")
+    if masks is not None and masks.samefile(images):
+        raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
+    ids = sorted(
+        path.relative_to(images).as_posix()
+        for path in images.rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+        and not path.name.startswith(".")  # the shadow files that some systems leave beside pictures
+        and path.is_file()
+    )
+    if masks is not None and masks.resolve().is_relative_to(images.resolve()):
+        below = masks.resolve().relative_to(images.resolve()).as_posix() + "/"
+        ids = [name for name in ids if not name.startswith(below)]
+    if not ids:
+        raise InputError(f"--images {images}: holds no image ({' '.join(EXTENSIONS)})")
+    folder = Folder(images, tuple(ids), masks=masks)
+    if landmarks is not None:
+        return dataclasses.replace(folder, landmarks=_match(landmarks, *_read_landmarks(landmarks), folder))
+    missing = [name for name in ids if masks is not None and not folder.mask_path(name).is_file()]
+    if missing:
+        first = folder.mask_path(missing[0]).relative_to(masks)
+        raise InputError(
+            f"--masks {masks}: masks for {len(ids) - len(missing)} of {len(ids)} images; "
+            f"the first missing is {first}"
+        )
+    return folder
+
+
+def _match(path: Path, names: list[str], points: np.ndarray, folder: Folder) -> np.ndarray:
+    """Returns the points [N, K, 2] in the order of the folder's ids."""
+    where, ids = f"--landmarks {path}", folder.ids
+    rows = {name: row for row, name in enumerate(names)}
+    if len(rows) < len(names):
+        twice = next(name for row, name in enumerate(names) if rows[name] != row)
+        raise InputError(f"{where}: {twice} is there twice; give each image one row")
+    missing = [name for name in ids if name not in rows]
+    if missing:
+        raise InputError(
+            f"{where}: landmarks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
+            f"{missing[0]} (names are relative to {folder.root})"
+        )
+    surplus = sorted(rows.keys() - set(ids))
+    if surplus:
+        raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
+    points = points[[rows[name] for name in ids]]
+    bad = ~np.isfinite(points).all((1, 2))
+    if bad.any():
+        raise InputError(f"{where}: no finite number in {bad.sum()} rows; the first is {ids[bad.argmax()]}")
+    if points.shape[1] > 1 and np.abs(points).max() <= 1.5:
+        raise InputError(
+            f"{where}: all coordinates lie in [{points.min():.2g}, {points.max():.2g}], which looks like "
+            "fractions; give (x, y) in pixels of the image"
+        )
+    return points
+
+
+def _read_landmarks(path: Path) -> tuple[list[str], np.ndarray]:
+    """Reads names and points [N, K, 2] from a .npz or .csv file."""
+    readers = {".npz": _read_npz, ".csv": _read_csv}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"--landmarks {path}: neither .npz nor .csv")
+    if not path.is_file():
+        raise InputError(f"--landmarks {path}: no such file")
+    try:
+        return readers[path.suffix.lower()](path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make numpy, zipfile and csv raise many kinds
+        raise InputError(f"--landmarks {path}: cannot be read ({error})") from None
+
+
+def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
+    with np.load(path, allow_pickle=False) as arrays:
+        keys = [key for key in arrays.files if re.fullmatch(r"landmarks\d*", key)]
+        if "name" not in arrays.files or len(keys) != 1:
+            raise InputError(
+                f"--landmarks {path}: holds {', '.join(arrays.files) or 'nothing'}; it needs name [N] and "
+                "one array landmarks or landmarksK [N, K, 2]"
+            )
+        names, points = arrays["name"], arrays[keys[0]]
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(f"--landmarks {path}: name is {names.dtype} {names.shape}, not strings [N]")
+    k = keys[0].removeprefix("landmarks")
+    shape = (len(names), int(k) if k else max(1, *points.shape[1:2], 1), 2)
+    if points.shape != shape or points.dtype.kind not in "fiu":
+        raise InputError(
+            f"--landmarks {path}: {keys[0]} is {points.dtype} {list(points.shape)}; it must be numbers "
+            f"[{len(names)}, {k or 'K'}, 2]"
+        )
+    decoded = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return decoded, points.astype(np.float32)
+
+
+def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
+    names, rows = [], []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = [field.strip() for field in next(reader, [])]
+        k = (len(header) - 1) // 2
+        if k < 1 or header != ["name", *(f"{axis}{i}" for i in range(k) for axis in "xy")]:
+            raise InputError(f"--landmarks {path}: the header must be name,x0,y0,x1,y1,...")
+        for fields in filter(None, reader):
+            where = f"--landmarks {path}: line {reader.line_num}"
+            if len(fields) != len(header):
+                raise InputError(f"{where} has {len(fields)} fields, the header {len(header)}")
+            try:
+                rows.append(np.array(fields[1:], np.float32))
+            except ValueError as error:
+                raise InputError(f"{where}: {error}") from None
+            names.append(fields[0].strip())
+    return names, np.reshape(np.array(rows, np.float32), (len(names), k, 2))
+
+
+def mostly_colour(folder: Folder) -> bool:
+    """Says whether more than half of the pictures are stored in colour; reads their headers only."""
+    colour = 0
+    for name in folder.ids:
+        try:
+            with Image.open(folder.root / name) as picture:
+                colour += picture.mode not in GREY_MODES
+        except Exception as error:
+            raise _unreadable(folder.root / name, error) from None
+    return 2 * colour > len(folder.ids)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    # Pillow's decoders raise OSError, SyntaxError, struct.error and more, whatever the damaged bytes lead to
+    reason = "no image format that is known" if isinstance(error, Image.UnidentifiedImageError) else error
+    return InputError(f"{path}: cannot be decoded as an image ({reason}); replace or remove it")
+
+
+def read_image(path: Path, channels: int) -> np.ndarray:
+    """Decodes a picture, upright as its EXIF orientation says, to uint8 [h, w, channels], grey or RGB."""
+    try:
+        with Image.open(path) as stored:
+            picture = ImageOps.exif_transpose(stored)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    if picture.mode in ("I", "F"):
+        raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Decodes a mask to uint8 [h, w, 1] in {0, 1}: 1 wherever the stored value is not zero."""
+    try:
+        with Image.open(path) as picture:
+            # a palette's indices are the labels, whatever colours it shows them in
+            several = picture.mode in ("LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+            values = np.asarray(picture.convert("RGB").convert("L") if several else picture)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    return (values != 0).astype(np.uint8)[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples(Sequence):
+    """The pictures of a folder with these `indices`, made to height x width x channels when asked for."""
+
+    folder: Folder
+    indices: Sequence[int]
+    height: int
+    width: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> Example:
+        index = self.indices[i]
+        name, folder, wanted = self.folder.ids[index], self.folder, (self.height, self.width)
+        image = read_image(folder.root / name, self.channels)
+        h, w = image.shape[:2]
+        example: Example = {"image": fit_image(image, *wanted), "id": name}
+        if folder.landmarks is not None:
+            # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
+            fractions = (folder.landmarks[index].astype(np.float64) + 0.5) / (w, h)
+            if fractions.min() < -1 or fractions.max() > 2:
+                x, y = folder.landmarks[index][np.abs(fractions - 0.5).max(-1).argmax()]
+                raise InputError(
+                    f"{folder.root / name}: its landmark at ({x:g}, {y:g}) is more than a picture's size "
+                    f"outside its {w}x{h} pixels (width x height); give (x, y) in pixels of the image"
+                )
+            example["landmarks"] = fit_landmarks(fractions, (h, w), wanted)
+        if folder.masks is not None:
+            mask = read_mask(folder.mask_path(name))
+            if mask.shape[:2] != (h, w):
+                raise InputError(
+                    f"{folder.mask_path(name)}: is {mask.shape[1]}x{mask.shape[0]}, its image {w}x{h} pixels "
+                    "(width x height); a mask must have the size of its image"
+                )
+            example["mask"] = fit_mask(mask, *wanted)
+        return example
+
+
+def hold_out(
+    ids: Sequence[str], fraction: float, group_regex: str | None, seed: int
+) -> tuple[list[int], list[int]]:
+    """Splits indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
+
+    A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of
+    it); without a regex each image is its own group. Both lists are in the order of `ids`.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(ids):
+        match = re.search(group_regex or ".*", name, re.DOTALL)
+        group = match and match.group(1 if match.re.groups else 0)
+        if group is None:
+            raise InputError(f"--group-regex {group_regex}: does not match {name}; every id must match")
+        groups.setdefault(group, []).append(index)
+    names, test = sorted(groups), []
+    for draw in np.random.default_rng(seed).permutation(len(names)):
+        if len(test) >= fraction * len(ids):
+            break
+        test += groups[names[draw]]
+    if len(test) == len(ids):
+        raise InputError(
+            f"--holdout {fraction:g}: leaves none of {len(ids)} images in {len(names)} group(s) for "
+            "training; give a smaller fraction, or a --group-regex with more groups"
+        )
+    held = set(test)
+    return [i for i in range(len(ids)) if i not in held], sorted(test)

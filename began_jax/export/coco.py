@@ -1,0 +1,103 @@
+"""Pictures with landmarks as a COCO keypoints data set: `images/`, `annotations.json`, `latents.npy`.
+
+Coordinates are continuous, as in COCO's boxes and polygons: x = fraction * width, so that the picture spans
+0..width and the centre of the first pixel is at 0.5. Subtract 0.5 for pixel centres at integers.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from began_jax.errors import InputError
+from began_jax.export.dataset import dataset, file_name
+from began_jax.landmarks import Scheme, scheme
+
+_DECIMALS = 3  # a thousandth of a pixel
+
+Write = Callable[..., None]
+
+
+def _annotation(index: int, points: Float[np.ndarray, "points 2"], width: int, height: int) -> dict:
+    """Returns one annotation, `points` in pixels; a point outside of the picture is labelled, not visible."""
+    inside = ((points >= 0) & (points <= (width, height))).all(axis=-1)
+    keypoints = [[*point, 2 if seen else 1] for point, seen in zip(points.tolist(), inside, strict=True)]
+    low, high = points.min(axis=0), points.max(axis=0)
+    w, h = (high - low).tolist()
+    return {
+        "id": index + 1,  # pycocotools takes an annotation 0 for "no match"
+        "image_id": index,
+        "category_id": 1,
+        "keypoints": [value for point in keypoints for value in point],
+        "num_keypoints": len(keypoints),
+        "bbox": [*low.tolist(), round(w, _DECIMALS), round(h, _DECIMALS)],
+        "area": round(w * h, _DECIMALS),
+        "iscrowd": 0,
+    }
+
+
+def _head(points: Scheme, category: str) -> str:
+    face = {
+        "id": 1,
+        "name": category,
+        "supercategory": "person",
+        "keypoints": list(points.names),
+        "skeleton": points.skeleton,
+    }
+    info = {
+        "description": "generated images with keypoints; (0, 0) is the outer corner of the first pixel",
+        "version": "1.0",
+    }
+    head = json.dumps({"info": info, "licenses": [], "categories": [face]}, indent=2)
+    return head.removesuffix("\n}") + ',\n"annotations": [\n'
+
+
+def _tail(count: int, width: int, height: int) -> Iterator[str]:
+    """Yields the end of the document: the images come last, since only then is their number known."""
+    yield '\n],\n"images": [\n'
+    for index in range(count):
+        image = {"id": index, "file_name": file_name(index), "width": width, "height": height}
+        yield json.dumps(image) + (",\n" if index + 1 < count else "\n")
+    yield "]}\n"
+
+
+@contextlib.contextmanager
+def coco_writer(
+    out: str | os.PathLike, provenance: dict, points: Scheme | None = None, category: str = "face"
+) -> Iterator[Write]:
+    """Gives `write(latents, images, landmarks)` to call batch by batch; `out` appears when the block ends.
+
+    Landmarks are (x, y) fractions [batch, K, 2]; `points` names them (by default from K, see `scheme`).
+
+    Raises:
+        InputError: `out` is not empty, a landmark is not finite, or batches differ in size or in points.
+    """
+    with dataset(out, provenance) as written, (written.folder / "annotations.json").open("w") as file:
+        known = points
+
+        def write(
+            latents: Float[Array | np.ndarray, "batch latent"],
+            images: Float[Array | np.ndarray, "batch height width channels"],
+            landmarks: Float[Array | np.ndarray, "batch points 2"],
+        ) -> None:
+            nonlocal known
+            height, width = images.shape[1:3]
+            pixels = np.asarray(landmarks, np.float64) * (width, height)
+            known = known or scheme(landmarks.shape[1])
+            if len(known.names) != landmarks.shape[1]:
+                raise InputError(f"{landmarks.shape[1]} landmarks cannot take {len(known.names)} names")
+            if not np.isfinite(pixels).all():
+                raise InputError("a landmark is not a finite number; COCO cannot hold it")
+            if written.count == 0:
+                file.write(_head(known, category))
+            for index, face in zip(written.add(latents, images), pixels.round(_DECIMALS), strict=True):
+                file.write("" if index == 0 else ",\n")
+                json.dump(_annotation(index, face, width, height), file)
+
+        yield write
+        if written.count:
+            height, width, _ = written.image_shape
+            file.writelines(_tail(written.count, width, height))

@@ -1,0 +1,126 @@
+"""The part of a written data set that does not depend on the annotation: pictures, latents, provenance.
+
+    OUT/images/000000.png ...   the generated pictures
+    OUT/latents.npy             float32 [N, latent]: the z that each picture, and its annotation, came from
+    OUT/dataset.json            count, sizes and what the caller tells of the origin
+
+Everything is built in OUT.partial, which takes the name OUT when it is complete: OUT is whole or absent.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from PIL import Image
+
+from began_jax.errors import InputError
+from began_jax.images import to_uint8
+
+_THREADS = 4  # zlib works outside of Python's lock
+_COMPRESSION = 3  # for 128x128 faces 2.5 times as fast as zlib's default 6, files 4 % larger
+
+
+def file_name(index: int) -> str:
+    """Returns the picture's name under `images/` and `masks/`."""
+    return f"{index:06d}.png"
+
+
+class Dataset:
+    """A data set being written into `folder`; memory stays that of one batch."""
+
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor):
+        self.folder = folder
+        self.count = 0
+        self.image_shape: tuple[int, ...] | None = None
+        self.latent_size: int | None = None
+        self._pool = pool
+        self._latents = (folder / "latents.npy").open("wb")
+
+    def add(
+        self,
+        latents: Float[Array | np.ndarray, "batch latent"],
+        images: Float[Array | np.ndarray, "batch height width channels"],
+    ) -> range:
+        """Writes a batch, images in [-1, 1], and returns the indices that its samples got.
+
+        Raises:
+            InputError: not as many latents as images, or other sizes than those of the first batch.
+        """
+        if len(latents) != len(images):
+            raise InputError(f"{len(latents)} latents for {len(images)} images")
+        shape, latent_size = tuple(images.shape[1:]), latents.shape[1]
+        if self.image_shape is None:
+            self.image_shape, self.latent_size = shape, latent_size
+            self._write_header()
+        if (shape, latent_size) != (self.image_shape, self.latent_size):
+            raise InputError(
+                f"a batch of images {shape} and latents of {latent_size} cannot follow images "
+                f"{self.image_shape} and latents of {self.latent_size} in one data set"
+            )
+        indices = range(self.count, self.count + len(images))
+        self.save_pictures("images", indices, to_uint8(np.asarray(images, np.float32)))
+        self._latents.write(np.ascontiguousarray(latents, "<f4").tobytes())
+        self.count = indices.stop
+        return indices
+
+    def save_pictures(
+        self, kind: str, indices: Sequence[int], pictures: UInt8[np.ndarray, "batch height width channels"]
+    ) -> None:
+        """Writes uint8 pictures, grey or RGB, as PNG files of the folder `kind`."""
+        folder = self.folder / kind
+        folder.mkdir(exist_ok=True)
+
+        def save(item: tuple[int, np.ndarray]) -> None:
+            index, picture = item
+            picture = picture[..., 0] if picture.shape[-1] == 1 else picture
+            Image.fromarray(picture).save(folder / file_name(index), compress_level=_COMPRESSION)
+
+        # The list waits, and raises what a thread raised.
+        list(self._pool.map(save, zip(indices, pictures, strict=True)))
+
+    def _write_header(self) -> None:
+        # numpy pads the header so that the first axis may grow: the final one has the length of the first.
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, self.latent_size)}
+        np.lib.format.write_array_header_1_0(self._latents, header)
+
+    def close(self) -> None:
+        """Completes `latents.npy`, or leaves it as it is if nothing was added."""
+        if self.latent_size is not None:
+            self._latents.seek(0)
+            self._write_header()
+        self._latents.close()
+
+
+@contextlib.contextmanager
+def dataset(out: str | os.PathLike, provenance: dict) -> Iterator[Dataset]:
+    """Opens a new data set; `provenance` (sampler, generator run, seed, ...) goes into dataset.json.
+
+    Raises:
+        InputError: `out` is a file or a folder with something in it, or the block added no sample.
+    """
+    out = Path(out).absolute()
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty: name a new folder or remove this one")
+    partial = out.with_name(f"{out.name}.partial")
+    if partial.exists():  # what a killed run left
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool, contextlib.closing(Dataset(partial, pool)) as written:
+            yield written
+        if written.count == 0:
+            raise InputError(f"{out}: no sample was added to the data set")
+        height, width, channels = written.image_shape
+        sizes = {"height": height, "width": width, "channels": channels, "latent_size": written.latent_size}
+        document = {"count": written.count, **sizes, **provenance}
+        (partial / "dataset.json").write_text(json.dumps(document, indent=2) + "\n")
+        os.replace(partial, out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

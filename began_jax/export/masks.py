@@ -1,0 +1,37 @@
+"""Pictures with masks: `images/000000.png`, `masks/000000.png` (0 outside, 255 inside), `latents.npy`."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from began_jax.errors import InputError
+from began_jax.export.dataset import dataset
+
+Write = Callable[..., None]
+
+
+@contextlib.contextmanager
+def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
+    """Gives `write(latents, images, masks)` to call batch by batch; `out` appears when the block ends.
+
+    Masks are [batch, height, width, 1] in [0, 1]; at 0.5 and more a pixel is inside.
+
+    Raises:
+        InputError: `out` is not empty, or images, masks and earlier batches differ in size.
+    """
+    with dataset(out, provenance) as written:
+
+        def write(
+            latents: Float[Array | np.ndarray, "batch latent"],
+            images: Float[Array | np.ndarray, "batch height width channels"],
+            masks: Float[Array | np.ndarray, "batch mask_height mask_width 1"],
+        ) -> None:
+            if images.shape[1:3] != masks.shape[1:3]:
+                raise InputError(f"masks of {masks.shape[1:3]} pixels for images of {images.shape[1:3]}")
+            inside = np.asarray(masks, np.float32) >= 0.5
+            written.save_pictures("masks", written.add(latents, images), inside.astype(np.uint8) * 255)
+
+        yield write

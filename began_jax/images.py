@@ -1,0 +1,79 @@
+"""Pictures as arrays: uint8 <-> float in [-1, 1], and the one centre-crop and resize that all go through.
+
+Inside the package an image is float32 in [-1, 1], on disk uint8 in 0..255; height comes before width.
+`to_float` and `to_uint8` take numpy and JAX arrays alike. The crop keeps the middle of the picture in the
+wanted height:width ratio (a 280x320 eye asked for as 96x128 keeps its rows 20..260); the resize averages
+areas where it shrinks and interpolates where it enlarges. Landmarks and masks follow their image.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+
+
+class Crop(NamedTuple):
+    """A window of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def to_float(images):
+    """Converts uint8 0..255 to float32 in [-1, 1]; numpy stays numpy and JAX stays JAX."""
+    return images.astype("float32") / 127.5 - 1
+
+
+def to_uint8(images):
+    """Converts floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`."""
+    return ((images + 1) * 127.5).clip(0, 255).round().astype("uint8")
+
+
+def centre_crop(stored: tuple[int, int], wanted: tuple[int, int]) -> Crop:
+    """Returns the largest centred window of a `stored` (height, width) with the ratio of the `wanted` one."""
+    (h, w), (height, width) = stored, wanted
+    if h * width > w * height:  # too tall
+        rows = max(1, round(w * height / width))
+        return Crop((h - rows) // 2, 0, rows, w)
+    columns = max(1, round(h * width / height))
+    return Crop(0, (w - columns) // 2, h, columns)
+
+
+def _resample(plane: Image.Image, crop: Crop, height: int, width: int) -> np.ndarray:
+    method = Image.Resampling.BOX if crop.height >= height else Image.Resampling.BILINEAR
+    box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
+    return np.asarray(plane.crop(box).resize((width, height), method))
+
+
+def fit_image(
+    image: UInt8[np.ndarray, "h w c"], height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} c"]:
+    """Centre-crops an image of 1 or 3 channels to the ratio height:width and resizes it."""
+    if image.shape[:2] == (height, width):
+        return image
+    plane = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    crop = centre_crop(image.shape[:2], (height, width))
+    return _resample(plane, crop, height, width).reshape(height, width, image.shape[-1])
+
+
+def fit_mask(
+    mask: UInt8[np.ndarray, "h w 1"], height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} 1"]:
+    """Does to a mask of {0, 1} what `fit_image` does to its image; 1 where at least half of a pixel was."""
+    if mask.shape[:2] == (height, width):
+        return mask
+    plane = Image.fromarray(mask[..., 0].astype(np.float32))
+    crop = centre_crop(mask.shape[:2], (height, width))
+    return (_resample(plane, crop, height, width) >= 0.5).astype(np.uint8)[..., None]
+
+
+def fit_landmarks(
+    landmarks: Float[np.ndarray, "k 2"], stored: tuple[int, int], wanted: tuple[int, int]
+) -> Float32[np.ndarray, "k 2"]:
+    """Moves (x, y) fractions of a `stored` (height, width) picture into its crop to the `wanted` ratio."""
+    crop = centre_crop(stored, wanted)
+    pixels = np.asarray(landmarks, np.float64) * (stored[1], stored[0])
+    return ((pixels - (crop.left, crop.top)) / (crop.width, crop.height)).astype(np.float32)

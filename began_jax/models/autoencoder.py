@@ -1,0 +1,88 @@
+"""Encoder, decoder and autoencoding discriminator of BEGAN (figs. A.1 and A.2); the decoder is the generator."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from began_jax.errors import InputError
+from began_jax.models.layers import PoolProject, UpsampleConv
+
+
+class Decoder(nn.Module):
+    """Latents [batch, latent] -> images [batch, height, width, channels], linear output (fig. A.2).
+
+    Args:
+      height, width: of the images; each divisible by 2**poolings.
+      channels: 1 (grey) or 3 (RGB).
+      filters: channels of every hidden convolution (64 in the paper).
+      poolings: number of up-samplings (3 in the paper: 128x128 starts at 16x16).
+    """
+
+    height: int
+    width: int
+    channels: int
+    filters: int = 64
+    poolings: int = 3
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch height width channels"]:
+        check_size(self.height, self.width, self.poolings)
+        h, w = self.height >> self.poolings, self.width >> self.poolings
+        x = nn.Dense(h * w * self.filters, name="dense")(z).reshape(-1, h, w, self.filters)
+        for scale in range(self.poolings + 1):
+            first = nn.Conv(self.filters, (3, 3), name="conv0a") if scale == 0 else None
+            first = first or UpsampleConv(self.filters, name=f"upconv{scale}a")
+            x = nn.elu(first(x))
+            x = nn.elu(nn.Conv(self.filters, (3, 3), name=f"conv{scale}b")(x))
+        return nn.Conv(self.channels, (3, 3), name="output")(x)
+
+
+class Encoder(nn.Module):
+    """Images [batch, height, width, channels] -> codes [batch, latent], linear output (fig. A.1).
+
+    Args:
+      widths: channels at each scale; one pooling between neighbours ((64, 128, 192, 256) in the paper).
+      latent_size: length of the code.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 192, 256)
+    latent_size: int = 64
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
+        check_size(x.shape[1], x.shape[2], len(self.widths) - 1)
+        x = nn.elu(nn.Conv(self.widths[0], (3, 3), name="input")(x))
+        for scale, width in enumerate(self.widths):
+            if scale > 0:
+                x = PoolProject(width, name=f"pool{scale}")(x)
+            x = nn.elu(nn.Conv(width, (3, 3), name=f"conv{scale}a")(x))
+            x = nn.elu(nn.Conv(width, (3, 3), name=f"conv{scale}b")(x))
+        return nn.Dense(self.latent_size, name="dense")(x.reshape(x.shape[0], -1))
+
+
+class Discriminator(nn.Module):
+    """The autoencoder D of A.1: images -> reconstructed images of the same shape."""
+
+    height: int
+    width: int
+    channels: int
+    filters: int = 64
+    widths: tuple[int, ...] = (64, 128, 192, 256)
+    latent_size: int = 64
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
+        code = Encoder(self.widths, self.latent_size, name="encoder")(x)
+        poolings = len(self.widths) - 1
+        return Decoder(self.height, self.width, self.channels, self.filters, poolings, name="decoder")(code)
+
+
+def check_size(height: int, width: int, poolings: int) -> None:
+    """Raise InputError unless height and width are divisible by the down-sampling factor 2**poolings."""
+    factor = 2**poolings
+    if height % factor or width % factor or min(height, width) < factor:
+        near = [max(factor, round(n / factor) * factor) for n in (height, width)]
+        raise InputError(
+            f"image size {height}x{width} (height x width) is not divisible by {factor} ({poolings} poolings); "
+            f"the nearest that is: {near[0]}x{near[1]}"
+        )

@@ -1,0 +1,73 @@
+"""Layers of appendix A, written so that they cost less than their plain definitions and equal them exactly."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def nearest_upsample(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height2 width2 channels"]:
+    """Repeat every pixel 2x2 times (nearest neighbour)."""
+    # jnp.repeat twice: the gradient of jax.image.resize(..., "nearest") is several times slower on CPU.
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height2 width2 channels"]:
+    """Mean of each 2x2 block; height and width must be even."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+def conv(x: Array, kernel: Array, padding: str = "SAME") -> Array:
+    """NHWC convolution with an HWIO kernel and stride 1."""
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def upsample_conv(
+    x: Float[Array, "batch height width channels"], kernel: Float[Array, "3 3 channels features"]
+) -> Float[Array, "batch height2 width2 features"]:
+    """`conv(nearest_upsample(x), kernel)` computed at the low resolution: 16/36 of the multiplications.
+
+    After nearest up-sampling several taps of the 3x3 kernel fall on one source pixel. Summed, they make a 2x2
+    kernel for each of the four output phases; one 2x2 convolution with 4 x features outputs serves all four.
+    """
+    batch, height, width, _ = x.shape
+    features = kernel.shape[-1]
+
+    def phases(taps):  # [3, ...] -> [2 phases, 2 taps, ...]
+        return jnp.stack([jnp.stack([taps[0], taps[1] + taps[2]]), jnp.stack([taps[0] + taps[1], taps[2]])])
+
+    by_row = phases(kernel)  # [phase row, tap row, 3, in, out]
+    both = phases(jnp.moveaxis(by_row, 2, 0))  # [phase column, tap column, phase row, tap row, in, out]
+    low = jnp.transpose(both, (3, 1, 4, 2, 0, 5)).reshape(2, 2, kernel.shape[2], 4 * features)
+    y = conv(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), low, "VALID")
+    y = y.reshape(batch, height + 1, width + 1, 2, 2, features)
+    rows = [
+        jnp.stack([y[:, r : r + height, c : c + width, r, c] for c in (0, 1)], axis=3) for r in (0, 1)
+    ]  # [batch, height, width, 2, features] each
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, features)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest x2 up-sampling, then a 3x3 convolution with bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return upsample_conv(x, kernel) + bias
+
+
+class PoolProject(nn.Module):
+    """The red layers of fig. A.1: a linear 1x1 convolution and 2x2 average pooling.
+
+    The two commute, so pooling comes first and the convolution has a quarter of the pixels.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Conv(self.features, (1, 1), name="conv1x1")(average_pool(x))

@@ -1,0 +1,108 @@
+"""The run folder: its configuration, which later stages read and may not contradict, and its figures.
+
+    RUN/config.json    the training configuration and the data set that it was given
+    RUN/data/          the rendered data set, where the preset uses a built-in one
+    RUN/generator/     training checkpoints        RUN/latents/SPLIT/   one checkpoint item a shard
+    RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: number
+    RUN/figures/       pictures                    RUN/events/          TensorBoard
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from began_jax.configs import TrainConfig
+from began_jax.data import synthetic
+from began_jax.data.datasets import DataSet, open_data
+from began_jax.errors import InputError
+
+FREE = ("steps", "data", "preset")  # may change between two starts; the data set is compared by its fingerprint
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is complete or absent at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def record_metrics(run: Path, stage: str, metrics: dict[str, float | int]) -> None:
+    """Replace the figures of one stage in RUN/metrics.json."""
+    path = run / "metrics.json"
+    old = json.loads(path.read_text()) if path.exists() else {}
+    kept = {key: value for key, value in old.items() if not key.startswith(stage + "/")}
+    write_json(path, kept | {f"{stage}/{name}": value for name, value in metrics.items()})
+
+
+def agree(path: Path, wanted: dict[str, Any], stage: str) -> None:
+    """Write a stage's configuration, or check that it equals the one that is there already.
+
+    Raises:
+      InputError: a value differs; the message names both.
+    """
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = json.loads(path.read_text())
+    wanted = json.loads(json.dumps(wanted))
+    for name, value in wanted.items():
+        if name not in FREE and found.get(name) != value:
+            raise InputError(
+                f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} is asked for; "
+                f"give the same value, or another folder"
+            )
+    if found != wanted:
+        write_json(path, found | wanted)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def resolve_data(run: Path, config: TrainConfig) -> DataSet:
+    """The data set of a run at the run's image size; a built-in one is rendered into RUN/data first."""
+    data = config.data
+    if not data:
+        raise InputError(f"preset {config.preset} needs --data: a folder that prepare.py made, or tfds:NAME")
+    if data in synthetic.KINDS:
+        data = str(run / "data")
+        if not Path(data).exists():
+            synthetic.write_synthetic(
+                config.data, Path(data), synthetic.DEFAULT_COUNT, synthetic.DEFAULT_HOLDOUT, config.height, config.width, 0
+            )
+    found = open_data(data, config.height, config.width)
+    if found.channels != config.channels:
+        raise InputError(f"{data} has images of {found.channels} channels; the configuration says {config.channels}")
+    return found
+
+
+def start(run: Path, config: TrainConfig, data: DataSet) -> None:
+    """Store the configuration of a new run, or refuse one that contradicts the run's."""
+    path = config.data if config.data in synthetic.KINDS or config.data.startswith("tfds:") else str(Path(config.data).resolve())
+    wanted = dataclasses.asdict(config) | {"data": path, "data_set": data.fingerprint}
+    agree(run / "config.json", wanted, "trained")
+
+
+def load(run: Path) -> tuple[TrainConfig, DataSet]:
+    """The configuration and the data set of a run.
+
+    Raises:
+      InputError: there is no such run, or its data set is gone or has become another one.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run} is no run folder (it has no config.json): start with train.py PRESET --run {run}")
+    try:
+        stored = json.loads(path.read_text())
+        fingerprint = stored.pop("data_set")
+        stored["encoder_filters"] = tuple(stored["encoder_filters"])
+        config = TrainConfig(**stored)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); it is what train.py wrote") from error
+    data = resolve_data(run, config)
+    if data.fingerprint != fingerprint:
+        raise InputError(f"{run} was trained on data set {fingerprint}, and {config.data} is now {data.fingerprint}")
+    return config, data

@@ -1,0 +1,69 @@
+"""Latents to generate from: uniform in the cube, or near Z_data, what the data set was inverted to.
+
+Sample i depends on `fold_in(key, i)` alone: whatever the batch size, and wherever a stopped run goes on, the
+same key gives the same samples. Latents are float32 [count, latent]; keys are typed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+Indices = Int[Array | np.ndarray, " count"]
+
+
+def _keys(key: Key[Array, ""], indices: Indices | int) -> Key[Array, " count"]:
+    indices = jnp.arange(indices) if isinstance(indices, int) else jnp.asarray(indices)
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+
+
+def uniform_latents(
+    key: Key[Array, ""], indices: Indices | int, latent_size: int = 64
+) -> Float[Array, "count latent"]:
+    """Draws z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many."""
+    return jax.vmap(lambda k: jax.random.uniform(k, (latent_size,), minval=-1.0, maxval=1.0))(
+        _keys(key, indices)
+    )
+
+
+def bootstrap_latents(
+    key: Key[Array, ""],
+    indices: Indices | int,
+    latents: Float[Array, "data latent"],
+    jitter: float | Float[Array, ""] = 0.0,
+) -> Float[Array, "count latent"]:
+    """Draws rows of Z_data with replacement and adds Gaussian noise.
+
+    The unit of `jitter` is the standard deviation of each coordinate. The result is not clipped: like Z_data
+    itself, it may leave the cube.
+    """
+    deviation = jitter * latents.std(axis=0)
+
+    def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
+        row_key, noise_key = jax.random.split(key)
+        z = latents[jax.random.randint(row_key, (), 0, latents.shape[0])]
+        return z + deviation * jax.random.normal(noise_key, z.shape, z.dtype)
+
+    return jax.vmap(draw)(_keys(key, indices))
+
+
+def interpolated_latents(
+    key: Key[Array, ""], indices: Indices | int, latents: Float[Array, "data latent"]
+) -> Float[Array, "count latent"]:
+    """Draws points, uniformly, on segments between two random rows of Z_data."""
+
+    def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
+        rows_key, place_key = jax.random.split(key)
+        z0, z1 = latents[jax.random.randint(rows_key, (2,), 0, latents.shape[0])]
+        t = jax.random.uniform(place_key, (), latents.dtype)
+        return (1 - t) * z0 + t * z1
+
+    return jax.vmap(draw)(_keys(key, indices))
+
+
+def interpolate(
+    z0: Float[Array, " latent"], z1: Float[Array, " latent"], points: int = 14
+) -> Float[Array, "steps latent"]:
+    """Walks from z0 to z1 in a straight line with `points` stops between (fig. 7): [points + 2, latent]."""
+    t = jnp.linspace(0, 1, points + 2, dtype=z0.dtype)[:, None]
+    return (1 - t) * z0[None] + t * z1[None]

@@ -1,0 +1,126 @@
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from began_jax.errors import InputError
+from began_jax.export.coco import coco_writer
+from began_jax.export.masks import mask_writer
+from began_jax.images import to_uint8
+
+ORIGIN = {"sampler": "uniform", "generator_run": "runs/x", "seed": 3}
+
+
+def samples(count=7, height=12, width=16, channels=3):
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-1, 1, (count, 64)).astype(np.float32)
+    return z, rng.uniform(-1.1, 1.1, (count, height, width, channels)).astype(np.float32)
+
+
+def write_in_batches(write, *arrays, size=3):
+    for start in range(0, len(arrays[0]), size):
+        write(*(jnp.asarray(a[start : start + size]) for a in arrays))
+
+
+def read(folder, count):
+    pictures = []
+    for i in range(count):
+        with Image.open(folder / f"{i:06d}.png") as picture:
+            pictures.append(np.asarray(picture))
+    assert len(list(folder.iterdir())) == count
+    return np.stack(pictures)
+
+
+@pytest.mark.parametrize("points", [49, 5, 3])
+def test_coco_is_read_back_by_pycocotools(tmp_path, points, capsys):
+    z, images = samples()
+    landmarks = np.random.default_rng(1).uniform(0.02, 0.98, (7, points, 2)).astype(np.float32)
+    out = tmp_path / "out"
+    with coco_writer(out, ORIGIN) as write:
+        write_in_batches(write, z, images, landmarks)
+        assert not out.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    np.testing.assert_array_equal(read(out / "images", 7), to_uint8(images))
+    np.testing.assert_array_equal(np.load(out / "latents.npy", mmap_mode="r"), z)
+    told = json.loads((out / "dataset.json").read_text())
+    assert told == {"count": 7, "height": 12, "width": 16, "channels": 3, "latent_size": 64} | ORIGIN
+
+    coco = COCO(out / "annotations.json")
+    capsys.readouterr()
+    (category,) = coco.loadCats(coco.getCatIds())
+    assert len(category["keypoints"]) == points
+    assert coco.getImgIds() == list(range(7))
+    for i in range(7):
+        (image,) = coco.loadImgs(i)
+        assert image == {"id": i, "file_name": f"{i:06d}.png", "width": 16, "height": 12}
+        (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=i))
+        x, y, v = np.reshape(annotation["keypoints"], (points, 3)).T
+        np.testing.assert_allclose(np.stack([x, y], 1), landmarks[i] * [16, 12], atol=6e-4)
+        assert (v == 2).all() and annotation["num_keypoints"] == points
+        left, top, w, h = annotation["bbox"]
+        np.testing.assert_allclose([left, top, left + w, top + h], [x.min(), y.min(), x.max(), y.max()])
+        assert annotation["iscrowd"] == 0 and annotation["area"] == pytest.approx(w * h, abs=1e-3)
+
+
+def test_landmark_outside_of_the_picture_is_not_visible(tmp_path):
+    z, images = samples(1)
+    with coco_writer(tmp_path / "out", ORIGIN) as write:
+        write(z, images, np.float32([[[0.5, 0.5], [1.2, 0.5]]]))
+    document = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert document["annotations"][0]["keypoints"] == [8.0, 6.0, 2, 19.2, 6.0, 1]
+
+
+def test_masks_are_read_back(tmp_path):
+    z, images = samples(channels=1)
+    masks = (np.random.default_rng(1).uniform(size=(7, 12, 16, 1)) > 0.5).astype(np.float32)
+    with mask_writer(tmp_path / "a" / "out", ORIGIN) as write:
+        write_in_batches(write, z, images, masks)
+    np.testing.assert_array_equal(read(tmp_path / "a" / "out" / "masks", 7), masks[..., 0] * 255)
+    np.testing.assert_array_equal(read(tmp_path / "a" / "out" / "images", 7), to_uint8(images)[..., 0])
+    np.testing.assert_array_equal(np.load(tmp_path / "a" / "out" / "latents.npy"), z)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError])
+def test_interrupted_writer_leaves_nothing(tmp_path, interruption):
+    z, images = samples()
+    with pytest.raises(interruption), mask_writer(tmp_path / "out", ORIGIN) as write:
+        write(z, images, np.ones((7, 12, 16, 1), np.float32))
+        raise interruption
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
+    z, images = samples()
+    (tmp_path / "out.partial" / "masks").mkdir(parents=True)
+    (tmp_path / "out.partial" / "masks" / "000099.png").touch()
+    with mask_writer(tmp_path / "out", ORIGIN) as write:
+        write(z, images, np.ones((7, 12, 16, 1), np.float32))
+    assert len(read(tmp_path / "out" / "masks", 7)) == 7
+
+
+def test_refuses_what_it_would_spoil(tmp_path):
+    z, images = samples()
+    landmarks = np.full((7, 5, 2), 0.5, np.float32)
+    (tmp_path / "mine").write_text("notes")
+    for out in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(InputError, match="not empty"), coco_writer(out, ORIGIN):
+            pass
+    assert (tmp_path / "mine").read_text() == "notes"
+    out = tmp_path / "out"
+    out.mkdir()  # empty: may be used
+    with pytest.raises(InputError, match="no sample"), coco_writer(out, ORIGIN):
+        pass
+    with pytest.raises(InputError, match="finite"), coco_writer(out, ORIGIN) as write:
+        write(z, images, landmarks * np.nan)
+    with pytest.raises(InputError, match="cannot follow"), coco_writer(out, ORIGIN) as write:
+        write(z, images, landmarks)
+        write(z, images[:, 1:], landmarks)
+    with pytest.raises(InputError, match="3 landmarks"), coco_writer(out, ORIGIN) as write:
+        write(z, images, landmarks)
+        write(z, images, landmarks[:, :3])
+    with pytest.raises(InputError, match="masks of"), mask_writer(out, ORIGIN) as write:
+        write(z, images, np.ones((7, 6, 8, 1), np.float32))
+    assert list(out.iterdir()) == []

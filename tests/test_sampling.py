@@ -1,0 +1,58 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from began_jax import sampling
+
+KEY = jax.random.key(7)
+Z_DATA = jax.random.normal(jax.random.key(1), (30, 64)) * jnp.linspace(0.1, 0.6, 64)[None]
+
+SAMPLERS = {
+    "uniform": lambda key, i: sampling.uniform_latents(key, i, 64),
+    "bootstrap": lambda key, i: sampling.bootstrap_latents(key, i, Z_DATA, 0.2),
+    "interpolated": lambda key, i: sampling.interpolated_latents(key, i, Z_DATA),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samples_do_not_depend_on_the_batch(name):
+    draw = jax.jit(SAMPLERS[name])
+    whole = draw(KEY, jnp.arange(12))
+    assert whole.shape == (12, 64) and whole.dtype == jnp.float32
+    in_parts = [draw(KEY, jnp.arange(start, start + 4)) for start in (0, 4, 8)]
+    np.testing.assert_allclose(np.concatenate(in_parts), whole, rtol=1e-6, atol=1e-7)
+    assert np.unique(np.round(whole, 5), axis=0).shape[0] == 12
+    assert not np.allclose(whole[:4], draw(jax.random.key(8), jnp.arange(4)))
+
+
+def test_uniform_fills_the_cube():
+    z = np.asarray(sampling.uniform_latents(KEY, 1000))
+    jitted = jax.jit(sampling.uniform_latents)(KEY, jnp.arange(1000))
+    np.testing.assert_allclose(z, jitted, rtol=1e-6, atol=1e-7)
+    assert z.min() >= -1 and z.max() < 1
+    np.testing.assert_allclose(z.std(axis=0), 1 / np.sqrt(3), rtol=0.08)
+
+
+def test_bootstrap_draws_rows_and_adds_jitter_in_deviations():
+    draw = jax.jit(lambda jitter: sampling.bootstrap_latents(KEY, 1000, Z_DATA, jitter))
+    rows, noisy = np.asarray(draw(jnp.float32(0))), np.asarray(draw(jnp.float32(0.5)))
+    assert {row.tobytes() for row in rows} == {row.tobytes() for row in np.asarray(Z_DATA)}
+    noise = noisy - rows
+    np.testing.assert_allclose(noise.std(axis=0), 0.5 * np.std(Z_DATA, axis=0), rtol=0.12)
+
+
+def test_interpolated_stays_between_its_rows():
+    ends = jnp.array([[-1.0, 0.0], [1.0, 0.5]])
+    x, y = np.asarray(jax.jit(lambda: sampling.interpolated_latents(KEY, 500, ends))()).T
+    np.testing.assert_allclose(y, 0.25 * (x + 1), atol=1e-6)  # on the segment, whichever rows were drawn
+    assert np.unique(x).size > 200
+
+
+def test_interpolate_keeps_its_ends():
+    z0, z1 = Z_DATA[0], Z_DATA[1]
+    walk = sampling.interpolate(z0, z1)
+    assert walk.shape == (16, 64)
+    np.testing.assert_array_equal(walk[0], z0)
+    np.testing.assert_array_equal(walk[-1], z1)
+    np.testing.assert_allclose(np.diff(walk, axis=0), np.tile((z1 - z0) / 15, (15, 1)), atol=1e-6)

@@ -1,0 +1,108 @@
+"""Train a BEGAN on a data set: data set -> RUN/generator/.
+
+    python train.py demo --run runs/demo                        # synthetic faces, minutes on a CPU
+    python train.py faces --run runs/faces --data data/faces    # the paper's first experiment, for a GPU or TPU
+
+The same command goes on where a stopped run left off, bit for bit. Progress shows M, which falls; RUN/figures/training
+shows samples from the same latents as they learn.
+"""
+
+from pathlib import Path
+
+import jax
+
+from began_jax import began, checkpoints, cli, figures, progress, runs, sharding
+from began_jax.configs import TRAIN_PRESETS, check_train_config, train_preset
+from began_jax.data.datasets import batches, prefetch
+from began_jax.errors import InputError
+from began_jax.models import check_size, layer_table
+
+SAMPLES = 36  # in the pictures made while training
+
+
+def parse() -> tuple:
+    """The command line, and the preset with the options that were given."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("preset", help=f"where the options start from: {', '.join(TRAIN_PRESETS)}")
+    parser.add_argument("--run", type=Path, help="the run folder: new, or of the same configuration to go on")
+    parser.add_argument("--layers", action="store_true", help="print the table of all layers and stop")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
+    parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
+    parser.add_argument("--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each")
+    cli.add_options(parser, TRAIN_PRESETS)
+    args = parser.parse_args()
+    config = cli.given_options(args, train_preset(args.preset))
+    check_train_config(config)
+    check_size(config.height, config.width, len(config.encoder_filters) - 1)
+    if args.run is None and not args.layers:
+        raise InputError("--run is missing: the folder that this run is kept in")
+    if min(args.save_every, args.sample_every) < 1:
+        raise InputError("--save-every and --sample-every must be at least 1")
+    return args, config
+
+
+def main() -> None:
+    """Parse, mesh, data, init, restore, loop."""
+    args, config = parse()
+    if args.layers:
+        print(layer_table(config))
+        return
+
+    sharding.use_cpu_devices(config.batch_size, args.cpu_devices)
+    mesh = sharding.data_mesh(config.batch_size)
+    data = runs.resolve_data(args.run, config)
+    feed = batches(data.source("train"), config.batch_size, config.seed)
+    runs.start(args.run, config, data)
+
+    # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
+    state = jax.jit(lambda: began.init(config), out_shardings=sharding.replicated(mesh))()
+    saved = checkpoints.manager(args.run / "generator")
+    if (found := checkpoints.restore_latest(saved, state)) is not None:
+        state = found[1]
+    start = int(state.step)
+    step = jax.jit(
+        lambda state, images: began.step(config, state, images),
+        donate_argnums=0,
+        out_shardings=sharding.replicated(mesh),
+    )
+    sample = jax.jit(lambda state: began.samples(config, state, SAMPLES))
+    events = progress.event_writer(args.run, "train", start)
+    bar = progress.Progress("train", config.steps, start)
+
+    def save(state) -> None:
+        checkpoints.save(saved, int(state.step), state, score=float(state.convergence))
+
+    images = prefetch(feed, start)
+    last = start
+    try:
+        for last in range(start + 1, config.steps + 1):
+            batch = jax.device_put(next(images)["image"], sharding.split(mesh))
+            state, metrics = step(state, batch)
+            # Waiting here is no loss on a CPU, where many collectives in flight can deadlock; the feed runs ahead.
+            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            began.check_finite(values, last)
+            bar.update(1, M=values["convergence"], k=values["k"], diversity=values["diversity"])
+            if last % 50 == 0:
+                for name, value in values.items():
+                    events.add_scalar(f"train/{name}", value, last)
+            if last % args.sample_every == 0:
+                picture = figures.grid(jax.device_get(sample(state)))
+                figures.save_image(args.run / "figures" / "training" / f"step_{last:07d}.png", picture)
+            if last % args.save_every == 0 or last == config.steps:
+                save(state)
+    finally:
+        images.close()
+        bar.close()
+        events.close()
+        saved.wait_until_finished()
+        saved.close()
+
+    k, convergence = float(state.k), float(state.convergence)
+    if last > start:
+        figures_of_run = {"steps": last, "k": k, "convergence": convergence, "diversity": values["diversity"]}
+        runs.record_metrics(args.run, "train", figures_of_run | {"images_per_second": bar.rate * config.batch_size})
+    print(f"train: {int(state.step):,} steps, M {convergence:.4f}, k {k:.3f} -> {args.run / 'generator'}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
