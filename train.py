@@ -73,23 +73,27 @@ def main() -> None:
         checkpoints.save(saved, int(state.step), state, score=float(state.convergence))
 
     images = prefetch(feed, start)
-    last = start
+    last, stopped = start, 0
     try:
-        for last in range(start + 1, config.steps + 1):
-            batch = jax.device_put(next(images)["image"], sharding.split(mesh))
-            state, metrics = step(state, batch)
-            # Waiting here is no loss on a CPU, where many collectives in flight can deadlock; the feed runs ahead.
-            values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            began.check_finite(values, last)
-            bar.update(1, M=values["convergence"], k=values["k"], diversity=values["diversity"])
-            if last % 50 == 0:
-                for name, value in values.items():
-                    events.add_scalar(f"train/{name}", value, last)
-            if last % args.sample_every == 0:
-                picture = figures.grid(jax.device_get(sample(state)))
-                figures.save_image(args.run / "figures" / "training" / f"step_{last:07d}.png", picture)
-            if last % args.save_every == 0 or last == config.steps:
-                save(state)
+        with cli.stop_signals() as signals:
+            for last in range(start + 1, config.steps + 1):
+                batch = jax.device_put(next(images)["image"], sharding.split(mesh))
+                state, metrics = step(state, batch)
+                # Waiting is no loss on a CPU, where many collectives in flight can deadlock; the feed runs ahead.
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                began.check_finite(values, last)
+                bar.update(1, M=values["convergence"], k=values["k"], diversity=values["diversity"])
+                stopped = signals[0] if signals else 0
+                if last % 50 == 0:
+                    for name, value in values.items():
+                        events.add_scalar(f"train/{name}", value, last)
+                if last % args.sample_every == 0:
+                    picture = figures.grid(jax.device_get(sample(state)))
+                    figures.save_image(args.run / "figures" / "training" / f"step_{last:07d}.png", picture)
+                if stopped or last % args.save_every == 0 or last == config.steps:
+                    save(state)
+                if stopped:
+                    break
     finally:
         images.close()
         bar.close()
@@ -101,7 +105,10 @@ def main() -> None:
     if last > start:
         figures_of_run = {"steps": last, "k": k, "convergence": convergence, "diversity": values["diversity"]}
         runs.record_metrics(args.run, "train", figures_of_run | {"images_per_second": bar.rate * config.batch_size})
-    print(f"train: {int(state.step):,} steps, M {convergence:.4f}, k {k:.3f} -> {args.run / 'generator'}")
+    remark = " (stopped; the same command goes on)" if stopped else ""
+    print(f"train: {int(state.step):,} steps{remark}, M {convergence:.4f}, k {k:.3f} -> {args.run / 'generator'}")
+    if stopped:
+        raise SystemExit(128 + stopped)
 
 
 if __name__ == "__main__":

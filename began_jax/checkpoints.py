@@ -1,9 +1,11 @@
 """State on disk: Orbax checkpoint managers, asynchronous and atomic, and errors that say what to do.
 
-A checkpoint is a folder named after its step; Orbax writes it under a temporary name and renames it when it is
-complete, so a kill at any moment leaves complete checkpoints only.
+A checkpoint is a folder named after its step; Orbax writes it under a temporary name and renames it when it
+is complete, so a kill at any moment leaves complete checkpoints only. Just before that it gets a file
+SHA256SUMS, which `restore` compares (so can `sha256sum -c`): Orbax by itself misses some changed bytes.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 from began_jax.errors import InputError
 
 BEST_METRIC = "score"  # lower is better
+SUMS = "SHA256SUMS"
 
 
-def manager(folder: Path, *, keep: int | None = 3) -> ocp.CheckpointManager:
-    """A manager that keeps the newest `keep` checkpoints and the one with the lowest score; None keeps all."""
+def manager(folder: Path, *, keep: int | None = 3, read_only: bool = False) -> ocp.CheckpointManager:
+    """A manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all."""
     if keep is None:
         policy = policies.LatestN()
     else:
@@ -27,9 +30,49 @@ def manager(folder: Path, *, keep: int | None = 3) -> ocp.CheckpointManager:
         preservation_policy=policy,
         best_fn=lambda metrics: metrics[BEST_METRIC],
         best_mode="min",
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
     )
-    return ocp.CheckpointManager(Path(folder).resolve(), options=options)
+    folder = Path(folder).resolve()
+    if not read_only:
+        options.async_options = ocp.AsyncOptions(post_finalization_callback=lambda: _write_sums(folder))
+    try:
+        return ocp.CheckpointManager(folder, options=options)
+    except ValueError as error:  # it reads the score of every checkpoint
+        for step in ocp.utils.checkpoint_steps(folder):
+            check_files(folder / str(step))
+        raise InputError(f"checkpoints in {folder} cannot be read ({error})") from error
+
+
+def _write_sums(folder: Path) -> None:
+    # Orbax calls this on each process between writing a checkpoint and renaming it.
+    if jax.process_index() == 0:
+        for unnamed in folder.glob("*.orbax-checkpoint-tmp*"):
+            files = sorted(path for path in unnamed.glob("*/**/*") if path.is_file())
+            lines = [f"{_sha256(path)}  {path.relative_to(unnamed)}\n" for path in files]
+            (unnamed / SUMS).write_text("".join(lines))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_files(checkpoint: Path) -> None:
+    """Raise InputError, naming checkpoint and file, where a file of a checkpoint is missing or changed."""
+    sums = checkpoint / SUMS
+    lines = sums.read_text(errors="replace").splitlines() if sums.exists() else []
+    for digest, _, name in (line.partition("  ") for line in lines):
+        path = checkpoint / name
+        if not path.is_file() or _sha256(path) != digest:
+            what = "has changed since it was written" if path.is_file() else "is missing"
+            raise InputError(f"checkpoint {checkpoint} is damaged: {name} {what}; {_remedy(checkpoint)}")
+
+
+def _remedy(checkpoint: Path) -> str:
+    steps = ocp.utils.checkpoint_steps(checkpoint.parent)
+    others = sorted(step for step in steps if str(step) != checkpoint.name)
+    return f"delete that folder to go on from {others[-1]}" if others else "delete that folder to start again"
 
 
 def save(checkpoints: ocp.CheckpointManager, step: int, state: Any, score: float = 0.0) -> None:
@@ -43,16 +86,15 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
     Raises:
       InputError: the checkpoint is damaged or was written by another configuration.
     """
+    folder = Path(checkpoints.directory) / str(step)
+    check_files(folder)
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
-    # Orbax and TensorStore raise many types for a file that is missing, cut short, or of another shape.
-    except Exception as error:
-        others = [str(s) for s in checkpoints.all_steps() if s != step]
-        remedy = f"delete that folder to go on from {others[-1]}" if others else "delete that folder to start again"
+    except Exception as error:  # Orbax and TensorStore raise many types, for other shapes, types or names
         reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"checkpoint {checkpoints.directory / str(step)} cannot be read ({type(error).__name__}: {reason}); {remedy}"
+            f"checkpoint {folder} cannot be read ({type(error).__name__}: {reason}); {_remedy(folder)}"
         ) from error
 
 

@@ -1,15 +1,16 @@
 """What the entry points share: a one-line error with status 2, interruption, and quiet third-party logs."""
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from began_jax.errors import InputError
+from began_jax.errors import DivergedError, InputError
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -41,7 +42,7 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 
 
 def run(main: Callable[[], None], prog: str | None = None) -> None:
-    """Runs an entry point: InputError is one line and status 2, Ctrl-C status 130, SIGTERM status 143."""
+    """Runs an entry point: InputError is one line and status 2, DivergedError 1, Ctrl-C 130, SIGTERM 143."""
     quiet_logs()
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -49,8 +50,34 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
     except InputError as error:
         print(f"{prog or os.path.basename(sys.argv[0])}: error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except DivergedError as error:
+        print(f"{prog or os.path.basename(sys.argv[0])}: error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Notes Ctrl-C and SIGTERM in the list it gives, to act on between steps; a second one ends at once."""
+    received: list[int] = []
+
+    def note(signum: int, frame: object) -> None:
+        if received:
+            raise SystemExit(128 + signum)
+        received.append(signum)
+
+    previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    caught = [
+        signum for signum, handler in previous.items() if handler is not signal.SIG_IGN
+    ]  # by nohup or &
+    for signum in caught:
+        signal.signal(signum, note)
+    try:
+        yield received
+    finally:
+        for signum in caught:
+            signal.signal(signum, previous[signum])
 
 
 def quiet_logs() -> None:

@@ -95,6 +95,19 @@ TRAIN_PRESETS: dict[str, TrainConfig] = {
     "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **_DEMO | {"channels": 1}),
 }
 
+INVERT_PRESETS: dict[str, InvertConfig] = {
+    "faces": InvertConfig(),
+    "irises": InvertConfig(),
+    "demo": InvertConfig(steps=100, schedule="cosine"),
+    "demo-irises": InvertConfig(steps=60, schedule="cosine"),
+}
+
+ASPECT_RECIPES: dict[str, AspectConfig] = {
+    "paper": AspectConfig(),
+    "regularised": AspectConfig(epochs=200, weight_decay=0.1, validation=0.1, jitter=0.1),
+}
+DEFAULT_RECIPE = {"faces": "paper", "irises": "paper", "demo": "regularised", "demo-irises": "regularised"}
+
 
 def train_preset(name: str) -> TrainConfig:
     """The training configuration of a preset; InputError for a name that is none."""

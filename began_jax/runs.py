@@ -13,6 +13,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+
+from began_jax import began, checkpoints
 from began_jax.configs import TrainConfig
 from began_jax.data import synthetic
 from began_jax.data.datasets import DataSet, open_data
@@ -29,19 +32,20 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def record_metrics(run: Path, stage: str, metrics: dict[str, float | int]) -> None:
-    """Replace the figures of one stage in RUN/metrics.json."""
+def record_metrics(run: Path, stage: str, metrics: dict[str, float | int], keep: tuple[str, ...] = ()) -> None:
+    """Replace the figures of one stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""
     path = run / "metrics.json"
     old = json.loads(path.read_text()) if path.exists() else {}
-    kept = {key: value for key, value in old.items() if not key.startswith(stage + "/")}
+    keys = {f"{stage}/{name}" for name in keep}
+    kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
     write_json(path, kept | {f"{stage}/{name}": value for name, value in metrics.items()})
 
 
-def agree(path: Path, wanted: dict[str, Any], stage: str) -> None:
+def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] = ()) -> None:
     """Write a stage's configuration, or check that it equals the one that is there already.
 
     Raises:
-      InputError: a value differs; the message names both.
+      InputError: a value that is not among the `free` ones differs; the message names both.
     """
     if not path.exists():
         write_json(path, wanted)
@@ -49,7 +53,7 @@ def agree(path: Path, wanted: dict[str, Any], stage: str) -> None:
     found = json.loads(path.read_text())
     wanted = json.loads(json.dumps(wanted))
     for name, value in wanted.items():
-        if name not in FREE and found.get(name) != value:
+        if name not in free and found.get(name) != value:
             raise InputError(
                 f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} is asked for; "
                 f"give the same value, or another folder"
@@ -83,7 +87,7 @@ def start(run: Path, config: TrainConfig, data: DataSet) -> None:
     """Store the configuration of a new run, or refuse one that contradicts the run's."""
     path = config.data if config.data in synthetic.KINDS or config.data.startswith("tfds:") else str(Path(config.data).resolve())
     wanted = dataclasses.asdict(config) | {"data": path, "data_set": data.fingerprint}
-    agree(run / "config.json", wanted, "trained")
+    agree(run / "config.json", wanted, "trained", FREE)
 
 
 def load(run: Path) -> tuple[TrainConfig, DataSet]:
@@ -106,3 +110,19 @@ def load(run: Path) -> tuple[TrainConfig, DataSet]:
     if data.fingerprint != fingerprint:
         raise InputError(f"{run} was trained on data set {fingerprint}, and {config.data} is now {data.fingerprint}")
     return config, data
+
+
+def load_generator(run: Path, config: TrainConfig, which: str = "latest") -> tuple[int, Any]:
+    """(training step, parameters) of a run's generator, from its latest or its best checkpoint (lowest mean M).
+
+    Raises:
+      InputError: the run was not trained, or the checkpoint is damaged.
+    """
+    folder = run / "generator"
+    if not checkpoints.exists(folder):
+        raise InputError(f"{folder} holds no checkpoint: run train.py {config.preset} --run {run} first")
+    saved = checkpoints.manager(folder, read_only=True)
+    step = saved.latest_step() if which == "latest" else saved.best_step()
+    state = checkpoints.restore(saved, step, jax.jit(lambda: began.init(config))())
+    saved.close()
+    return step, state.generator

@@ -1,5 +1,6 @@
 """Devices: one mesh axis `data`, arrays either replicated or split along their first axis."""
 
+import contextlib
 import os
 
 import jax
@@ -18,7 +19,9 @@ def use_cpu_devices(batch_size: int, count: int | None = None) -> None:
         count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
     if count < 1:
         raise InputError(f"--cpu-devices is {count}; it must be at least 1")
-    jax.config.update("jax_num_cpu_devices", count)
+    # RuntimeError: JAX is in use already, so its devices stay; `data_mesh` judges them.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 def data_mesh(batch_size: int) -> Mesh:

@@ -1,7 +1,6 @@
 """Encoder, decoder and autoencoding discriminator of BEGAN (figs. A.1 and A.2); the decoder is the generator."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError

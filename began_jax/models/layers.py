@@ -57,7 +57,7 @@ class UpsampleConv(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return upsample_conv(x, kernel) + bias
+        return upsample_conv(x, kernel) + bias.reshape(1, 1, 1, -1)
 
 
 class PoolProject(nn.Module):

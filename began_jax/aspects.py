@@ -1,0 +1,161 @@
+"""Training of an aspect network G_a: latents -> annotation (eqs. 1, 5 and 6), for any latents and any targets.
+
+    loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from began_jax.configs import AspectConfig
+
+
+@flax.struct.dataclass
+class AspectState:
+    """Everything that training needs, and the parameters of the best epoch."""
+
+    epoch: Int[Array, ""]  # epochs done
+    key: Key[Array, ""]  # constant; an epoch uses fold_in(key, epoch)
+    parameters: Any
+    optimizer: optax.OptState
+    best_parameters: Any  # of the epoch with the lowest error on the validation latents; without those, the last
+    best_error: Float[Array, ""]
+
+
+def init(config: AspectConfig, network: nn.Module, latent_size: int) -> AspectState:
+    """State before the first epoch, a pure function of the configuration (its seed) and the network."""
+    key, key_init = jax.random.split(jax.random.key(config.seed))
+    parameters = network.init(key_init, jnp.zeros((1, latent_size)))["params"]
+    copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
+    return AspectState(
+        jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.asarray(jnp.inf)
+    )
+
+
+def optimizer(config: AspectConfig) -> optax.GradientTransformation:
+    """Adam (3e-4, 0.9, 0.999 in the paper), AdamW where weight decay is asked for."""
+    if config.weight_decay:
+        return optax.adamw(config.learning_rate, config.beta1, config.beta2, weight_decay=config.weight_decay)
+    return optax.adam(config.learning_rate, config.beta1, config.beta2)
+
+
+def squared_error(predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
+    """Mean square error per example (eqs. 5 and 6)."""
+    return ((predicted - target) ** 2).reshape(len(target), -1).mean(1)
+
+
+def validation_split(config: AspectConfig, count: int) -> tuple[Int[Array, " train"], Int[Array, " validation"]]:
+    """Rows to train on and rows to validate on, both in order; a function of the seed."""
+    held = round(config.validation * count)
+    order = jax.random.permutation(jax.random.fold_in(jax.random.key(config.seed), 1), count)
+    return jnp.sort(order[held:]), jnp.sort(order[:held])
+
+
+def epoch_rows(config: AspectConfig, state: AspectState, count: int) -> Int[Array, "batches batch"]:
+    """Rows of the batches of the next epoch: a permutation, the remainder left to another epoch's chance."""
+    order = jax.random.permutation(jax.random.fold_in(state.key, state.epoch), count)
+    batches = count // config.batch_size
+    return order[: batches * config.batch_size].reshape(batches, config.batch_size)
+
+
+def step(
+    config: AspectConfig,
+    network: nn.Module,
+    state: AspectState,
+    latents: Float[Array, "count latent"],
+    targets: Float[Array, "count ..."],
+    rows: Int[Array, " batch"],
+) -> tuple[AspectState, Float[Array, ""]]:
+    """One Adam step on a batch, given as rows of the latents and targets; returns its loss."""
+    z, target = latents[rows], targets[rows]
+    if config.jitter:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
+        z = z + config.jitter * latents.std(0)[None] * jax.random.normal(key, z.shape)
+
+    def loss(parameters):
+        return squared_error(network.apply({"params": parameters}, z), target).mean()
+
+    value, gradient = jax.value_and_grad(loss)(state.parameters)
+    update, optimizer_state = optimizer(config).update(gradient, state.optimizer, state.parameters)
+    parameters = optax.apply_updates(state.parameters, update)
+    return state.replace(parameters=parameters, optimizer=optimizer_state), value
+
+
+def end_epoch(
+    network: nn.Module,
+    state: AspectState,
+    loss: Float[Array, ""],
+    latents: Float[Array, "validation latent"],
+    targets: Float[Array, "validation ..."],
+) -> tuple[AspectState, dict[str, Array]]:
+    """Count the epoch and note its parameters when their validation error is the lowest (or none is measured)."""
+    if len(latents) == 0:
+        state = state.replace(best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=loss)
+        return state.replace(epoch=state.epoch + 1), {"loss": loss}
+    error = squared_error(network.apply({"params": state.parameters}, latents), targets).mean()
+    better = error < state.best_error
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best_parameters)
+    state = state.replace(
+        epoch=state.epoch + 1, best_parameters=best, best_error=jnp.where(better, error, state.best_error)
+    )
+    return state, {"loss": loss, "validation_loss": error}
+
+
+class Trainer:
+    """The jitted epoch: on the device in one call where loops keep their speed, else a call a step.
+
+    Convolutions in a loop body are several times slower on a CPU, so there a mask network's steps are called one by
+    one; a landmark network is matrix products only and always runs a whole epoch a call.
+
+    Args:
+      config: of the training.
+      network: any flax module from latents to predictions of the targets' shape.
+      latents: [count, latent] and
+      targets: [count, ...], on the device.
+      one_call: the choice above; by default made from the targets' rank and the platform.
+    """
+
+    def __init__(self, config: AspectConfig, network: nn.Module, latents: Array, targets: Array, one_call: bool | None = None):
+        train, held = validation_split(config, len(latents))
+        self._train, self._held = (latents[train], targets[train]), (latents[held], targets[held])
+        self.batches = len(train) // config.batch_size
+        if one_call is None:
+            one_call = targets.ndim < 4 or jax.default_backend() != "cpu"
+
+        def end(state, losses, held):
+            return end_epoch(network, state, losses.mean(), *held)
+
+        def epoch(state, train, held):
+            rows = epoch_rows(config, state, len(train[0]))
+            state, losses = jax.lax.scan(lambda s, r: step(config, network, s, *train, r), state, rows)
+            return end(state, losses, held)
+
+        self._epoch = jax.jit(epoch, donate_argnums=0) if one_call else None
+        self._rows = jax.jit(lambda state: epoch_rows(config, state, len(train)))
+        self._step = jax.jit(lambda s, data, rows, i: step(config, network, s, *data, rows[i]), donate_argnums=0)
+        self._end = jax.jit(end, donate_argnums=0)
+
+    def epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
+        """One pass over the latents; metrics `loss` (mean over the epoch's batches) and `validation_loss`."""
+        if self._epoch is not None:
+            return self._epoch(state, self._train, self._held)
+        rows, losses = self._rows(state), []
+        for i in range(self.batches):
+            state, loss = self._step(state, self._train, rows, i)
+            losses.append(loss)
+        return self._end(state, jnp.stack(losses), self._held)
+
+
+def predict(apply: Callable, latents: Float[Array, "count latent"], batch: int = 256):
+    """`apply` over latents in batches of one shape, so that it compiles once; returns a numpy array [count, ...]."""
+    import numpy as np
+
+    count = len(latents)
+    padded = np.concatenate([latents, np.zeros((-count % batch, latents.shape[1]), np.float32)])
+    return np.concatenate([np.asarray(apply(padded[i : i + batch])) for i in range(0, len(padded), batch)])[:count]

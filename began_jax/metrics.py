@@ -1,0 +1,67 @@
+"""Measures on held-out data and the baselines beside them; numpy in, numpy out."""
+
+import numpy as np
+from jaxtyping import Float
+
+from began_jax.landmarks import OUTER_EYES
+
+Landmarks = Float[np.ndarray, "count points 2"]
+Masks = Float[np.ndarray, "count height width 1"]
+
+
+def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int) -> Float[np.ndarray, " count"]:
+    """Normalised mean error per image: mean distance over the outer-eye distance, in percent.
+
+    Landmarks are fractions of width and height; distances are taken in pixels. With 49 points the normaliser is the
+    distance of points 19 and 28, with any other number the diagonal of the tight box around the true points.
+    """
+    size = np.array([width, height])
+    p, t = np.asarray(predicted) * size, np.asarray(truth) * size
+    if t.shape[1] == 49:
+        scale = np.linalg.norm(t[:, OUTER_EYES[0]] - t[:, OUTER_EYES[1]], axis=-1)
+    else:
+        scale = np.linalg.norm(t.max(1) - t.min(1), axis=-1)
+    return 100 * np.linalg.norm(p - t, axis=-1).mean(1) / scale
+
+
+def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
+    """Intersection over union per image of masks at a threshold; 1 where both are empty."""
+    p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
+    union = (p | t).sum((1, 2, 3))
+    return np.where(union == 0, 1.0, (p & t).sum((1, 2, 3)) / np.maximum(union, 1))
+
+
+class Ridge:
+    """Ridge regression from latents to flattened targets, the strength chosen on a tenth of the training set.
+
+    The linear baseline that an aspect network must beat.
+    """
+
+    def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]):
+        y = np.asarray(targets, np.float64).reshape(len(targets), -1)
+        z = np.asarray(z, np.float64)
+        held = np.arange(len(z)) % 10 == 9
+        strengths = [10.0**e for e in range(-3, 5)]
+        if held.any() and not held.all():
+            errors = [((_apply(_fit(z[~held], y[~held], s), z[held]) - y[held]) ** 2).mean() for s in strengths]
+            self.strength = strengths[int(np.argmin(errors))]
+        else:
+            self.strength = 1.0
+        self._fitted = _fit(z, y, self.strength)
+        self._shape = np.shape(targets)[1:]
+
+    def __call__(self, z: Float[np.ndarray, "count latent"]) -> Float[np.ndarray, "count ..."]:
+        """Predictions [count, ...] for latents."""
+        return _apply(self._fitted, np.asarray(z, np.float64)).reshape(len(z), *self._shape)
+
+
+def _fit(z, y, strength):
+    mean_z, mean_y = z.mean(0), y.mean(0)
+    centred = z - mean_z
+    weights = np.linalg.solve(centred.T @ centred + strength * np.eye(z.shape[1]), centred.T @ (y - mean_y))
+    return weights, mean_z, mean_y
+
+
+def _apply(fitted, z):
+    weights, mean_z, mean_y = fitted
+    return (z - mean_z) @ weights + mean_y

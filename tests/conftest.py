@@ -1,0 +1,45 @@
+"""What all tests share: four virtual CPU devices, strict JAX settings, tiny networks and tiny data sets."""
+
+import dataclasses
+
+import hypothesis
+import jax
+import pytest
+
+from began_jax.configs import TrainConfig
+from began_jax.data.synthetic import write_synthetic
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_enable_compilation_cache", False)
+
+# A new shape compiles, which takes longer than hypothesis' deadline. The same examples every time: a failure
+# is then one of the change under test.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tests")
+
+TINY = TrainConfig(
+    height=16, width=24, filters=4, encoder_filters=(4, 6, 8), latent_size=8, batch_size=4, learning_rate=1e-3
+)
+
+
+@pytest.fixture
+def tiny_config():
+    """Returns a function that makes a TrainConfig of tiny networks, with the changes given."""
+    return lambda **changes: dataclasses.replace(TINY, **changes)
+
+
+@pytest.fixture(scope="session")
+def tiny_faces(tmp_path_factory):
+    """24 synthetic faces of 16x16, RGB with landmarks: 20 in train, 4 in test."""
+    out = tmp_path_factory.mktemp("faces") / "data"
+    write_synthetic("synthetic-faces", out, 24, 4 / 24, 16, 16, 0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_irises(tmp_path_factory):
+    """24 synthetic irises of 16x24, grey with masks: 20 in train, 4 in test."""
+    out = tmp_path_factory.mktemp("irises") / "data"
+    write_synthetic("synthetic-irises", out, 24, 4 / 24, 16, 24, 0)
+    return out
