@@ -61,7 +61,7 @@ def main() -> None:
         state = found[1]
     start = int(state.step)
     step = jax.jit(
-        lambda state, images: began.step(config, state, images),
+        lambda state, images: began.step(config, state, images, sharding.split(mesh)),
         donate_argnums=0,
         out_shardings=sharding.replicated(mesh),
     )

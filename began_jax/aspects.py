@@ -3,7 +3,7 @@
     loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
 """
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from began_jax.configs import AspectConfig
+from began_jax.errors import DivergedError, InputError
 
 
 @flax.struct.dataclass
@@ -152,10 +153,20 @@ class Trainer:
         return self._end(state, jnp.stack(losses), self._held)
 
 
-def predict(apply: Callable, latents: Float[Array, "count latent"], batch: int = 256):
-    """`apply` over latents in batches of one shape, so that it compiles once; returns a numpy array [count, ...]."""
-    import numpy as np
+def check_config(config: AspectConfig, count: int) -> None:
+    """Raise InputError for options that `count` latents cannot be trained with, naming the option."""
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if not getattr(config, name) > 0:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
+    if not 0 <= config.validation < 1:
+        raise InputError(f"--validation is {config.validation}; it must be in [0, 1)")
+    train = count - round(config.validation * count)
+    if config.batch_size > train:
+        raise InputError(f"a batch of {config.batch_size} is larger than the {train} latents to train on")
 
-    count = len(latents)
-    padded = np.concatenate([latents, np.zeros((-count % batch, latents.shape[1]), np.float32)])
-    return np.concatenate([np.asarray(apply(padded[i : i + batch])) for i in range(0, len(padded), batch)])[:count]
+
+def check_finite(metrics: dict[str, float], epoch: int) -> None:
+    """Raise DivergedError, naming the epoch, when a metric is NaN or infinite."""
+    bad = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergedError(f"aspect training diverged at epoch {epoch}: {', '.join(bad)}; lower --learning-rate")

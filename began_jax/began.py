@@ -9,12 +9,14 @@ Images are float32 NHWC in [-1, 1], latents uniform on [-1, 1]^latent_size.
 """
 
 import math
+import typing
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from began_jax.configs import TrainConfig
@@ -26,6 +28,7 @@ SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use
 M_DECAY = 0.999  # of the running mean of M: about 1,000 steps, long enough to see a stall through the noise of one batch
 
 
+@typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
 @flax.struct.dataclass
 class BeganState:
     """Everything that a training step needs."""
@@ -94,16 +97,25 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def gradients(
-    config: TrainConfig, state: BeganState, x: Float[Array, "batch height width channels"], key: Key[Array, ""]
+    config: TrainConfig,
+    state: BeganState,
+    x: Float[Array, "batch height width channels"],
+    key: Key[Array, ""],
+    sharding: NamedSharding | None = None,
 ) -> tuple[Any, Any, dict[str, Array]]:
     """Gradients of L_G and L_D (A.2) with respect to their players, and the losses.
 
     With one latent batch for both players, L(G(z)) is differentiated once, with respect to D's parameters and to
     its input: the input's gradient goes on into G, the parameters' gradient times -k_t joins the real batch's.
+    `sharding` is that of the images: the latents follow it, or else every device generates the whole batch.
     """
     generator, discriminator = networks(config)
     key_g, key_d = jax.random.split(key)
     batch = x.shape[0]
+
+    def latents(key):
+        z = uniform(key, batch, config.latent_size)
+        return z if sharding is None else jax.lax.with_sharding_constraint(z, sharding)
 
     def generate(params, z):
         return generator.apply({"params": params}, z)
@@ -111,11 +123,11 @@ def gradients(
     def loss(params, v):
         return autoencoder_loss(v, discriminator.apply({"params": params}, v), config.loss_power).mean()
 
-    z_g = uniform(key_g, batch, config.latent_size)
+    z_g = latents(key_g)
     fake, back_to_generator = jax.vjp(lambda params: generate(params, z_g), state.generator)
     loss_real, real_d = jax.value_and_grad(loss)(state.discriminator, x)
     if config.separate_latents:
-        fake_d = generate(state.generator, uniform(key_d, batch, config.latent_size))
+        fake_d = generate(state.generator, latents(key_d))
         loss_fake_d, fake_d_grad = jax.value_and_grad(loss)(state.discriminator, fake_d)
         loss_fake, fake_gradient = jax.value_and_grad(loss, argnums=1)(state.discriminator, fake)
     else:
@@ -142,7 +154,12 @@ def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -
     return loss_real + jnp.abs(gamma * loss_real - loss_generated)
 
 
-def step(config: TrainConfig, state: BeganState, images: UInt8[Array, "batch height width channels"]):
+def step(
+    config: TrainConfig,
+    state: BeganState,
+    images: UInt8[Array, "batch height width channels"],
+    sharding: NamedSharding | None = None,
+) -> tuple[BeganState, dict[str, Array]]:
     """One simultaneous update of both players and of k_t.
 
     Returns:
@@ -150,7 +167,7 @@ def step(config: TrainConfig, state: BeganState, images: UInt8[Array, "batch hei
       `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
       generated batch divided by that over the real batch (near 0: mode collapse).
     """
-    grads_g, grads_d, losses = gradients(config, state, to_float(images), jax.random.fold_in(state.key, state.step))
+    grads_g, grads_d, losses = gradients(config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding)
     adam = optimizer(config)
 
     def update(params, grads, opt_state):

@@ -21,18 +21,15 @@ SUMS = "SHA256SUMS"
 
 def manager(folder: Path, *, keep: int | None = 3, read_only: bool = False) -> ocp.CheckpointManager:
     """A manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all."""
-    if keep is None:
-        policy = policies.LatestN()
-    else:
-        best = policies.BestN(get_metric_fn=lambda metrics: metrics[BEST_METRIC], reverse=True, n=1)
+    options: dict[str, Any] = {"preservation_policy": policies.LatestN()}
+    if keep is not None:
+        score = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
+        best = policies.BestN(get_metric_fn=score, reverse=True, n=1)
         policy = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=policy,
-        best_fn=lambda metrics: metrics[BEST_METRIC],
-        best_mode="min",
-        cleanup_tmp_directories=not read_only,
-        read_only=read_only,
-    )
+        options = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
+    # Orbax's own read_only logs three warnings each time; a reader need only leave the folder as it is.
+    options |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
+    options = ocp.CheckpointManagerOptions(**options)
     folder = Path(folder).resolve()
     if not read_only:
         options.async_options = ocp.AsyncOptions(post_finalization_callback=lambda: _write_sums(folder))

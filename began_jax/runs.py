@@ -112,8 +112,8 @@ def load(run: Path) -> tuple[TrainConfig, DataSet]:
     return config, data
 
 
-def load_generator(run: Path, config: TrainConfig, which: str = "latest") -> tuple[int, Any]:
-    """(training step, parameters) of a run's generator, from its latest or its best checkpoint (lowest mean M).
+def load_generator(run: Path, config: TrainConfig, which: str | int = "latest") -> tuple[int, Any]:
+    """(training step, parameters) of a run's generator: its latest, its best (lowest mean M), or that of a step.
 
     Raises:
       InputError: the run was not trained, or the checkpoint is damaged.
@@ -122,7 +122,20 @@ def load_generator(run: Path, config: TrainConfig, which: str = "latest") -> tup
     if not checkpoints.exists(folder):
         raise InputError(f"{folder} holds no checkpoint: run train.py {config.preset} --run {run} first")
     saved = checkpoints.manager(folder, read_only=True)
-    step = saved.latest_step() if which == "latest" else saved.best_step()
+    step = saved.latest_step() if which == "latest" else saved.best_step() if which == "best" else int(which)
+    if step not in saved.all_steps():
+        raise InputError(
+            f"{folder} no longer holds step {step}, which RUN/latents was made with (it holds {saved.all_steps()}): "
+            f"delete {run / 'latents'} and {run / 'aspect'}, and run invert.py and aspect.py again"
+        )
     state = checkpoints.restore(saved, step, jax.jit(lambda: began.init(config))())
     saved.close()
     return step, state.generator
+
+
+def load_inverted_generator(run: Path, config: TrainConfig) -> Any:
+    """Parameters of the generator that the latents of a run belong to; InputError before invert.py."""
+    path = run / "latents" / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run / 'latents'} holds no latents: run invert.py --run {run} first")
+    return load_generator(run, config, json.loads(path.read_text())["generator_step"])[1]

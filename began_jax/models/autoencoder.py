@@ -4,7 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.models.layers import PoolProject, UpsampleConv
+from began_jax.models.layers import PoolProject, UpsampleConv, elu
 
 
 class Decoder(nn.Module):
@@ -31,8 +31,8 @@ class Decoder(nn.Module):
         for scale in range(self.poolings + 1):
             first = nn.Conv(self.filters, (3, 3), name="conv0a") if scale == 0 else None
             first = first or UpsampleConv(self.filters, name=f"upconv{scale}a")
-            x = nn.elu(first(x))
-            x = nn.elu(nn.Conv(self.filters, (3, 3), name=f"conv{scale}b")(x))
+            x = elu(first(x))
+            x = elu(nn.Conv(self.filters, (3, 3), name=f"conv{scale}b")(x))
         return nn.Conv(self.channels, (3, 3), name="output")(x)
 
 
@@ -50,12 +50,12 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
         check_size(x.shape[1], x.shape[2], len(self.widths) - 1)
-        x = nn.elu(nn.Conv(self.widths[0], (3, 3), name="input")(x))
+        x = elu(nn.Conv(self.widths[0], (3, 3), name="input")(x))
         for scale, width in enumerate(self.widths):
             if scale > 0:
                 x = PoolProject(width, name=f"pool{scale}")(x)
-            x = nn.elu(nn.Conv(width, (3, 3), name=f"conv{scale}a")(x))
-            x = nn.elu(nn.Conv(width, (3, 3), name=f"conv{scale}b")(x))
+            x = elu(nn.Conv(width, (3, 3), name=f"conv{scale}a")(x))
+            x = elu(nn.Conv(width, (3, 3), name=f"conv{scale}b")(x))
         return nn.Dense(self.latent_size, name="dense")(x.reshape(x.shape[0], -1))
 
 

@@ -1,0 +1,91 @@
+"""Train a network from latents to annotations (landmarks or a mask) -> RUN/aspect/NAME/.
+
+    python aspect.py --run runs/demo                        # the recipe of the run's preset
+    python aspect.py --run runs/faces --recipe regularised  # another recipe beside it
+
+The same command goes on where a stopped training left off, bit for bit.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from began_jax import aspect_networks, aspects, checkpoints, cli, progress, runs
+from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.errors import InputError
+from began_jax.latents import Latents
+
+
+def parse():
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the folder that train.py and invert.py made")
+    parser.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="where the options start from: paper, to the "
+                        "letter, or regularised, which knows more about held-out images; default: the paper's for the "
+                        "paper's presets, regularised for the demos")  # fmt: skip
+    parser.add_argument("--name", help="of this network in the run; default: the recipe's")
+    parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
+    cli.add_options(parser, ASPECT_RECIPES)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse, latents and annotations, init, restore, an epoch a call."""
+    args = parse()
+    train_config, data = runs.load(args.run)
+    recipe = args.recipe or DEFAULT_RECIPE.get(train_config.preset, "paper")
+    config = cli.given_options(args, ASPECT_RECIPES[recipe])
+    network = aspect_networks.network_for(train_config, data)
+    latents = Latents(args.run / "latents" / "train").load()["z"]
+    aspects.check_config(config, len(latents))
+    if args.save_every < 1:
+        raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
+    targets = aspect_networks.targets(data, "train", len(latents))
+    folder = args.run / "aspect" / (args.name or recipe)
+    runs.agree(folder / "config.json", dataclasses.asdict(config) | {"latents": len(latents)}, "trained", ("epochs",))
+
+    trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
+    state = aspects.init(config, network, train_config.latent_size)
+    saved = checkpoints.manager(folder)
+    if (found := checkpoints.restore_latest(saved, state)) is not None:
+        state = found[1]
+    start = int(state.epoch)
+    events = progress.event_writer(args.run, f"aspect-{folder.name}", start)
+    bar = progress.Progress("aspect", config.epochs, start, unit="epoch")
+    values: dict[str, float] = {}
+
+    stopped = 0
+    try:
+        with cli.stop_signals() as signals:
+            for epoch in range(start + 1, config.epochs + 1):
+                state, metrics = trainer.epoch(state)
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                aspects.check_finite(values, epoch)
+                bar.update(1, **values)
+                for name, value in values.items():
+                    events.add_scalar(f"aspect/{name}", value, epoch)
+                stopped = signals[0] if signals else 0
+                if stopped or epoch % args.save_every == 0 or epoch == config.epochs:
+                    checkpoints.save(saved, epoch, state, score=float(state.best_error))
+                if stopped:
+                    break
+    finally:
+        bar.close()
+        events.close()
+        saved.wait_until_finished()
+        saved.close()
+
+    best = float(state.best_error)
+    if values:
+        figures = {"epochs": int(state.epoch), "best_loss": best, "steps_per_second": bar.rate * trainer.batches} | values
+        runs.record_metrics(args.run, "aspect", figures, keep=("steps_per_second",) if bar.rate == 0 else ())
+    remark = " (stopped; the same command goes on)" if stopped else ""
+    print(f"aspect: {int(state.epoch):,} epochs{remark} of {len(latents):,} latents, best loss {best:.3e} -> {folder}")
+    if stopped:
+        raise SystemExit(128 + stopped)
+
+
+if __name__ == "__main__":
+    cli.run(main)

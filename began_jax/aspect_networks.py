@@ -1,0 +1,68 @@
+"""Aspect networks of a run: which network an annotation needs, where its training is kept, how to load it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from began_jax import aspects, checkpoints
+from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.data.datasets import DataSet, ordered
+from began_jax.errors import InputError
+from began_jax.models import Decoder, LandmarkNetwork
+
+
+def network_for(config: TrainConfig, data: DataSet) -> nn.Module:
+    """The network of table 2 for landmarks, the generator's architecture with one channel for masks (3.2.2)."""
+    if data.annotation == "landmarks":
+        return LandmarkNetwork(data.keypoints)
+    if data.annotation == "mask":
+        return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
+    raise InputError(f"{data.path or data.name} has neither landmarks nor masks, so there is no aspect to learn")
+
+
+def targets(data: DataSet, split: str, count: int) -> np.ndarray:
+    """Annotations of the first `count` images of a split: landmarks [count, K, 2] or masks [count, H, W, 1]."""
+    return ordered(data.source(split), 0, count)[data.annotation]
+
+
+def newest(run: Path) -> str:
+    """Name of the aspect network of a run that was trained last; InputError when there is none."""
+    found = [path for path in (run / "aspect").glob("*") if checkpoints.exists(path)]
+    if not found:
+        raise InputError(f"{run / 'aspect'} holds no aspect network: run aspect.py --run {run} first")
+    return max(found, key=lambda path: max(p.stat().st_mtime for p in path.iterdir())).name
+
+
+def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> Callable[[np.ndarray], np.ndarray]:
+    """An aspect network of a run as a function: latents [N, latent] -> annotations [N, ...], numpy arrays.
+
+    Raises:
+      InputError: there is no such network, or it is damaged.
+    """
+    folder = run / "aspect" / name
+    if not checkpoints.exists(folder):
+        raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run} --name {name} first")
+    network = network_for(config, data)
+    stored = json.loads((folder / "config.json").read_text())
+    aspect = AspectConfig(**{key: stored[key] for key in AspectConfig.__dataclass_fields__})
+    saved = checkpoints.manager(folder, read_only=True)
+    like = aspects.init(aspect, network, config.latent_size)
+    state = checkpoints.restore(saved, saved.latest_step(), like)
+    saved.close()
+    return batched(network, state.best_parameters)
+
+
+def batched(network: nn.Module, parameters: Any, batch: int = 256) -> Callable[[np.ndarray], np.ndarray]:
+    """A network as a function over numpy rows, jitted once for one batch shape."""
+    apply = jax.jit(lambda z: network.apply({"params": parameters}, z))
+
+    def function(rows: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), np.float32)])
+        return np.concatenate([np.asarray(apply(padded[i : i + batch])) for i in range(0, len(padded), batch)])[: len(rows)]
+
+    return function

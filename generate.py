@@ -1,0 +1,111 @@
+"""Sample annotated images from a run -> a data set that other tools read, and pictures.
+
+    python generate.py --run runs/demo --count 1000 --out runs/demo/generated
+
+OUT gets images/*.png, annotations.json (COCO keypoints) or masks/*.png, latents.npy and dataset.json. RUN/figures gets
+samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a GIF.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from began_jax import aspect_networks, began, cli, figures, inversion, landmarks, progress, runs, sampling
+from began_jax.configs import INVERT_PRESETS
+from began_jax.data.datasets import ordered
+from began_jax.errors import InputError
+from began_jax.export.coco import coco_writer
+from began_jax.export.masks import mask_writer
+from began_jax.images import to_float
+from began_jax.latents import Latents
+
+BATCH = 256  # images generated, annotated and written together
+
+
+def parse():
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the folder that the earlier stages made")
+    parser.add_argument("--count", type=int, default=1000, help="images to generate")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new data set; new or empty")
+    parser.add_argument("--aspect", help="name of the aspect network; default: the one trained last")
+    parser.add_argument("--sampler", default="uniform", choices=("uniform", "data", "interpolated"), help="latents: "
+                        "uniform on the cube, as the paper; drawn from Z_data with --jitter; or between two of Z_data: "
+                        "the aspect network was trained on Z_data, and is surer near it")  # fmt: skip
+    parser.add_argument("--jitter", type=float, default=0.1, help="noise of --sampler data, in standard deviations")
+    parser.add_argument("--seed", type=int, default=0, help="of the latents")
+    parser.add_argument("--mirror-image", type=int, default=0, help="image whose interpolation to its mirror image is "
+                        "drawn (fig. 7): its number in the held-out split, or in the training split where none is")  # fmt: skip
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load, then sample, generate, annotate and write batch by batch; then the pictures."""
+    args = parse()
+    if args.count < 1 or args.jitter < 0:
+        raise InputError("--count must be at least 1 and --jitter at least 0")
+    config, data = runs.load(args.run)
+    name = args.aspect or aspect_networks.newest(args.run)
+    annotate = aspect_networks.load(args.run, name, config, data)
+    generator, _ = began.networks(config)
+    parameters = runs.load_inverted_generator(args.run, config)
+    generate = aspect_networks.batched(generator, parameters)
+    z_data = jnp.asarray(Latents(args.run / "latents" / "train").load()["z"])
+    key = jax.random.key(args.seed)
+    samplers = {
+        "uniform": lambda indices: sampling.uniform_latents(key, indices, config.latent_size),
+        "data": lambda indices: sampling.bootstrap_latents(key, indices, z_data, args.jitter),
+        "interpolated": lambda indices: sampling.interpolated_latents(key, indices, z_data),
+    }
+    sample = jax.jit(samplers[args.sampler])
+
+    provenance = {"run": str(args.run), "aspect": name, "sampler": args.sampler, "jitter": args.jitter, "seed": args.seed}
+    if data.annotation == "landmarks":
+        writer, drawn = coco_writer(args.out, provenance, landmarks.scheme(data.keypoints)), "landmarks"
+    else:
+        writer, drawn = mask_writer(args.out, provenance), "masks"
+    bar = progress.Progress("generate", args.count, unit="image")
+    with writer as write:
+        for first in range(0, args.count, BATCH):
+            # Whole batches, so that every call has one shape; what is over the count is dropped.
+            z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
+            images, annotations = generate(z), annotate(z)
+            write(z, images, annotations)
+            if first == 0:
+                picture = figures.annotated_grid(images[:36], **{drawn: annotations[:36]})
+                figures.save_image(args.run / "figures" / "samples.png", picture)
+            bar.update(len(z))
+    bar.close()
+
+    z = mirror_interpolation(args, config, data, generator, parameters)
+    images, annotations = generate(z), {drawn: annotate(z)}
+    frames = [figures.strip(images[i : i + 1], **{k: v[i : i + 1] for k, v in annotations.items()}) for i in range(len(z))]
+    figures.save_image(args.run / "figures" / "interpolation.png", figures.strip(images, **annotations))
+    figures.save_gif(args.run / "figures" / "interpolation.gif", frames)
+    runs.record_metrics(args.run, "generate", {"images": args.count, "images_per_second": bar.rate})
+    print(f"generate: {args.count:,} images with {drawn} ({args.sampler} latents) -> {args.out}, {args.run / 'figures'}")
+
+
+def mirror_interpolation(args, config, data, generator, parameters) -> np.ndarray:
+    """Latents of an image, of 14 points on the way and of its mirror image, [16, latent] (fig. 7)."""
+    source = data.source("test" if "test" in data.splits else "train")
+    if not 0 <= args.mirror_image < len(source):
+        raise InputError(f"--mirror-image is {args.mirror_image}; the split has {len(source)} images")
+    image = to_float(ordered(source, args.mirror_image, args.mirror_image + 1)["image"])
+    pair = np.concatenate([image, image[:, :, ::-1]])
+    settings = INVERT_PRESETS.get(config.preset, INVERT_PRESETS["faces"])
+    invert = inversion.Inverter(
+        dataclasses.replace(settings, start="zero"),
+        lambda params, z: generator.apply({"params": params}, z),
+        parameters,
+        jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+    )
+    *_, result = invert(pair, jnp.zeros((2, config.latent_size)))
+    return np.asarray(sampling.interpolate(jnp.asarray(result["z"][0]), jnp.asarray(result["z"][1])))
+
+
+if __name__ == "__main__":
+    cli.run(main)

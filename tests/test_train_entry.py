@@ -1,0 +1,278 @@
+"""train.py end to end: what stops it, what goes on, what it refuses.
+
+The runs are processes of their own, few because each compiles; refusals run in this one.
+"""
+
+import dataclasses
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from began_jax import began, checkpoints, runs
+from began_jax.configs import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
+SIZE += ["--batch-size", "4"]
+OPTIONS = [*SIZE, "--steps", "30", "--save-every", "5", "--sample-every", "5", "--cpu-devices", "2"]
+
+
+@pytest.fixture(scope="module")
+def start(tiny_faces, tmp_path_factory):
+    """Starts train.py on the tiny faces; the processes share what they compile."""
+    cache = tmp_path_factory.mktemp("compiled")
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    processes = []
+
+    def popen(run, *options):
+        command = [
+            sys.executable,
+            "train.py",
+            "faces",
+            "--run",
+            run,
+            "--data",
+            tiny_faces,
+            *OPTIONS,
+            *options,
+        ]
+        # A process inherits that SIGINT is ignored, as it is under nohup or in a script's background.
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(
+                list(map(str, command)), cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1
+            )
+        finally:
+            signal.signal(signal.SIGINT, inherited)
+        processes.append(process)
+        return process
+
+    yield popen
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, status=0):
+    """The standard output of a process that ends with this status."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    return out
+
+
+def steps(run):
+    folder = run / "generator"
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def final_state(run):
+    """Step and leaves, keys as their data, of a run's newest checkpoint."""
+    config, _ = runs.load(run)
+    saved = checkpoints.manager(run / "generator", read_only=True)
+    step, state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: began.init(config)))
+    saved.close()
+    return step, jax.device_get(state.replace(key=jax.random.key_data(state.key)))
+
+
+def assert_same_state(a, b):
+    (step_a, state_a), (step_b, state_b) = final_state(a), final_state(b)
+    assert step_a == step_b == int(state_a.step)
+    leaves = zip(jax.tree.leaves_with_path(state_a), jax.tree.leaves(state_b), strict=True)
+    for (path, x), y in leaves:
+        assert np.asarray(x).dtype == np.asarray(y).dtype
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start, tmp_path_factory):
+    """A run of 30 steps, and what it printed."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return run, finish(start(run))
+
+
+def test_a_run_leaves_checkpoints_figures_and_one_closing_line(uninterrupted):
+    run, out = uninterrupted
+    metrics = json.loads((run / "metrics.json").read_text())
+    m, k = metrics["train/convergence"], metrics["train/k"]
+    assert out == f"train: 30 steps, M {m:.4f}, k {k:.3f} -> {run}/generator\n"
+    assert steps(run)[-3:] == [20, 25, 30]
+    assert metrics["train/steps"] == 30
+    assert metrics["train/images_per_second"] > 0
+    pictures = [path.name for path in (run / "figures" / "training").iterdir()]
+    assert sorted(pictures) == [f"step_{step:07d}.png" for step in range(5, 31, 5)]
+    config, data = runs.load(run)
+    wanted = TrainConfig(height=16, width=16, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4)
+    assert config == dataclasses.replace(wanted, preset="faces", data=data.path, steps=30)
+    state = final_state(run)[1]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_a_run_killed_at_any_moment_and_started_again_equals_the_uninterrupted_one(
+    start, uninterrupted, tmp_path
+):
+    run, rng = tmp_path / "killed", np.random.default_rng()
+    checkpoint, delay = rng.choice([5, 10, 15, 20]), rng.uniform(0, 0.05)
+    process = start(run)
+    wait_for(lambda: max(steps(run), default=0) >= checkpoint, process)
+    time.sleep(delay)
+    process.kill()
+    finish(process, -signal.SIGKILL)
+    finish(start(run))
+    assert steps(run)[-1] == 30
+    assert_same_state(run, uninterrupted[0])
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_stopped_run_saves_the_state_reached_and_goes_on_to_the_same_end(
+    start, uninterrupted, tmp_path, signum, status
+):
+    run = tmp_path / "stopped"
+    # No checkpoint is due before the end, so the one there is comes from the signal.
+    far = ["--save-every", "100000", "--steps", "100000"]
+    process = start(run, *far)
+    wait_for(lambda: (run / "figures" / "training" / "step_0000005.png").exists(), process)
+    process.send_signal(signum)
+    out = finish(process, status)
+    (reached,) = steps(run)
+    assert reached >= 5
+    assert out.startswith(f"train: {reached:,} steps (stopped; the same command goes on), M ")
+    assert json.loads((run / "metrics.json").read_text())["train/steps"] == reached
+    if signum == signal.SIGTERM and reached < 30:  # else too late for the comparison
+        finish(start(run))
+        assert_same_state(run, uninterrupted[0])
+
+
+def test_a_finished_run_is_left_as_it_is_with_the_same_closing_line(start, uninterrupted, tmp_path):
+    whole, out = uninterrupted
+    run = tmp_path / "again"
+    shutil.copytree(whole, run)
+    before = {
+        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "events" not in path.parts
+    }
+    again = finish(start(run))
+    assert again == out.replace(str(whole), str(run))
+    after = {
+        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "events" not in path.parts
+    }
+    assert after == before
+
+
+def call(monkeypatch, capsys, *arguments):
+    """Status, standard output and standard error of train.py with these arguments, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return stopped.value.code, *capsys.readouterr()
+
+
+REFUSALS = {
+    "unknown preset": (["cats", "--data", "DATA"], ["'cats'", "faces, irises, demo, demo-irises"]),
+    "no --data": (["faces"], ["preset faces needs --data"]),
+    "missing folder": (["faces", "--data", "no/such"], ["no/such", "no such folder", "prepare.py"]),
+    "height": (["faces", "--data", "DATA", "--height", "17"], ["17x16", "divisible by 2", "16x16"]),
+    "batch": (["faces", "--data", "DATA", "--batch-size", "24"], ["batch size 24", "20 images"]),
+    "channels": (["irises", "--data", "DATA"], ["3 channels", "says 1"]),
+    "devices": (["faces", "--data", "DATA", "--batch-size", "6"], ["batch of 6", "4 devices"]),
+    "negative": (["faces", "--data", "DATA", "--lambda-k", "-1"], ["--lambda-k is -1", "positive"]),
+    "gamma": (["faces", "--data", "DATA", "--gamma", "2"], ["--gamma is 2", "(0, 1]"]),
+    "save-every": (["faces", "--data", "DATA", "--save-every", "0"], ["--save-every", "at least 1"]),
+    "type": (["faces", "--data", "DATA", "--steps", "many"], ["--steps", "'many'"]),
+    "widths": (["faces", "--data", "DATA", "--encoder-filters", "4,x"], ["'4,x'", "64,128,192,256"]),
+    "option": (["faces", "--data", "DATA", "--colour", "3"], ["--colour"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(
+    name, monkeypatch, capsys, tmp_path, tiny_faces
+):
+    (preset, *options), wanted = REFUSALS[name]
+    options = [str(tiny_faces) if option == "DATA" else option for option in options]
+    arguments = [preset, *SIZE, "--run", tmp_path / "run", *options]
+    status, out, err = call(monkeypatch, capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("train.py: error: ")
+    assert err.count("\n") == 1 and err.endswith("\n")
+    for part in wanted:
+        assert part in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_run_or_preset_is_one_line_with_status_2(monkeypatch, capsys):
+    for arguments, wanted in ((["demo"], "--run is missing"), ([], "preset")):
+        status, out, err = call(monkeypatch, capsys, *arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert wanted in err
+
+
+def test_a_run_folder_of_another_configuration_is_refused_with_both_values(
+    monkeypatch, capsys, tmp_path, tiny_faces
+):
+    run = tmp_path / "run"
+    config = TrainConfig(
+        "faces",
+        str(tiny_faces),
+        height=16,
+        width=16,
+        filters=4,
+        encoder_filters=(4, 6),
+        latent_size=8,
+        batch_size=4,
+    )
+    runs.start(run, config, runs.resolve_data(run, config))
+    before = (run / "config.json").read_bytes()
+    for option, text in (("--gamma", "gamma 0.5, and now 0.7"), ("--filters", "filters 4, and now 8")):
+        value = text.split()[-1]
+        status, out, err = call(
+            monkeypatch, capsys, "faces", "--run", run, "--data", tiny_faces, *SIZE, option, value
+        )
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"{run} was trained with {text} is asked for" in err
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
+    status, out, err = call(monkeypatch, capsys, "--help")
+    assert (status, err) == (0, "")
+    for field in dataclasses.fields(TrainConfig):
+        if field.name != "preset":
+            assert f"--{field.name.replace('_', '-')} " in out
+    for option in ("--run", "--layers", "--save-every", "--sample-every", "--cpu-devices"):
+        assert option in out
+    assert "[default: 128 (faces) 96 (irises) 48 (demo, demo-irises)]" in " ".join(out.split())
+
+
+def test_layers_prints_the_table_without_a_run(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "irises", "--layers"])
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    assert "96x128x1" in capsys.readouterr().out
