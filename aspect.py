@@ -22,9 +22,13 @@ def parse():
     """The command line."""
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the folder that train.py and invert.py made")
-    parser.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="where the options start from: paper, to the "
-                        "letter, or regularised, which knows more about held-out images; default: the paper's for the "
-                        "paper's presets, regularised for the demos")  # fmt: skip
+    parser.add_argument(
+        "--recipe",
+        choices=tuple(ASPECT_RECIPES),
+        help="where the options start from: paper, to the "
+        "letter, or regularised, which knows more about held-out images; default: the paper's for the "
+        "paper's presets, regularised for the demos",
+    )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's")
     parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
     cli.add_options(parser, ASPECT_RECIPES)
@@ -79,7 +83,11 @@ def main() -> None:
 
     best = float(state.best_error)
     if values:
-        figures = {"epochs": int(state.epoch), "best_loss": best, "steps_per_second": bar.rate * trainer.batches} | values
+        figures = {
+            "epochs": int(state.epoch),
+            "best_loss": best,
+            "steps_per_second": bar.rate * trainer.batches,
+        } | values
         runs.record_metrics(args.run, "aspect", figures, keep=("steps_per_second",) if bar.rate == 0 else ())
     remark = " (stopped; the same command goes on)" if stopped else ""
     print(f"aspect: {int(state.epoch):,} epochs{remark} of {len(latents):,} latents, best loss {best:.3e} -> {folder}")

@@ -51,18 +51,20 @@ def main() -> None:
     kind = "nme_percent" if landmarks else "iou"
     prefix = "heldout" if held_out else "training"
     baselines = {
-        f"mean_shape_{kind}" if landmarks else "mean_mask_iou": measure(np.broadcast_to(train_truth.mean(0), truth.shape)),
+        f"mean_shape_{kind}" if landmarks else "mean_mask_iou": measure(
+            np.broadcast_to(train_truth.mean(0), truth.shape)
+        ),
         f"ridge_{kind}": measure(metrics.Ridge(train["z"], train_truth)(test["z"])),
     }
     names = sorted(path.name for path in (args.run / "aspect").iterdir() if path.is_dir())
-    networks = {n: aspect_networks.load(args.run, n, config, data) for n in names}
+    networks = {n: aspect_networks.load(args.run, n, config, data).annotate for n in names}
     if name not in networks:
         raise InputError(f"{args.run / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
     predicted = {n: network(test["z"]) for n, network in networks.items()}
     errors = {n: measure(values) for n, values in predicted.items()}
 
     generator, _ = began.networks(config)
-    generate = aspect_networks.batched(generator, runs.load_inverted_generator(args.run, config))
+    generate = aspect_networks.batched(generator, runs.load_inverted_generator(args.run, config)[1])
     shown = np.linspace(0, len(test["z"]) - 1, min(SHOWN, len(test["z"]))).astype(int)
     originals = to_float(np.concatenate([ordered(data.source(split), int(i), int(i) + 1)["image"] for i in shown]))
     reconstructed = generate(test["z"][shown])
@@ -85,7 +87,9 @@ def main() -> None:
         },
     )
     unit = "NME {:.2f} %" if landmarks else "IoU {:.3f}"
-    beside = ", ".join(f"{n.rsplit('_' + kind, 1)[0].removesuffix('_iou').replace('_', ' ')} {e:.3g}" for n, e in baselines.items())
+    beside = ", ".join(
+        f"{n.rsplit('_' + kind, 1)[0].removesuffix('_iou').replace('_', ' ')} {e:.3g}" for n, e in baselines.items()
+    )
     print(
         f"evaluate: {len(truth):,} {prefix} images, {name} network {unit.format(errors[name])} ({beside}), "
         f"PSNR {test['psnr_db'].mean():.2f} dB -> {args.run / 'metrics.json'}, {folder}"

@@ -7,6 +7,7 @@ samples.png, and the interpolation between an image and its mirror image of fig.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -32,13 +33,23 @@ def parse():
     parser.add_argument("--count", type=int, default=1000, help="images to generate")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new data set; new or empty")
     parser.add_argument("--aspect", help="name of the aspect network; default: the one trained last")
-    parser.add_argument("--sampler", default="uniform", choices=("uniform", "data", "interpolated"), help="latents: "
-                        "uniform on the cube, as the paper; drawn from Z_data with --jitter; or between two of Z_data: "
-                        "the aspect network was trained on Z_data, and is surer near it")  # fmt: skip
+    parser.add_argument(
+        "--sampler",
+        default="uniform",
+        choices=("uniform", "data", "interpolated"),
+        help="latents: "
+        "uniform on the cube, as the paper; drawn from Z_data with --jitter; or between two of Z_data: "
+        "the aspect network was trained on Z_data, and is surer near it",
+    )
     parser.add_argument("--jitter", type=float, default=0.1, help="noise of --sampler data, in standard deviations")
     parser.add_argument("--seed", type=int, default=0, help="of the latents")
-    parser.add_argument("--mirror-image", type=int, default=0, help="image whose interpolation to its mirror image is "
-                        "drawn (fig. 7): its number in the held-out split, or in the training split where none is")  # fmt: skip
+    parser.add_argument(
+        "--mirror-image",
+        type=int,
+        default=0,
+        help="image whose interpolation to its mirror image is "
+        "drawn (fig. 7): its number in the held-out split, or in the training split where none is",
+    )
     return parser.parse_args()
 
 
@@ -49,9 +60,9 @@ def main() -> None:
         raise InputError("--count must be at least 1 and --jitter at least 0")
     config, data = runs.load(args.run)
     name = args.aspect or aspect_networks.newest(args.run)
-    annotate = aspect_networks.load(args.run, name, config, data)
+    annotate, aspect_epoch = aspect_networks.load(args.run, name, config, data)
     generator, _ = began.networks(config)
-    parameters = runs.load_inverted_generator(args.run, config)
+    generator_step, parameters = runs.load_inverted_generator(args.run, config)
     generate = aspect_networks.batched(generator, parameters)
     z_data = jnp.asarray(Latents(args.run / "latents" / "train").load()["z"])
     key = jax.random.key(args.seed)
@@ -62,7 +73,18 @@ def main() -> None:
     }
     sample = jax.jit(samplers[args.sampler])
 
-    provenance = {"run": str(args.run), "aspect": name, "sampler": args.sampler, "jitter": args.jitter, "seed": args.seed}
+    provenance = {
+        "run": str(args.run),
+        "generator_step": generator_step,
+        "aspect": name,
+        "aspect_epoch": aspect_epoch,
+        "sampler": args.sampler,
+        "jitter": args.jitter,
+        "seed": args.seed,
+    }
+    if written_by_this_command(args.out, provenance | {"count": args.count}):
+        print(f"generate: {args.count:,} images are there already -> {args.out}")
+        return
     if data.annotation == "landmarks":
         writer, drawn = coco_writer(args.out, provenance, landmarks.scheme(data.keypoints)), "landmarks"
     else:
@@ -82,11 +104,22 @@ def main() -> None:
 
     z = mirror_interpolation(args, config, data, generator, parameters)
     images, annotations = generate(z), {drawn: annotate(z)}
-    frames = [figures.strip(images[i : i + 1], **{k: v[i : i + 1] for k, v in annotations.items()}) for i in range(len(z))]
+    frames = [
+        figures.strip(images[i : i + 1], **{k: v[i : i + 1] for k, v in annotations.items()}) for i in range(len(z))
+    ]
     figures.save_image(args.run / "figures" / "interpolation.png", figures.strip(images, **annotations))
     figures.save_gif(args.run / "figures" / "interpolation.gif", frames)
     runs.record_metrics(args.run, "generate", {"images": args.count, "images_per_second": bar.rate})
-    print(f"generate: {args.count:,} images with {drawn} ({args.sampler} latents) -> {args.out}, {args.run / 'figures'}")
+    print(
+        f"generate: {args.count:,} images with {drawn} ({args.sampler} latents) -> {args.out}, {args.run / 'figures'}"
+    )
+
+
+def written_by_this_command(out: Path, expected: dict) -> bool:
+    """Whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
+    path = out / "dataset.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    return expected.items() <= found.items()
 
 
 def mirror_interpolation(args, config, data, generator, parameters) -> np.ndarray:

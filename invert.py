@@ -25,13 +25,27 @@ def parse():
     """The command line."""
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the folder that train.py made")
-    parser.add_argument("--images", type=int, default=0, help="invert only the first N images of the training split, "
-                        "rounded up to whole shards; 0: all of them")  # fmt: skip
-    parser.add_argument("--checkpoint", default="latest", choices=("latest", "best"), help="which generator: the latest, "
-                        "or the one with the lowest mean of M, for a run that collapsed late")  # fmt: skip
-    parser.add_argument("--steps-per-call", type=int, help="steps in one call of the device; default: 1 on a CPU, where "
-                        "convolutions in a loop on the device are slow, else all")  # fmt: skip
-    parser.add_argument("--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=0,
+        help="invert only the first N images of the training split, rounded up to whole shards; 0: all of them",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="latest",
+        choices=("latest", "best"),
+        help="which generator: the latest, or the one with the lowest mean of M, for a run that collapsed late",
+    )
+    parser.add_argument(
+        "--steps-per-call",
+        type=int,
+        help="steps in one call of the device; default: 1 on a CPU, where "
+        "convolutions in a loop on the device are slow, else all",
+    )
+    parser.add_argument(
+        "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
+    )
     cli.add_options(parser, INVERT_PRESETS)
     return parser.parse_args()
 

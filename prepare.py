@@ -99,9 +99,7 @@ def _folder(args) -> tuple[dict[str, int], str]:
     indices = {"train": train, "test": test} if test else {"train": train}
     splits = {name: pictures.Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": args.holdout, "group_regex": args.group_regex, "seed": args.seed}
-    source = {
-        name: str(getattr(args, name)) for name in ("images", "landmarks", "masks") if getattr(args, name)
-    }
+    source = {name: str(getattr(args, name)) for name in ("images", "landmarks", "masks") if getattr(args, name)}
     units = {"landmark_units": "fraction of width and height"} if args.landmarks else {}
     write(
         args.out,
@@ -140,14 +138,10 @@ def main(argv: list[str] | None = None) -> None:
     else:
         for name in ("images", "landmarks", "masks", "channels", "group_regex"):
             if getattr(args, name) is not None:
-                raise InputError(
-                    f"--{name.replace('_', '-')}: goes with the kind folder, not with {args.kind}"
-                )
+                raise InputError(f"--{name.replace('_', '-')}: goes with the kind folder, not with {args.kind}")
         from began_jax.data.synthetic import write_synthetic
 
-        sizes = write_synthetic(
-            args.kind, args.out, args.count, args.holdout, args.height, args.width, args.seed
-        )
+        sizes = write_synthetic(args.kind, args.out, args.count, args.holdout, args.height, args.width, args.seed)
         what = "3 with 49 landmarks" if args.kind == "synthetic-faces" else "1 with masks"
     counts = " and ".join(f"{n:,} {name}" for name, n in sizes.items())
     print(f"prepare: {counts} images, {args.height}x{args.width}x{what} -> {args.out}")

@@ -28,7 +28,9 @@ def parse() -> tuple:
     parser.add_argument("--layers", action="store_true", help="print the table of all layers and stop")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
     parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
-    parser.add_argument("--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each")
+    parser.add_argument(
+        "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
+    )
     cli.add_options(parser, TRAIN_PRESETS)
     args = parser.parse_args()
     config = cli.given_options(args, train_preset(args.preset))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,8 +38,15 @@ def newest(run: Path) -> str:
     return max(found, key=lambda path: max(p.stat().st_mtime for p in path.iterdir())).name
 
 
-def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> Callable[[np.ndarray], np.ndarray]:
-    """An aspect network of a run as a function: latents [N, latent] -> annotations [N, ...], numpy arrays.
+class TrainedAspect(NamedTuple):
+    """An aspect network of a run: `annotate` maps latents [N, latent] to annotations [N, ...], numpy arrays."""
+
+    annotate: Callable[[np.ndarray], np.ndarray]
+    epoch: int  # epochs that it was trained for
+
+
+def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> TrainedAspect:
+    """The best parameters of an aspect network's newest checkpoint.
 
     Raises:
       InputError: there is no such network, or it is damaged.
@@ -54,7 +61,7 @@ def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> Callable[[
     like = aspects.init(aspect, network, config.latent_size)
     state = checkpoints.restore(saved, saved.latest_step(), like)
     saved.close()
-    return batched(network, state.best_parameters)
+    return TrainedAspect(batched(network, state.best_parameters), int(state.epoch))
 
 
 def batched(network: nn.Module, parameters: Any, batch: int = 256) -> Callable[[np.ndarray], np.ndarray]:
@@ -63,6 +70,8 @@ def batched(network: nn.Module, parameters: Any, batch: int = 256) -> Callable[[
 
     def function(rows: np.ndarray) -> np.ndarray:
         padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), np.float32)])
-        return np.concatenate([np.asarray(apply(padded[i : i + batch])) for i in range(0, len(padded), batch)])[: len(rows)]
+        return np.concatenate([np.asarray(apply(padded[i : i + batch])) for i in range(0, len(padded), batch)])[
+            : len(rows)
+        ]
 
     return function

@@ -1,6 +1,6 @@
 """Training of an aspect network G_a: latents -> annotation (eqs. 1, 5 and 6), for any latents and any targets.
 
-    loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
+loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
 """
 
 import math
@@ -35,7 +35,7 @@ def init(config: AspectConfig, network: nn.Module, latent_size: int) -> AspectSt
     parameters = network.init(key_init, jnp.zeros((1, latent_size)))["params"]
     copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
     return AspectState(
-        jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.asarray(jnp.inf)
+        jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.full((), jnp.inf)
     )
 
 
@@ -122,7 +122,9 @@ class Trainer:
       one_call: the choice above; by default made from the targets' rank and the platform.
     """
 
-    def __init__(self, config: AspectConfig, network: nn.Module, latents: Array, targets: Array, one_call: bool | None = None):
+    def __init__(
+        self, config: AspectConfig, network: nn.Module, latents: Array, targets: Array, one_call: bool | None = None
+    ):
         train, held = validation_split(config, len(latents))
         self._train, self._held = (latents[train], targets[train]), (latents[held], targets[held])
         self.batches = len(train) // config.batch_size

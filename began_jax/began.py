@@ -25,7 +25,9 @@ from began_jax.images import to_float
 from began_jax.models import Decoder, Discriminator
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
-M_DECAY = 0.999  # of the running mean of M: about 1,000 steps, long enough to see a stall through the noise of one batch
+M_DECAY = (
+    0.999  # of the running mean of M: about 1,000 steps, long enough to see a stall through the noise of one batch
+)
 
 
 @typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
@@ -62,7 +64,9 @@ def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "
 
 
 def autoencoder_loss(
-    v: Float[Array, "batch height width channels"], reconstruction: Float[Array, "batch height width channels"], power: int
+    v: Float[Array, "batch height width channels"],
+    reconstruction: Float[Array, "batch height width channels"],
+    power: int,
 ) -> Float[Array, " batch"]:
     """|v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2)."""
     error = jnp.abs(v - reconstruction)
@@ -85,8 +89,8 @@ def init(config: TrainConfig) -> BeganState:
         discriminator_optimizer=adam.init(d),
         k=jnp.asarray(config.k_0, jnp.float32),
         learning_rate=jnp.asarray(config.learning_rate, jnp.float32),
-        convergence=jnp.asarray(0.0),
-        best_convergence=jnp.asarray(jnp.inf),
+        convergence=jnp.zeros(()),
+        best_convergence=jnp.full((), jnp.inf),
         best_step=jnp.zeros((), jnp.int32),
     )
 
@@ -167,7 +171,9 @@ def step(
       `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
       generated batch divided by that over the real batch (near 0: mode collapse).
     """
-    grads_g, grads_d, losses = gradients(config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding)
+    grads_g, grads_d, losses = gradients(
+        config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
+    )
     adam = optimizer(config)
 
     def update(params, grads, opt_state):

@@ -68,9 +68,7 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(signum)
 
     previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
-    caught = [
-        signum for signum, handler in previous.items() if handler is not signal.SIG_IGN
-    ]  # by nohup or &
+    caught = [signum for signum, handler in previous.items() if handler is not signal.SIG_IGN]  # by nohup or &
     for signum in caught:
         signal.signal(signum, note)
     try:
@@ -90,9 +88,7 @@ def quiet_logs() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def add_options(
-    parser: argparse.ArgumentParser, presets: dict[str, Any], skip: tuple[str, ...] = ("preset",)
-) -> None:
+def add_options(parser: argparse.ArgumentParser, presets: dict[str, Any], skip: tuple[str, ...] = ("preset",)) -> None:
     """Adds an option for each field of the presets' dataclass; the help shows the default in every preset.
 
     An option that is not given is absent from the parsed arguments, so that a preset can supply it.
@@ -125,9 +121,7 @@ def add_options(
 def given_options(args: argparse.Namespace, preset: Any) -> Any:
     """The preset with the options that were given on the command line."""
     names = {field.name for field in dataclasses.fields(preset)}
-    return dataclasses.replace(
-        preset, **{k: v for k, v in vars(args).items() if k in names and k != "preset"}
-    )
+    return dataclasses.replace(preset, **{k: v for k, v in vars(args).items() if k in names and k != "preset"})
 
 
 def _metavar(preset: Any, field: dataclasses.Field) -> str:

@@ -145,9 +145,7 @@ def reconstructions(
         blank = Image.new(pairs[0][0].mode, pairs[0][0].size, "white")
         pairs += [(blank, blank)] * (-len(pairs) % columns)
     bands = [pairs[start : start + columns] for start in range(0, len(pairs), max(columns, 1))]
-    return _arrange(
-        [tile for band in bands for row in zip(*band, strict=True) for tile in row], columns, band=2
-    )
+    return _arrange([tile for band in bands for row in zip(*band, strict=True) for tile in row], columns, band=2)
 
 
 def strip(
@@ -205,6 +203,4 @@ def save_gif(
     frames = [*frames, *frames[-2:0:-1]] if ping_pong else frames
     duration = max(10, round(seconds_per_frame * 100) * 10)
     with _replacing(path) as temporary:
-        frames[0].save(
-            temporary, format="GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0
-        )
+        frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)

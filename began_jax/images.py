@@ -48,9 +48,7 @@ def _resample(plane: Image.Image, crop: Crop, height: int, width: int) -> np.nda
     return np.asarray(plane.crop(box).resize((width, height), method))
 
 
-def fit_image(
-    image: UInt8[np.ndarray, "h w c"], height: int, width: int
-) -> UInt8[np.ndarray, "{height} {width} c"]:
+def fit_image(image: UInt8[np.ndarray, "h w c"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} c"]:
     """Centre-crops an image of 1 or 3 channels to the ratio height:width and resizes it."""
     if image.shape[:2] == (height, width):
         return image
@@ -59,9 +57,7 @@ def fit_image(
     return _resample(plane, crop, height, width).reshape(height, width, image.shape[-1])
 
 
-def fit_mask(
-    mask: UInt8[np.ndarray, "h w 1"], height: int, width: int
-) -> UInt8[np.ndarray, "{height} {width} 1"]:
+def fit_mask(mask: UInt8[np.ndarray, "h w 1"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 1"]:
     """Does to a mask of {0, 1} what `fit_image` does to its image; 1 where at least half of a pixel was."""
     if mask.shape[:2] == (height, width):
         return mask

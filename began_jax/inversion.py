@@ -12,7 +12,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from began_jax.configs import InvertConfig
 
@@ -79,7 +79,9 @@ def keep_best(state: InversionState, error: Float[Array, " batch"]) -> Inversion
     )
 
 
-def finish(generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]) -> dict[str, Array]:
+def finish(
+    generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
+) -> dict[str, Array]:
     """Results per image: `z` with the lowest error met, its `l1`, and `psnr_db` on the [0, 1] scale, clipped."""
     state = keep_best(state, l1(generate(state.z), images))
     generated = generate(state.best_z)
@@ -98,7 +100,9 @@ def invert(
 
     On a CPU convolutions in a loop body are several times slower: use `Inverter` there.
     """
-    state, _ = jax.lax.scan(lambda s, _: (step(config, generate, s, images), None), init(config, z), length=config.steps)
+    state, _ = jax.lax.scan(
+        lambda s, _: (step(config, generate, s, images), None), init(config, z), length=config.steps
+    )
     return finish(generate, state, images)
 
 
@@ -114,7 +118,9 @@ class Inverter:
         library's convolutions, and all of them elsewhere.
     """
 
-    def __init__(self, config: InvertConfig, generate: Callable, parameters: Any, sharding, steps_per_call: int | None = None):
+    def __init__(
+        self, config: InvertConfig, generate: Callable, parameters: Any, sharding, steps_per_call: int | None = None
+    ):
         self._config, self._parameters, self._sharding = config, parameters, sharding
         if steps_per_call is None:
             steps_per_call = 1 if jax.default_backend() == "cpu" else config.steps
@@ -128,7 +134,9 @@ class Inverter:
         self._init = jax.jit(lambda z: init(config, z))
         self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
 
-    def __call__(self, images: Float[Array, "batch height width channels"], z: Float[Array, "batch latent"]) -> Iterator[Any]:
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], z: Float[Array, "batch latent"]
+    ) -> Iterator[Any]:
         """Yields the number of steps done after each call of the device, and the results last."""
         images, z = jax.device_put((images, z), self._sharding)
         state, done = self._init(z), 0

@@ -52,14 +52,8 @@ _NAMES_49 = (
     *(f"right_brow_{i}" for i in (5, 4, 3, 2, 1)),
     *(f"nose_bridge_{i}" for i in (1, 2, 3, 4)),
     *("left_nostril_outer", "left_nostril_inner", "nose_base", "right_nostril_inner", "right_nostril_outer"),
-    *(
-        f"left_eye_{p}"
-        for p in ("outer", "upper_outer", "upper_inner", "inner", "lower_inner", "lower_outer")
-    ),
-    *(
-        f"right_eye_{p}"
-        for p in ("inner", "upper_inner", "upper_outer", "outer", "lower_outer", "lower_inner")
-    ),
+    *(f"left_eye_{p}" for p in ("outer", "upper_outer", "upper_inner", "inner", "lower_inner", "lower_outer")),
+    *(f"right_eye_{p}" for p in ("inner", "upper_inner", "upper_outer", "outer", "lower_outer", "lower_inner")),
     *("left_mouth_corner", "left_upper_lip_1", "left_upper_lip_2", "upper_lip_middle"),
     *("right_upper_lip_2", "right_upper_lip_1", "right_mouth_corner", "right_lower_lip_1"),
     *("right_lower_lip_2", "lower_lip_middle", "left_lower_lip_2", "left_lower_lip_1"),
@@ -117,9 +111,7 @@ def mirror(
     count = landmarks.shape[-2]
     order = scheme(count).mirrored
     if order is None:
-        raise InputError(
-            f"cannot mirror {count} landmarks: the left-right pairs are known for 49 and for 5 points"
-        )
+        raise InputError(f"cannot mirror {count} landmarks: the left-right pairs are known for 49 and for 5 points")
     xp = landmarks.__array_namespace__()
     moved = landmarks[..., np.array(order), :]
     return xp.stack([1 - moved[..., 0], moved[..., 1]], axis=-1)

@@ -54,7 +54,7 @@ class Latents:
             )
         except Exception as error:
             raise InputError(
-                f"{self.folder / str(shard)} cannot be read ({type(error).__name__}); delete that folder and run the same "
-                "invert.py command again"
+                f"{self.folder / str(shard)} cannot be read ({type(error).__name__}); delete that folder and run "
+                "the same invert.py command again"
             ) from error
         return {key: np.asarray(value) for key, value in found["latents"].items()} | {"id": found["ids"]["ids"]}

@@ -1,10 +1,10 @@
 """The run folder: its configuration, which later stages read and may not contradict, and its figures.
 
-    RUN/config.json    the training configuration and the data set that it was given
-    RUN/data/          the rendered data set, where the preset uses a built-in one
-    RUN/generator/     training checkpoints        RUN/latents/SPLIT/   one checkpoint item a shard
-    RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: number
-    RUN/figures/       pictures                    RUN/events/          TensorBoard
+RUN/config.json    the training configuration and the data set that it was given
+RUN/data/          the rendered data set, where the preset uses a built-in one
+RUN/generator/     training checkpoints        RUN/latents/SPLIT/   one checkpoint item a shard
+RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: number
+RUN/figures/       pictures                    RUN/events/          TensorBoard
 """
 
 import dataclasses
@@ -55,8 +55,8 @@ def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] 
     for name, value in wanted.items():
         if name not in free and found.get(name) != value:
             raise InputError(
-                f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} is asked for; "
-                f"give the same value, or another folder"
+                f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} "
+                f"is asked for; give the same value, or another folder"
             )
     if found != wanted:
         write_json(path, found | wanted)
@@ -75,7 +75,13 @@ def resolve_data(run: Path, config: TrainConfig) -> DataSet:
         data = str(run / "data")
         if not Path(data).exists():
             synthetic.write_synthetic(
-                config.data, Path(data), synthetic.DEFAULT_COUNT, synthetic.DEFAULT_HOLDOUT, config.height, config.width, 0
+                config.data,
+                Path(data),
+                synthetic.DEFAULT_COUNT,
+                synthetic.DEFAULT_HOLDOUT,
+                config.height,
+                config.width,
+                0,
             )
     found = open_data(data, config.height, config.width)
     if found.channels != config.channels:
@@ -85,7 +91,11 @@ def resolve_data(run: Path, config: TrainConfig) -> DataSet:
 
 def start(run: Path, config: TrainConfig, data: DataSet) -> None:
     """Store the configuration of a new run, or refuse one that contradicts the run's."""
-    path = config.data if config.data in synthetic.KINDS or config.data.startswith("tfds:") else str(Path(config.data).resolve())
+    path = (
+        config.data
+        if config.data in synthetic.KINDS or config.data.startswith("tfds:")
+        else str(Path(config.data).resolve())
+    )
     wanted = dataclasses.asdict(config) | {"data": path, "data_set": data.fingerprint}
     agree(run / "config.json", wanted, "trained", FREE)
 
@@ -133,9 +143,9 @@ def load_generator(run: Path, config: TrainConfig, which: str | int = "latest") 
     return step, state.generator
 
 
-def load_inverted_generator(run: Path, config: TrainConfig) -> Any:
-    """Parameters of the generator that the latents of a run belong to; InputError before invert.py."""
+def load_inverted_generator(run: Path, config: TrainConfig) -> tuple[int, Any]:
+    """(training step, parameters) of the generator that the latents of a run belong to; InputError before invert.py."""
     path = run / "latents" / "config.json"
     if not path.is_file():
         raise InputError(f"{run / 'latents'} holds no latents: run invert.py --run {run} first")
-    return load_generator(run, config, json.loads(path.read_text())["generator_step"])[1]
+    return load_generator(run, config, json.loads(path.read_text())["generator_step"])

@@ -17,13 +17,9 @@ def _keys(key: Key[Array, ""], indices: Indices | int) -> Key[Array, " count"]:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 
-def uniform_latents(
-    key: Key[Array, ""], indices: Indices | int, latent_size: int = 64
-) -> Float[Array, "count latent"]:
+def uniform_latents(key: Key[Array, ""], indices: Indices | int, latent_size: int = 64) -> Float[Array, "count latent"]:
     """Draws z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many."""
-    return jax.vmap(lambda k: jax.random.uniform(k, (latent_size,), minval=-1.0, maxval=1.0))(
-        _keys(key, indices)
-    )
+    return jax.vmap(lambda k: jax.random.uniform(k, (latent_size,), minval=-1.0, maxval=1.0))(_keys(key, indices))
 
 
 def bootstrap_latents(

@@ -23,9 +23,7 @@ finite = st.floats(0, 4, width=32)
 
 
 def images(batch=4, height=16, width=24, channels=3, seed=0):
-    return jnp.asarray(
-        np.random.default_rng(seed).integers(0, 256, (batch, height, width, channels), np.uint8)
-    )
+    return jnp.asarray(np.random.default_rng(seed).integers(0, 256, (batch, height, width, channels), np.uint8))
 
 
 def host(tree):
@@ -59,9 +57,7 @@ def initial():
     state = jax.jit(lambda: began.init(TINY))()
 
     def with_values(**values):
-        return state.replace(
-            **{k: jnp.asarray(np.asarray(v, getattr(state, k).dtype)) for k, v in values.items()}
-        )
+        return state.replace(**{k: jnp.asarray(np.asarray(v, getattr(state, k).dtype)) for k, v in values.items()})
 
     return with_values
 
@@ -155,7 +151,7 @@ def test_step_split_over_1_2_and_4_devices_equals_the_unsharded_step(initial):
         devices = jax.devices()[:count]
         mesh = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
         everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
-        step = jax.jit(lambda state, x: began.step(TINY, state, x), out_shardings=everywhere)
+        step = jax.jit(functools.partial(began.step, TINY, sharding=split), out_shardings=everywhere)
         state, metrics = step(jax.device_put(start, everywhere), jax.device_put(images(), split))
         assert len(state.k.sharding.device_set) == count
         assert_close(metrics, alone_metrics)

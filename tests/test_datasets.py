@@ -141,9 +141,7 @@ def test_another_size_is_cropped_and_averaged(landmarks, masks):
     got = ordered(open_data(masks, height=4).source("train"), 0, 13)
     assert got["image"].shape == (13, 4, 10, 3)
     got = ordered(open_data(masks, height=4, width=4).source("train"), 0, 13)
-    means = np.stack(
-        [example(i, "mask")["mask"][:, 1:9].reshape(4, 2, 4, 2, 1).mean((1, 3)) for i in range(13)]
-    )
+    means = np.stack([example(i, "mask")["mask"][:, 1:9].reshape(4, 2, 4, 2, 1).mean((1, 3)) for i in range(13)])
     np.testing.assert_array_equal(got["mask"], means >= 0.5)
 
 

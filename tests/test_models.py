@@ -15,7 +15,7 @@ from began_jax import began
 from began_jax.configs import TRAIN_PRESETS
 from began_jax.errors import InputError
 from began_jax.models import Decoder, Discriminator, Encoder, LandmarkNetwork, check_size, layer_table
-from began_jax.models.layers import PoolProject, average_pool, conv, nearest_upsample, upsample_conv
+from began_jax.models.layers import PoolProject, average_pool, conv, elu, nearest_upsample, upsample_conv
 
 SIZES = [(16, 16, 3), (24, 32, 1), (8, 24, 3)]
 
@@ -40,9 +40,7 @@ def shapes_only(network, *shape):
     features=st.integers(1, 3),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_upsample_conv_and_its_gradients_equal_upsampling_then_convolving(
-    height, width, channels, features, seed
-):
+def test_upsample_conv_and_its_gradients_equal_upsampling_then_convolving(height, width, channels, features, seed):
     x, kernel = normal(seed, 2, height, width, channels), normal(seed + 1, 3, 3, channels, features)
     cotangent = normal(seed + 2, 2, 2 * height, 2 * width, features)
 
@@ -60,6 +58,14 @@ def test_upsample_conv_and_its_gradients_equal_upsampling_then_convolving(
     fast, slow = both(x, kernel)
     for a, b in zip(fast, slow, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_elu_and_its_gradient_equal_their_definition():
+    x = np.concatenate([np.linspace(-200, 200, 401, dtype=np.float32), np.float32([-1e-6, 1e-6])])
+    low = np.minimum(x.astype(np.float64), 0)
+    np.testing.assert_allclose(elu(jnp.asarray(x)), np.where(x > 0, x, np.expm1(low)), rtol=1e-6, atol=2e-7)
+    slope = jax.vmap(jax.grad(elu))(jnp.asarray(x[x != 0]))
+    np.testing.assert_allclose(slope, np.where(x > 0, 1, np.exp(low))[x != 0], rtol=1e-5, atol=1e-7)
 
 
 def test_average_pool_and_nearest_upsample_equal_numpy():
@@ -142,9 +148,7 @@ def test_landmark_network_equals_table_2_in_numpy():
     np.testing.assert_allclose(network.apply({"params": params}, z), x.reshape(5, 49, 2), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "near"), [(100, 128, "96x128"), (128, 100, "128x96"), (4, 8, "8x8")]
-)
+@pytest.mark.parametrize(("height", "width", "near"), [(100, 128, "96x128"), (128, 100, "128x96"), (4, 8, "8x8")])
 def test_a_size_that_pooling_does_not_divide_is_refused_with_the_nearest_that_works(height, width, near):
     with pytest.raises(InputError, match=rf"{height}x{width} .*divisible by 8 \(3 poolings\).*{near}"):
         check_size(height, width, 3)

@@ -82,9 +82,7 @@ def halved(image):
 
 def test_landmarks_round_trip(pictures, capfd):
     run(*arguments(pictures), "--out", pictures / "out", "--height", 12, "--width", 16)
-    assert capfd.readouterr().out == (
-        f"prepare: 10 train images, 12x16x3 with 3 landmarks -> {pictures / 'out'}\n"
-    )
+    assert capfd.readouterr().out == (f"prepare: 10 train images, 12x16x3 with 3 landmarks -> {pictures / 'out'}\n")
     data = open_data(pictures / "out")
     assert (data.height, data.width, data.channels) == (12, 16, 3)
     assert (data.annotation, data.keypoints, data.splits) == ("landmarks", K, {"train": 10})
@@ -103,9 +101,7 @@ def test_landmarks_round_trip(pictures, capfd):
 def test_csv_equals_npz_whatever_the_order(pictures):
     points = np.load(pictures / "points.npz")["landmarks3"]
     lines = ["name,x0,y0,x1,y1,x2,y2"]
-    lines += [
-        ",".join([n, *(repr(float(v)) for v in p.ravel())]) for n, p in zip(NAMES, points, strict=True)
-    ][::-1]
+    lines += [",".join([n, *(repr(float(v)) for v in p.ravel())]) for n, p in zip(NAMES, points, strict=True)][::-1]
     (pictures / "points.csv").write_text("\n".join(lines) + "\n")
     size = ("--height", 28, "--width", 32)
     run(*arguments(pictures), "--out", pictures / "a", *size)
@@ -122,9 +118,7 @@ def test_csv_equals_npz_whatever_the_order(pictures):
 
 
 def records(folder):
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*array_record*")
-    }
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*array_record*")}
 
 
 @pytest.mark.parametrize("encoding", ["L255", "L1", "bits", "palette", "RGB"])
@@ -242,9 +236,7 @@ def test_hold_out_takes_the_first_groups_that_suffice(seed, regex):
 
 def rewrite(root, **arrays):
     with np.load(root / "points.npz") as stored:
-        np.savez(
-            root / "points.npz", **({"name": stored["name"], "landmarks": stored["landmarks3"]} | arrays)
-        )
+        np.savez(root / "points.npz", **({"name": stored["name"], "landmarks": stored["landmarks3"]} | arrays))
 
 
 def points(root):

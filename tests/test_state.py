@@ -114,9 +114,7 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda path: path.unlink(), cut, flip_a_bit], ids=["deleted", "cut", "flipped"]
-)
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), cut, flip_a_bit], ids=["deleted", "cut", "flipped"])
 # Orbax logs what it finds in a damaged description file, and tries on.
 @pytest.mark.filterwarnings("ignore")
 def test_damage_to_any_file_is_refused_by_name_or_does_not_matter(tmp_path, damage):
@@ -145,9 +143,7 @@ def test_damage_to_any_file_is_refused_by_name_or_does_not_matter(tmp_path, dama
 def test_the_message_about_a_damaged_checkpoint_names_the_one_to_go_on_from(tmp_path):
     save(tmp_path, [5, 10])
     (tmp_path / "10" / "default" / "manifest.ocdbt").unlink()
-    with pytest.raises(
-        InputError, match=r"10 is damaged: default/manifest\.ocdbt is missing; .* go on from 5"
-    ):
+    with pytest.raises(InputError, match=r"10 is damaged: default/manifest\.ocdbt is missing; .* go on from 5"):
         restore(tmp_path)
     shutil.rmtree(tmp_path / "10")
     assert same(restore(tmp_path)[1], small_state(5))

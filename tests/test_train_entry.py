@@ -130,9 +130,7 @@ def test_a_run_leaves_checkpoints_figures_and_one_closing_line(uninterrupted):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
-def test_a_run_killed_at_any_moment_and_started_again_equals_the_uninterrupted_one(
-    start, uninterrupted, tmp_path
-):
+def test_a_run_killed_at_any_moment_and_started_again_equals_the_uninterrupted_one(start, uninterrupted, tmp_path):
     run, rng = tmp_path / "killed", np.random.default_rng()
     checkpoint, delay = rng.choice([5, 10, 15, 20]), rng.uniform(0, 0.05)
     process = start(run)
@@ -145,9 +143,7 @@ def test_a_run_killed_at_any_moment_and_started_again_equals_the_uninterrupted_o
     assert_same_state(run, uninterrupted[0])
 
 
-@pytest.mark.parametrize(
-    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
-)
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_a_stopped_run_saves_the_state_reached_and_goes_on_to_the_same_end(
     start, uninterrupted, tmp_path, signum, status
 ):
@@ -171,14 +167,10 @@ def test_a_finished_run_is_left_as_it_is_with_the_same_closing_line(start, unint
     whole, out = uninterrupted
     run = tmp_path / "again"
     shutil.copytree(whole, run)
-    before = {
-        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "events" not in path.parts
-    }
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "events" not in path.parts}
     again = finish(start(run))
     assert again == out.replace(str(whole), str(run))
-    after = {
-        path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "events" not in path.parts
-    }
+    after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and "events" not in path.parts}
     assert after == before
 
 
@@ -234,9 +226,7 @@ def test_a_missing_run_or_preset_is_one_line_with_status_2(monkeypatch, capsys):
         assert wanted in err
 
 
-def test_a_run_folder_of_another_configuration_is_refused_with_both_values(
-    monkeypatch, capsys, tmp_path, tiny_faces
-):
+def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monkeypatch, capsys, tmp_path, tiny_faces):
     run = tmp_path / "run"
     config = TrainConfig(
         "faces",
@@ -252,9 +242,7 @@ def test_a_run_folder_of_another_configuration_is_refused_with_both_values(
     before = (run / "config.json").read_bytes()
     for option, text in (("--gamma", "gamma 0.5, and now 0.7"), ("--filters", "filters 4, and now 8")):
         value = text.split()[-1]
-        status, out, err = call(
-            monkeypatch, capsys, "faces", "--run", run, "--data", tiny_faces, *SIZE, option, value
-        )
+        status, out, err = call(monkeypatch, capsys, "faces", "--run", run, "--data", tiny_faces, *SIZE, option, value)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert f"{run} was trained with {text} is asked for" in err
     assert [path.name for path in run.iterdir()] == ["config.json"]

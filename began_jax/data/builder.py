@@ -74,9 +74,7 @@ class AnnotatedImages(tfds.core.ShardBasedBuilder):
     def _example_writer(self) -> tfds_writer.ExampleWriter:
         return _RepeatableWriter(self.info.file_format)
 
-    def _shard_iterators_per_split(
-        self, dl_manager
-    ) -> dict[str, list[Callable[[], Iterator[tuple[int, Example]]]]]:
+    def _shard_iterators_per_split(self, dl_manager) -> dict[str, list[Callable[[], Iterator[tuple[int, Example]]]]]:
         return {
             name: [
                 functools.partial(self._shard, name, examples, start)
@@ -150,9 +148,7 @@ def write(
         try:
             partial.mkdir(parents=True)
         except OSError as error:
-            raise InputError(
-                f"--out {out}: cannot be written ({error.strerror}); give a folder that can"
-            ) from None
+            raise InputError(f"--out {out}: cannot be written ({error.strerror}); give a folder that can") from None
         builder = AnnotatedImages(
             splits={name: examples for name, examples in splits.items() if len(examples)},
             features=features,
@@ -161,9 +157,7 @@ def write(
             data_dir=partial,
             file_format="array_record",
         )
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # tfds prints where it writes, which is not where we end
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints where it writes, which is not where we end
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
         os.rename(builder.data_path, out)
         done = True

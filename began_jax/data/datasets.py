@@ -70,9 +70,7 @@ class Source(Sequence):
         stored, wanted = (layout.height, layout.width), (self.height, self.width)
         example: dict[str, Any] = {
             "image": fit_image(_decode(fields[layout.image], layout.channels), *wanted),
-            "id": _bytes(fields[layout.id]).decode()
-            if layout.id
-            else f"{self.split}-{operator.index(i):06d}",
+            "id": _bytes(fields[layout.id]).decode() if layout.id else f"{self.split}-{operator.index(i):06d}",
         }
         if layout.annotation == "landmarks":
             if layout.landmarks:
@@ -171,9 +169,7 @@ def open_data(data: str | os.PathLike, height: int | None = None, width: int | N
     if layout.landmarks and "landmark_units" not in result.metadata:
         largest = np.abs(result.source(next(iter(splits)))[0]["landmarks"]).max()
         if largest > 2:
-            raise InputError(
-                f"--data {data}: landmarks reach {largest:.4g}; they must be fractions of the image"
-            )
+            raise InputError(f"--data {data}: landmarks reach {largest:.4g}; they must be fractions of the image")
     return result
 
 
@@ -183,9 +179,7 @@ def _registered(data: str) -> tfds.core.DatasetBuilder:
         with contextlib.redirect_stdout(io.StringIO()):
             builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
     except Exception as error:  # tfds raises many kinds here, each with lines of advice
-        raise InputError(
-            f"--data {data}: cannot be opened by tensorflow-datasets ({_brief(error)})"
-        ) from None
+        raise InputError(f"--data {data}: cannot be opened by tensorflow-datasets ({_brief(error)})") from None
     if not builder.is_prepared():
         raise InputError(
             f"--data {data}: not prepared in {builder.data_path}; where TensorFlow is installed, run "
@@ -209,9 +203,7 @@ def _in_folder(data: str) -> tfds.core.DatasetBuilder:
         if found:
             break
     else:
-        raise InputError(
-            f"--data {data}: holds no TFDS data set (dataset_info.json); make one with prepare.py"
-        )
+        raise InputError(f"--data {data}: holds no TFDS data set (dataset_info.json); make one with prepare.py")
     if len(found) > 1:
         raise InputError(f"--data {data}: holds {len(found)} data sets; give one of them, such as {found[0]}")
     try:
@@ -239,8 +231,7 @@ def _layout(data: str, info: tfds.core.DatasetInfo) -> Layout:
     shape, dtype = flat[image].shape, np.dtype(flat[image].np_dtype)
     if None in shape or len(shape) != 3 or shape[-1] not in (1, 3) or dtype != np.uint8:
         raise InputError(
-            f"--data {data}: its {image} is {dtype} {shape}; it must be uint8 (height, width, 1 or 3) of one "
-            "known size"
+            f"--data {data}: its {image} is {dtype} {shape}; it must be uint8 (height, width, 1 or 3) of one known size"
         )
     file_format = info.file_format.value if info.file_format else "an unknown format"
     if file_format != "array_record":
@@ -250,12 +241,7 @@ def _layout(data: str, info: tfds.core.DatasetInfo) -> Layout:
         )
     landmarks, points, keypoints, mask = None, (), None, flat.get("mask")
     tensor = flat.get("landmarks")
-    if (
-        tensor is not None
-        and len(tensor.shape) == 2
-        and tensor.shape[1] == 2
-        and tensor.np_dtype == np.float32
-    ):
+    if tensor is not None and len(tensor.shape) == 2 and tensor.shape[1] == 2 and tensor.np_dtype == np.float32:
         landmarks, keypoints = "landmarks", tensor.shape[0]
     for prefix in ("landmarks/", ""):
         names = tuple(f"{prefix}{point}_{axis}" for point in CELEB_A_POINTS for axis in "xy")
@@ -266,9 +252,7 @@ def _layout(data: str, info: tfds.core.DatasetInfo) -> Layout:
     elif mask.shape != (*shape[:2], 1):
         raise InputError(f"--data {data}: its mask is {mask.shape}, its image {shape}; sizes must agree")
     ids = [key for key in ID_FEATURES if isinstance(flat.get(key), tfds.features.Text)]
-    return Layout(
-        *shape, image, ids[0] if ids else None, landmarks, points, "mask" if mask else None, keypoints
-    )
+    return Layout(*shape, image, ids[0] if ids else None, landmarks, points, "mask" if mask else None, keypoints)
 
 
 def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:
@@ -303,9 +287,7 @@ def batches(
         InputError: the batch is larger than the source, or no multiple of the number of processes.
     """
     if not 1 <= batch_size <= len(source):
-        raise InputError(
-            f"batch size {batch_size}: must be from 1 to the {len(source)} images of the data set"
-        )
+        raise InputError(f"batch size {batch_size}: must be from 1 to the {len(source)} images of the data set")
     if batch_size % process_count:
         raise InputError(f"batch size {batch_size}: must be a multiple of the {process_count} processes")
     share = batch_size // process_count

@@ -72,9 +72,7 @@ def coverage(
     return np.asarray(canvas.reduce(SUPERSAMPLING), np.float32) / np.float32(255)
 
 
-def pixel_centers(
-    height: int, width: int
-) -> tuple[Float[np.ndarray, "1 {width}"], Float[np.ndarray, "{height} 1"]]:
+def pixel_centers(height: int, width: int) -> tuple[Float[np.ndarray, "1 {width}"], Float[np.ndarray, "{height} 1"]]:
     """Return the x and the y fractions of the pixel centres, shaped to broadcast to an image."""
     x = (np.arange(width, dtype=np.float32) + 0.5) / width
     y = (np.arange(height, dtype=np.float32) + 0.5) / height

@@ -73,8 +73,7 @@ def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None 
     if missing:
         first = folder.mask_path(missing[0]).relative_to(masks)
         raise InputError(
-            f"--masks {masks}: masks for {len(ids) - len(missing)} of {len(ids)} images; "
-            f"the first missing is {first}"
+            f"--masks {masks}: masks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is {first}"
         )
     return folder
 
@@ -251,9 +250,7 @@ class Examples(Sequence):
         return example
 
 
-def hold_out(
-    ids: Sequence[str], fraction: float, group_regex: str | None, seed: int
-) -> tuple[list[int], list[int]]:
+def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed: int) -> tuple[list[int], list[int]]:
     """Splits indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
 
     A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of

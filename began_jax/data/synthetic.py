@@ -53,9 +53,7 @@ def write_synthetic(
     if count < 1 or test >= count:
         raise InputError(f"{count} images with {test} of them held out: none is left for training")
     if holdout and not test:
-        raise InputError(
-            f"--holdout {holdout:g}: less than one image of {count}; give a larger fraction or count"
-        )
+        raise InputError(f"--holdout {holdout:g}: less than one image of {count}; give a larger fraction or count")
     examples = Examples(kind, seed, 0, count - test, height, width)
     splits = {"train": examples}
     if test:

@@ -253,9 +253,7 @@ def _skin_tone(s: Scene, view: _View, x: np.ndarray, y: np.ndarray) -> np.ndarra
     """Return the factors [3, height, width] of blush, sockets and the shadow under the nose."""
     sides = np.array([-1, 1, 1])[:, None]
     under = 0.195 + s["nose_length"]
-    centers = np.array(
-        [[0.22, 0.1, 0], [0.22, 0.1, 0], [0, under, 0.03], [0.185, -0.125, 0], [-0.185, -0.125, 0]]
-    )
+    centers = np.array([[0.22, 0.1, 0], [0.22, 0.1, 0], [0, under, 0.03], [0.185, -0.125, 0], [-0.185, -0.125, 0]])
     centers[:3, :1] *= sides
     deviations = np.array([[0.08, 0.06], [0.08, 0.06], [0.06, 0.018], [0.085, 0.05], [0.085, 0.05]])
     blush_left, blush_right, shadow, *sockets = _bumps(view, x, y, centers, deviations)[2]
@@ -274,9 +272,7 @@ def _background(s: Scene, height: int, width: int) -> np.ndarray:
 def _paint_hair(s: Scene, planes: np.ndarray, alpha: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     angle = np.arctan2(x - np.float32(0.4 * s["hair_part"]), np.float32(0.25) - y)
     strands = np.sin(23 * angle + s["strands"]) + np.sin(41 * angle + 2 * s["strands"] + 6 * y)
-    sheen = np.exp(-(((y + 0.4 - 0.5 * x * x) / 0.09) ** 2)) - 0.5 * np.exp(
-        -(((np.abs(x) - 0.38) / 0.06) ** 2)
-    )
+    sheen = np.exp(-(((y + 0.4 - 0.5 * x * x) / 0.09) ** 2)) - 0.5 * np.exp(-(((np.abs(x) - 0.38) / 0.06) ** 2))
     light = 0.92 + 0.06 * strands + 0.25 * sheen + 0.25 * (s["light_x"] * x + s["light_y"] * y)
     blend(planes, palette(_HAIR, s["hair_color"]) * light, alpha)
 

@@ -97,9 +97,7 @@ def _ramp(distance: np.ndarray, softness: float) -> np.ndarray:
     return np.clip(distance * np.float32(1 / softness) + np.float32(0.5), 0, 1)
 
 
-def _texture(
-    s: Scene, fibres: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, width: int
-) -> np.ndarray:
+def _texture(s: Scene, fibres: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, width: int) -> np.ndarray:
     """Return the iris's grey, where depth is 0 at the pupil and 1 at the limbus."""
     angle = np.arctan2(v, u) + np.float32(0.15 * s["fibre_curl"]) * depth
     grey = np.full(depth.shape, s["iris_grey"], np.float32)
@@ -161,9 +159,7 @@ def render(
     blend(ball, np.minimum(skin, 1).astype(np.float32), 1 - _ramp(open_by, blur))
     blend(ball, np.float32(0.1), np.float32(s["lash_darkness"]) * coverage(_lashes(s, lashes), height, width))
 
-    image = ball * (
-        1 + np.float32(s["light_x"]) * (2 * x - 1) + np.float32(s["light_y"]) * (2 * y / _ASPECT - 1)
-    )
+    image = ball * (1 + np.float32(s["light_x"]) * (2 * x - 1) + np.float32(s["light_y"]) * (2 * y / _ASPECT - 1))
     image = (image - 0.5) * np.float32(s["contrast"]) + np.float32(0.5 + s["brightness"])
     reach = s["radius"] * s["dilation"]
     for side in (0, 1):

@@ -1,0 +1,1 @@
+"""Generated data sets as files that other tools read."""

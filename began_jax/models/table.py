@@ -18,9 +18,7 @@ def layer_table(config: TrainConfig, landmarks: int = 49) -> str:
     size = (config.height, config.width)
     z = jax.ShapeDtypeStruct((1, config.latent_size), jnp.float32)
     x = jax.ShapeDtypeStruct((1, *size, config.channels), jnp.float32)
-    discriminator = Discriminator(
-        *size, config.channels, config.filters, config.encoder_filters, config.latent_size
-    )
+    discriminator = Discriminator(*size, config.channels, config.filters, config.encoder_filters, config.latent_size)
     networks = {
         "Generator (fig. A.2)": (Decoder(*size, config.channels, config.filters, poolings), z),
         "Discriminator (figs. A.1, A.2)": (discriminator, x),

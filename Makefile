@@ -1,0 +1,46 @@
+# make demo            the whole way on synthetic faces, into runs/demo
+# make demo-irises     the whole way on synthetic irises, into runs/demo-irises
+# make test | lint     the tests; ruff
+# make PYTHON=python3.13 VENV=.venv313 ...   with another Python
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# Named after Python's version, so that another PYTHON makes the environment anew.
+READY := $(VENV)/ready-$(VERSION)
+READY_TEST := $(VENV)/ready-test-$(VERSION)
+
+.PHONY: demo demo-irises test test-entries lint format clean
+
+demo demo-irises: $(READY)
+	$(BIN)/python train.py $@ --run runs/$@
+	$(BIN)/python invert.py --run runs/$@
+	$(BIN)/python aspect.py --run runs/$@
+	$(BIN)/python generate.py --run runs/$@ --count 1000 --out runs/$@/generated
+	$(BIN)/python evaluate.py --run runs/$@
+
+test: $(READY_TEST)
+	$(BIN)/python -m pytest
+
+test-entries: $(READY_TEST)
+	$(BIN)/python -m pytest tests/test_entries.py tests/test_train_entry.py
+
+lint: $(READY_TEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY_TEST)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(READY_TEST): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,114 @@
+"""Measures and baselines against slow loops and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from began_jax import metrics
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def slow_nme(predicted, truth, height, width):
+    errors = []
+    for p, t in zip(predicted, truth, strict=True):
+        pixels = [(x * width, y * height) for x, y in t]
+        distances = [math.dist((x * width, y * height), point) for (x, y), point in zip(p, pixels, strict=True)]
+        if len(pixels) == 49:
+            scale = math.dist(pixels[19], pixels[28])
+        else:
+            low, high = map(min, zip(*pixels, strict=True)), map(max, zip(*pixels, strict=True))
+            scale = math.dist(tuple(low), tuple(high))
+        errors.append(100 * sum(distances) / len(distances) / scale)
+    return errors
+
+
+@given(seeds, st.sampled_from([2, 5, 49]), st.integers(1, 200), st.integers(1, 200))
+def test_nme_equals_a_loop_over_points(seed, points, height, width):
+    rng = np.random.default_rng(seed)
+    predicted, truth = rng.random((2, 3, points, 2))
+    found = metrics.nme_percent(predicted, truth, height, width)
+    np.testing.assert_allclose(found, slow_nme(predicted, truth, height, width), rtol=1e-9)
+
+
+@given(seeds, st.floats(0.1, 10))
+def test_nme_does_not_depend_on_the_images_scale_and_is_0_for_the_truth(seed, factor):
+    predicted, truth = np.random.default_rng(seed).random((2, 3, 49, 2))
+    one, other = (metrics.nme_percent(predicted, truth, size, 2 * size) for size in (10, 40))
+    np.testing.assert_allclose(one, other, rtol=1e-9)
+    np.testing.assert_array_equal(metrics.nme_percent(truth, truth, 10, 20), 0)
+    moved = metrics.nme_percent(truth + factor * (predicted - truth), truth, 10, 20)
+    np.testing.assert_allclose(moved, factor * metrics.nme_percent(predicted, truth, 10, 20), rtol=1e-9)
+
+
+def test_nme_of_a_shift_by_the_distance_of_the_outer_eyes_is_100_percent():
+    truth = np.random.default_rng(0).random((1, 49, 2))
+    truth[0, 19], truth[0, 28] = (0.25, 0.5), (0.75, 0.5)
+    for shift, wanted in (((0.5, 0), 100), ((0, 0.5), 50)):  # the image is twice as wide as high
+        found = metrics.nme_percent(truth + np.array([[shift]]), truth, 10, 20)
+        np.testing.assert_allclose(found, wanted)
+
+
+@given(seeds, st.integers(1, 7), st.integers(1, 7))
+def test_iou_equals_a_count_over_pixels(seed, height, width):
+    rng = np.random.default_rng(seed)
+    predicted = rng.random((4, height, width, 1))
+    truth = (rng.random((4, height, width, 1)) > rng.random((4, 1, 1, 1))).astype(np.float32)
+    wanted = []
+    for p, t in zip(predicted, truth, strict=True):
+        inside = {tuple(place) for place in np.argwhere(p > 0.5)}
+        true = {tuple(place) for place in np.argwhere(t == 1)}
+        wanted.append(len(inside & true) / len(inside | true) if inside | true else 1)
+    np.testing.assert_allclose(metrics.iou(predicted, truth), wanted)
+    np.testing.assert_array_equal(metrics.iou(truth, truth), 1)
+
+
+def test_iou_of_empty_masks_is_1_where_both_are_empty_and_0_where_one_is():
+    empty, full = np.zeros((1, 2, 3, 1)), np.ones((1, 2, 3, 1))
+    found = [metrics.iou(p, t)[0] for p, t in ((empty, empty), (empty, full), (full, empty), (full, full))]
+    assert found == [1, 0, 0, 1]
+    assert metrics.iou(0.4 * full, full, threshold=0.3) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (4, 5, 1)])
+def test_ridge_equals_its_closed_form_at_the_strength_it_chose(shape):
+    rng = np.random.default_rng(0)
+    z, targets = rng.normal(1, 2, (40, 6)), rng.random((40, *shape))
+    ridge = metrics.Ridge(z, targets)
+    # Regression on [1, z] with no penalty on the 1, by the normal equations.
+    design = np.c_[np.ones(40), z]
+    penalty = ridge.strength * np.diag([0.0] + [1.0] * 6)
+    weights = np.linalg.solve(design.T @ design + penalty, design.T @ targets.reshape(40, -1))
+    new = rng.normal(1, 2, (7, 6))
+    wanted = (np.c_[np.ones(7), new] @ weights).reshape(7, *shape)
+    np.testing.assert_allclose(ridge(new), wanted, rtol=1e-8)
+
+
+@given(seeds)
+def test_ridge_recovers_a_linear_map(seed):
+    rng = np.random.default_rng(seed)
+    matrix, offset = rng.normal(size=(5, 6)), rng.normal(size=6)
+    z, new = rng.normal(3, 1, (200, 5)), rng.normal(3, 1, (20, 5))
+    ridge = metrics.Ridge(z.astype(np.float32), (z @ matrix + offset).reshape(200, 3, 2).astype(np.float32))
+    np.testing.assert_allclose(ridge(new), (new @ matrix + offset).reshape(20, 3, 2), atol=1e-3)
+
+
+@given(seeds)
+def test_ridge_on_noise_is_hardly_worse_than_the_mean(seed):
+    rng = np.random.default_rng(seed)
+    z, targets = rng.normal(size=(100, 20)), rng.normal(size=(100, 10, 2))
+    new, truth = rng.normal(size=(200, 20)), rng.normal(size=(200, 10, 2))
+    error = ((metrics.Ridge(z, targets)(new) - truth) ** 2).mean()
+    mean = ((targets.mean(0)[None] - truth) ** 2).mean()
+    assert error < 1.1 * mean
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10])
+def test_ridge_works_on_few_examples(count):
+    rng = np.random.default_rng(0)
+    predicted = metrics.Ridge(rng.normal(size=(count, 8)), rng.random((count, 4, 2)))(rng.normal(size=(3, 8)))
+    assert predicted.shape == (3, 4, 2)
+    assert np.isfinite(predicted).all()
