@@ -64,7 +64,7 @@ def main() -> None:
     errors = {n: measure(values) for n, values in predicted.items()}
 
     generator, _ = began.networks(config)
-    generate = aspect_networks.batched(generator, runs.load_inverted_generator(args.run, config)[1])
+    generate = aspect_networks.batched(generator, runs.load_inverted(args.run, config)[1].generator)
     shown = np.linspace(0, len(test["z"]) - 1, min(SHOWN, len(test["z"]))).astype(int)
     originals = to_float(np.concatenate([ordered(data.source(split), int(i), int(i) + 1)["image"] for i in shown]))
     reconstructed = generate(test["z"][shown])

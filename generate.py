@@ -6,17 +6,16 @@ OUT gets images/*.png, annotations.json (COCO keypoints) or masks/*.png, latents
 samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a GIF.
 """
 
-import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspect_networks, began, cli, figures, inversion, landmarks, progress, runs, sampling
-from began_jax.configs import INVERT_PRESETS
-from began_jax.data.datasets import ordered
+from began_jax import aspect_networks, began, cli, figures, landmarks, progress, runs, sampling, sharding
+from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
 from began_jax.export.coco import coco_writer
 from began_jax.export.masks import mask_writer
@@ -62,8 +61,8 @@ def main() -> None:
     name = args.aspect or aspect_networks.newest(args.run)
     annotate, aspect_epoch = aspect_networks.load(args.run, name, config, data)
     generator, _ = began.networks(config)
-    generator_step, parameters = runs.load_inverted_generator(args.run, config)
-    generate = aspect_networks.batched(generator, parameters)
+    invert_config, state = runs.load_inverted(args.run, config)
+    generate = aspect_networks.batched(generator, state.generator)
     z_data = jnp.asarray(Latents(args.run / "latents" / "train").load()["z"])
     key = jax.random.key(args.seed)
     samplers = {
@@ -75,7 +74,7 @@ def main() -> None:
 
     provenance = {
         "run": str(args.run),
-        "generator_step": generator_step,
+        "generator_step": int(state.step),
         "aspect": name,
         "aspect_epoch": aspect_epoch,
         "sampler": args.sampler,
@@ -102,7 +101,9 @@ def main() -> None:
             bar.update(len(z))
     bar.close()
 
-    z = mirror_interpolation(args, config, data, generator, parameters)
+    z = mirror_interpolation(
+        args.mirror_image, data, runs.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))
+    )
     images, annotations = generate(z), {drawn: annotate(z)}
     frames = [
         figures.strip(images[i : i + 1], **{k: v[i : i + 1] for k, v in annotations.items()}) for i in range(len(z))
@@ -122,22 +123,14 @@ def written_by_this_command(out: Path, expected: dict) -> bool:
     return expected.items() <= found.items()
 
 
-def mirror_interpolation(args, config, data, generator, parameters) -> np.ndarray:
+def mirror_interpolation(index: int, data: DataSet, invert: Callable) -> np.ndarray:
     """Latents of an image, of 14 points on the way and of its mirror image, [16, latent] (fig. 7)."""
     source = data.source("test" if "test" in data.splits else "train")
-    if not 0 <= args.mirror_image < len(source):
-        raise InputError(f"--mirror-image is {args.mirror_image}; the split has {len(source)} images")
-    image = to_float(ordered(source, args.mirror_image, args.mirror_image + 1)["image"])
-    pair = np.concatenate([image, image[:, :, ::-1]])
-    settings = INVERT_PRESETS.get(config.preset, INVERT_PRESETS["faces"])
-    invert = inversion.Inverter(
-        dataclasses.replace(settings, start="zero"),
-        lambda params, z: generator.apply({"params": params}, z),
-        parameters,
-        jax.sharding.SingleDeviceSharding(jax.devices()[0]),
-    )
-    *_, result = invert(pair, jnp.zeros((2, config.latent_size)))
-    return np.asarray(sampling.interpolate(jnp.asarray(result["z"][0]), jnp.asarray(result["z"][1])))
+    if not 0 <= index < len(source):
+        raise InputError(f"--mirror-image is {index}; the split has {len(source)} images")
+    image = to_float(ordered(source, index, index + 1)["image"])
+    *_, result = invert(np.concatenate([image, image[:, :, ::-1]]), np.array([index, index]))
+    return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
 
 
 if __name__ == "__main__":

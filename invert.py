@@ -10,10 +10,9 @@ import dataclasses
 import math
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from began_jax import began, cli, inversion, progress, runs, sharding
+from began_jax import cli, progress, runs, sharding
 from began_jax.configs import INVERT_PRESETS
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
@@ -61,17 +60,11 @@ def main() -> None:
         raise InputError(f"--steps-per-call is {args.steps_per_call}; it must be at least 1")
     sharding.use_cpu_devices(config.shard_size, args.cpu_devices)
     mesh = sharding.data_mesh(config.shard_size)
-    step, parameters = runs.load_generator(args.run, train_config, args.checkpoint)
+    state = runs.load_training(args.run, train_config, args.checkpoint)
+    step = int(state.step)
+    invert = runs.inverter(config, train_config, state, mesh, args.steps_per_call)
     runs.agree(args.run / "latents" / "config.json", dataclasses.asdict(config) | {"generator_step": step}, "inverted")
 
-    generator, _ = began.networks(train_config)
-    invert = inversion.Inverter(
-        config,
-        lambda params, z: generator.apply({"params": params}, z),
-        jax.device_put(parameters, sharding.replicated(mesh)),
-        sharding.split(mesh),
-        args.steps_per_call,
-    )
     size = config.shard_size
     shards = {split: math.ceil(count / size) for split, count in data.splits.items() if split in ("train", "test")}
     if args.images:
@@ -88,9 +81,8 @@ def main() -> None:
             count = len(examples["id"])
             # The last shard is filled up with copies, so that every call has one shape; they are dropped again.
             rows = np.minimum(np.arange(size), count - 1)
-            z = inversion.start(config, shard * size + rows, train_config.latent_size)
             done = 0
-            for result in invert(to_float(examples["image"][rows]), z):
+            for result in invert(to_float(examples["image"][rows]), shard * size + rows):
                 if not isinstance(result, dict):
                     bar.update(count * (result - done))
                     done = result

@@ -84,7 +84,10 @@ def main() -> None:
                 # Waiting is no loss on a CPU, where many collectives in flight can deadlock; the feed runs ahead.
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 began.check_finite(values, last)
-                bar.update(1, M=values["convergence"], k=values["k"], diversity=values["diversity"])
+                shown = {"M": values["convergence"], "k": values["k"], "diversity": values["diversity"]}
+                if "reconstruction" in values:
+                    shown["reconstruction"] = values["reconstruction"]
+                bar.update(1, **shown)
                 stopped = signals[0] if signals else 0
                 if last % 50 == 0:
                     for name, value in values.items():

@@ -1,7 +1,8 @@
 """BEGAN, inversion of any generator over a data set, and networks from latents to annotations, in JAX.
 
-Pure functions; the caller jits (`Inverter` and `aspects.Trainer` are the exceptions: loops placed where they run fastest). Images are float32 NHWC in [-1, 1], landmarks (x, y) fractions of
-width and height [N, K, 2], masks float32 [N, H, W, 1] in {0, 1}, latents float32 [N, latent].
+Pure functions; the caller jits. (`Inverter` and `aspects.Trainer` jit: they put a loop where it runs fastest.) Images
+are float32 NHWC in [-1, 1], landmarks (x, y) fractions of width and height [N, K, 2], masks float32 [N, H, W, 1] in
+{0, 1}, latents float32 [N, latent].
 """
 
 from began_jax import aspects as aspects

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from began_jax.configs import TrainConfig
 from began_jax.errors import DivergedError
 from began_jax.images import to_float
-from began_jax.models import Decoder, Discriminator
+from began_jax.models import Decoder, Discriminator, LatentEncoder
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 M_DECAY = (
@@ -41,6 +41,8 @@ class BeganState:
     discriminator: Any  # parameters of D
     generator_optimizer: optax.OptState
     discriminator_optimizer: optax.OptState
+    encoder: Any  # parameters of E; empty without one
+    encoder_optimizer: optax.OptState
     k: Float[Array, ""]  # k_t in [0, 1]
     learning_rate: Float[Array, ""]  # of both players, now
     convergence: Float[Array, ""]  # running mean of M
@@ -56,6 +58,11 @@ def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
         config.height, config.width, config.channels, config.filters, config.encoder_filters, config.latent_size
     )
     return generator, discriminator
+
+
+def encoder_network(config: TrainConfig) -> LatentEncoder:
+    """The encoder E that is trained beside the two players where `encoder_weight` is not 0."""
+    return LatentEncoder(config.encoder_filters, config.latent_size)
 
 
 def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "batch latent"]:
@@ -76,9 +83,11 @@ def autoencoder_loss(
 def init(config: TrainConfig) -> BeganState:
     """State at step 0, a pure function of the configuration (its seed)."""
     generator, discriminator = networks(config)
-    key, key_g, key_d = jax.random.split(jax.random.key(config.seed), 3)
+    key, key_g, key_d, key_e = jax.random.split(jax.random.key(config.seed), 4)
     g = generator.init(key_g, jnp.zeros((1, config.latent_size)))["params"]
-    d = discriminator.init(key_d, jnp.zeros((1, config.height, config.width, config.channels)))["params"]
+    image = jnp.zeros((1, config.height, config.width, config.channels))
+    d = discriminator.init(key_d, image)["params"]
+    e = encoder_network(config).init(key_e, image)["params"] if config.encoder_weight else {}
     adam = optimizer(config)
     return BeganState(
         step=jnp.zeros((), jnp.int32),
@@ -87,6 +96,8 @@ def init(config: TrainConfig) -> BeganState:
         discriminator=d,
         generator_optimizer=adam.init(g),
         discriminator_optimizer=adam.init(d),
+        encoder=e,
+        encoder_optimizer=adam.init(e),
         k=jnp.asarray(config.k_0, jnp.float32),
         learning_rate=jnp.asarray(config.learning_rate, jnp.float32),
         convergence=jnp.zeros(()),
@@ -100,14 +111,34 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.scale_by_adam(config.beta1, config.beta2)
 
 
+def encoder_loss(
+    config: TrainConfig,
+    encoder: Any,
+    generator: Any,
+    x: Float[Array, "batch height width channels"],
+    generated: Float[Array, "batch height width channels"],
+    z: Float[Array, "batch latent"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """weight * (|x - G(E(x))| + |E(G(z)) - z|^2), and its first part; beyond the paper.
+
+    The first part makes G able to draw every image of the data set, the second keeps z readable from G(z), which a
+    collapsed generator's is not.
+    """
+    network = encoder_network(config)
+    code = network.apply({"params": encoder}, x)
+    reconstruction = autoencoder_loss(x, networks(config)[0].apply({"params": generator}, code), 1).mean()
+    consistency = ((network.apply({"params": encoder}, generated) - z) ** 2).mean()
+    return config.encoder_weight * (reconstruction + consistency), reconstruction
+
+
 def gradients(
     config: TrainConfig,
     state: BeganState,
     x: Float[Array, "batch height width channels"],
     key: Key[Array, ""],
     sharding: NamedSharding | None = None,
-) -> tuple[Any, Any, dict[str, Array]]:
-    """Gradients of L_G and L_D (A.2) with respect to their players, and the losses.
+) -> tuple[Any, Any, Any, dict[str, Array]]:
+    """Gradients of L_G and L_D (A.2) with respect to their players, those of the encoder, and the losses.
 
     With one latent batch for both players, L(G(z)) is differentiated once, with respect to D's parameters and to
     its input: the input's gradient goes on into G, the parameters' gradient times -k_t joins the real batch's.
@@ -137,7 +168,16 @@ def gradients(
     else:
         loss_fake, (fake_d_grad, fake_gradient) = jax.value_and_grad(loss, argnums=(0, 1))(state.discriminator, fake)
         loss_fake_d = loss_fake
+    grads_e, extra_g, extra_losses = {}, None, {}
+    if config.encoder_weight:
+        (_, reconstruction), (grads_e, extra_g, extra_fake) = jax.value_and_grad(
+            lambda e, g, v: encoder_loss(config, e, g, x, v, z_g), argnums=(0, 1, 2), has_aux=True
+        )(state.encoder, state.generator, fake)
+        fake_gradient = fake_gradient + extra_fake
+        extra_losses = {"reconstruction": reconstruction}
     (grads_g,) = back_to_generator(fake_gradient)
+    if extra_g is not None:
+        grads_g = jax.tree.map(jnp.add, grads_g, extra_g)
     grads_d = jax.tree.map(lambda real, fake: real - state.k * fake, real_d, fake_d_grad)
     losses = {
         "loss_real": loss_real,
@@ -145,7 +185,7 @@ def gradients(
         "loss_discriminator": loss_real - state.k * loss_fake_d,
         "diversity": fake.std(0).mean() / x.std(0).mean(),
     }
-    return grads_g, grads_d, losses
+    return grads_g, grads_d, grads_e, losses | extra_losses
 
 
 def next_k(k: Array, loss_real: Array, loss_generated: Array, gamma: float, lambda_k: float) -> Array:
@@ -169,9 +209,10 @@ def step(
     Returns:
       The next state and scalar metrics: `loss_real` L(x), `loss_generated` L(G(z)), `loss_discriminator` L_D,
       `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
-      generated batch divided by that over the real batch (near 0: mode collapse).
+      generated batch divided by that over the real batch (near 0: mode collapse); with an encoder also
+      `reconstruction`, mean |x - G(E(x))|.
     """
-    grads_g, grads_d, losses = gradients(
+    grads_g, grads_d, grads_e, losses = gradients(
         config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
     )
     adam = optimizer(config)
@@ -182,6 +223,7 @@ def step(
 
     generator, generator_optimizer = update(state.generator, grads_g, state.generator_optimizer)
     discriminator, discriminator_optimizer = update(state.discriminator, grads_d, state.discriminator_optimizer)
+    encoder, encoder_optimizer = update(state.encoder, grads_e, state.encoder_optimizer)
     measure = convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
     k = next_k(state.k, losses["loss_real"], losses["loss_generated"], config.gamma, config.lambda_k)
     state = state.replace(
@@ -190,6 +232,8 @@ def step(
         discriminator=discriminator,
         generator_optimizer=generator_optimizer,
         discriminator_optimizer=discriminator_optimizer,
+        encoder=encoder,
+        encoder_optimizer=encoder_optimizer,
         k=k,
     )
     state = track_convergence(config, state, measure)

@@ -19,8 +19,11 @@ class TrainConfig:
     """BEGAN training (appendix A)."""
 
     preset: str = "custom"
-    data: str = option("", "folder that prepare.py made, any prepared TFDS folder, tfds:NAME, or a built-in set "
-                           "(synthetic-faces, synthetic-irises), which is rendered into the run folder")  # fmt: skip
+    data: str = option(
+        "",
+        "folder that prepare.py made, any prepared TFDS folder, tfds:NAME, or a built-in set "
+        "(synthetic-faces, synthetic-irises), which is rendered into the run folder",
+    )
     height: int = option(128, "rows of the images; other sizes in the data set are cropped and resized to it")
     width: int = option(128, "columns of the images")
     channels: int = option(3, "1 grey, 3 RGB", (1, 3))
@@ -33,14 +36,26 @@ class TrainConfig:
     gamma: float = option(0.5, "equilibrium hyper-parameter (A.2): lower gives quality, higher gives diversity")
     lambda_k: float = option(1e-3, "learning rate of k_t; not in the paper, 0.001 is BEGAN's own")
     k_0: float = option(0.0, "k at the first step; not in the paper, 0 is BEGAN's own")
-    separate_latents: bool = option(False, "draw z_D and z_G separately (A.2 to the letter) instead of sharing one "
-                                           "batch, which saves a generator pass and a discriminator pass")  # fmt: skip
+    separate_latents: bool = option(
+        False,
+        "draw z_D and z_G separately (A.2 to the letter) instead of sharing one "
+        "batch, which saves a generator pass and a discriminator pass",
+    )
+    encoder_weight: float = option(
+        0.0,
+        "weight of an encoder E trained beside the two players, on |x - G(E(x))| and |E(G(z)) - z|^2; 0: none, as in "
+        "the paper. With it G covers the data set within thousands of steps instead of hundreds of thousands, and E starts "
+        "the inversion near its end",
+    )
     batch_size: int = option(16, "images a step; not in the paper, 16 is BEGAN's own")
     learning_rate: float = option(1e-4, "Adam's, for both players (the paper's)")
     beta1: float = option(0.5, "Adam's (the paper's)")
     beta2: float = option(0.999, "Adam's (the paper's)")
-    patience: int = option(0, "halve the learning rate when the running mean of M has not improved for this many "
-                              "steps; 0: constant, as in the paper")  # fmt: skip
+    patience: int = option(
+        0,
+        "halve the learning rate when the running mean of M has not improved for this many "
+        "steps; 0: constant, as in the paper",
+    )
     learning_rate_floor: float = option(2e-5, "halving stops here: smaller rates have been seen to collapse")
     seed: int = option(0, "of the parameters, the latents and the order of the images")
     steps: int = option(200_000, "training steps; not in the paper; raise it to train a finished run further")
@@ -54,15 +69,26 @@ class InvertConfig:
     learning_rate: float = option(0.1, "Adam's first step size (the paper's)")
     beta1: float = option(0.9, "Adam's (the paper's)")
     beta2: float = option(0.999, "Adam's (the paper's)")
-    schedule: str = option("constant", "step size over the steps: constant (the paper's), or cosine down to 0, which "
-                                       "reaches a lower error in the same steps", ("constant", "cosine"))  # fmt: skip
-    start: str = option("zero", "z before the first step: zero, the middle of the cube, or uniform, drawn from the "
-                                "image's position in the data set; not in the paper", ("zero", "uniform"))  # fmt: skip
-    clip: bool = option(False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; "
-                               "not in the paper")  # fmt: skip
+    schedule: str = option(
+        "constant",
+        "step size over the steps: constant (the paper's), or cosine down to 0, which "
+        "reaches a lower error in the same steps",
+        ("constant", "cosine"),
+    )
+    start: str = option(
+        "zero",
+        "z before the first step: zero, the middle of the cube; uniform, drawn from the "
+        "image's position in the data set; or encoder, E(x) of a generator trained with "
+        "--encoder-weight; not in the paper",
+        ("zero", "uniform", "encoder"),
+    )
+    clip: bool = option(
+        False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; not in the paper"
+    )
     shard_size: int = option(256, "images optimised together and written together")
-    failure_l1: float = option(0.3, "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger "
-                                    "counts as failed")  # fmt: skip
+    failure_l1: float = option(
+        0.3, "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger counts as failed"
+    )
     seed: int = option(0, "of the uniform start")
 
 
@@ -76,35 +102,49 @@ class AspectConfig:
     beta1: float = option(0.9, "Adam's (the paper's)")
     beta2: float = option(0.999, "Adam's (the paper's)")
     weight_decay: float = option(0.0, "decoupled, per step relative to the learning rate (AdamW); 0: the paper's Adam")
-    validation: float = option(0.0, "fraction of the latents kept from training to choose the best epoch; 0: train "
-                                    "on all and keep the last epoch, as the paper does")  # fmt: skip
-    jitter: float = option(0.0, "Gaussian noise on the latents while training, in units of each coordinate's standard "
-                                "deviation: keeps the network smooth between few latents")  # fmt: skip
+    validation: float = option(
+        0.0,
+        "fraction of the latents kept from training to choose the best epoch; 0: train "
+        "on all and keep the last epoch, as the paper does",
+    )
+    jitter: float = option(
+        0.0,
+        "Gaussian noise on the latents while training, in units of each coordinate's standard "
+        "deviation: keeps the network smooth between few latents",
+    )
     seed: int = option(0, "of the parameters, the order of the latents, the validation split and the jitter")
 
 
-# Small and quick: the losses of one step are noisier than the paper's, and k_t has thousands, not hundreds of
-# thousands of steps to find its balance, so it moves ten times as fast; with 0.001 the samples are still all alike
-# when a demo ends.
+# Minutes on two cores: small images, the power that BEGAN codes use, a higher learning rate, a k_t that finds its balance
+# in thousands of steps, and the encoder, without which the samples are still all alike when a demo ends.
 _DEMO = dict(
-    height=32, width=32, filters=16, encoder_filters=(16, 32, 48), loss_power=1, lambda_k=0.01,
-    learning_rate=6e-4, patience=500, steps=4000,
-)  # fmt: skip
+    height=32,
+    width=32,
+    filters=16,
+    encoder_filters=(16, 32, 48),
+    loss_power=1,
+    lambda_k=3e-3,
+    encoder_weight=1.0,
+    learning_rate=8e-4,
+    patience=500,
+    learning_rate_floor=1e-4,
+    steps=2000,
+)
 
 TRAIN_PRESETS: dict[str, TrainConfig] = {
     "faces": TrainConfig(preset="faces"),
     "irises": TrainConfig(preset="irises", height=96, width=128, channels=1),
     "demo": TrainConfig(preset="demo", data="synthetic-faces", **_DEMO),
     "demo-irises": TrainConfig(
-        preset="demo-irises", data="synthetic-irises", **_DEMO | {"channels": 1, "height": 36, "width": 48}
+        preset="demo-irises", data="synthetic-irises", **_DEMO | {"channels": 1, "height": 24, "width": 32}
     ),
 }
 
 INVERT_PRESETS: dict[str, InvertConfig] = {
     "faces": InvertConfig(),
     "irises": InvertConfig(),
-    "demo": InvertConfig(steps=100, schedule="cosine"),
-    "demo-irises": InvertConfig(steps=60, schedule="cosine"),
+    "demo": InvertConfig(steps=40, learning_rate=0.03, schedule="cosine", start="encoder"),
+    "demo-irises": InvertConfig(steps=40, learning_rate=0.03, schedule="cosine", start="encoder"),
 }
 
 ASPECT_RECIPES: dict[str, AspectConfig] = {

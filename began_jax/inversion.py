@@ -36,7 +36,10 @@ def l1(x: Float[Array, "*batch h w c"], y: Float[Array, "*batch h w c"]) -> Floa
 
 
 def start(config: InvertConfig, indices: Int[Array, " batch"], latent_size: int) -> Float[Array, "batch latent"]:
-    """Latents before the first step; a uniform start depends on the image's index alone."""
+    """Latents before the first step; a uniform start depends on the image's index alone.
+
+    A start from an encoder is no matter of indices: pass its latents to `init` or `invert` instead.
+    """
     if config.start == "zero":
         return jnp.zeros((len(indices), latent_size))
     key = jax.random.key(config.seed)

@@ -10,13 +10,16 @@ RUN/figures/       pictures                    RUN/events/          TensorBoard
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
-from began_jax import began, checkpoints
-from began_jax.configs import TrainConfig
+from began_jax import began, checkpoints, inversion, sharding
+from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data import synthetic
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.errors import InputError
@@ -122,8 +125,8 @@ def load(run: Path) -> tuple[TrainConfig, DataSet]:
     return config, data
 
 
-def load_generator(run: Path, config: TrainConfig, which: str | int = "latest") -> tuple[int, Any]:
-    """(training step, parameters) of a run's generator: its latest, its best (lowest mean M), or that of a step.
+def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -> began.BeganState:
+    """State of a run's training: its latest, its best (lowest mean M), or that of a step.
 
     Raises:
       InputError: the run was not trained, or the checkpoint is damaged.
@@ -140,12 +143,46 @@ def load_generator(run: Path, config: TrainConfig, which: str | int = "latest") 
         )
     state = checkpoints.restore(saved, step, jax.jit(lambda: began.init(config))())
     saved.close()
-    return step, state.generator
+    return state
 
 
-def load_inverted_generator(run: Path, config: TrainConfig) -> tuple[int, Any]:
-    """(training step, parameters) of the generator that the latents of a run belong to; InputError before invert.py."""
+def load_inverted(run: Path, config: TrainConfig) -> tuple[InvertConfig, began.BeganState]:
+    """How the latents of a run were made, and the training state they belong to; InputError before invert.py."""
     path = run / "latents" / "config.json"
     if not path.is_file():
         raise InputError(f"{run / 'latents'} holds no latents: run invert.py --run {run} first")
-    return load_generator(run, config, json.loads(path.read_text())["generator_step"])
+    stored = json.loads(path.read_text())
+    step = stored.pop("generator_step")
+    return InvertConfig(**stored), load_training(run, config, step)
+
+
+def inverter(
+    config: InvertConfig,
+    train_config: TrainConfig,
+    state: began.BeganState,
+    mesh: Mesh,
+    steps_per_call: int | None = None,
+) -> Callable[[np.ndarray, np.ndarray], Iterator[Any]]:
+    """A function of images float [N, H, W, C] and their positions in the split [N], which yields as `Inverter` does.
+
+    Raises:
+      InputError: a start from an encoder is asked for, and the run has none.
+    """
+    if config.start == "encoder" and not train_config.encoder_weight:
+        raise InputError("--start encoder needs a run that was trained with --encoder-weight; this one has no encoder")
+    generator, _ = began.networks(train_config)
+    encoder = began.encoder_network(train_config)
+    parameters, encoder_parameters = jax.device_put((state.generator, state.encoder), sharding.replicated(mesh))
+    invert = inversion.Inverter(
+        config, lambda p, z: generator.apply({"params": p}, z), parameters, sharding.split(mesh), steps_per_call
+    )
+    encode = jax.jit(lambda p, x: encoder.apply({"params": p}, x))
+
+    def run(images: np.ndarray, indices: np.ndarray) -> Iterator[Any]:
+        if config.start == "encoder":
+            z = encode(encoder_parameters, jax.device_put(images, sharding.split(mesh)))
+        else:
+            z = inversion.start(config, indices, train_config.latent_size)
+        return invert(images, z)
+
+    return run

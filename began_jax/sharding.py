@@ -24,13 +24,13 @@ def use_cpu_devices(batch_size: int, count: int | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def data_mesh(batch_size: int) -> Mesh:
-    """All devices along the axis `data`; InputError unless they divide the batch."""
-    devices = len(jax.devices())
+def data_mesh(batch_size: int, devices: int | None = None) -> Mesh:
+    """The first `devices`, or all, along the axis `data`; InputError unless they divide the batch."""
+    devices = devices or len(jax.devices())
     if batch_size % devices:
         raise InputError(f"a batch of {batch_size} cannot be split over {devices} devices; use a multiple of {devices}")
     # Explicit axes, the default of make_mesh, refuse gathers and slices of batch-sharded arrays.
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,6 +1,7 @@
 """Encoder, decoder and autoencoding discriminator of BEGAN (figs. A.1 and A.2); the decoder is the generator."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
@@ -57,6 +58,20 @@ class Encoder(nn.Module):
             x = elu(nn.Conv(width, (3, 3), name=f"conv{scale}a")(x))
             x = elu(nn.Conv(width, (3, 3), name=f"conv{scale}b")(x))
         return nn.Dense(self.latent_size, name="dense")(x.reshape(x.shape[0], -1))
+
+
+class LatentEncoder(nn.Module):
+    """Images [batch, height, width, channels] -> latents [batch, latent] in the cube (-1, 1)^latent.
+
+    The encoder of fig. A.1 with a tanh: an approximate inverse of the generator, beyond the paper.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 192, 256)
+    latent_size: int = 64
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
+        return jnp.tanh(Encoder(self.widths, self.latent_size, name="encoder")(x))
 
 
 class Discriminator(nn.Module):

@@ -1,0 +1,452 @@
+"""The stages after training end to end: what they leave, what a kill costs, what they refuse.
+
+Runs that are killed, and those they are compared with, are processes of their own; the others run in this one.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from began_jax import aspect_networks, aspects, began, checkpoints, metrics, runs
+from began_jax.configs import AspectConfig
+from began_jax.data.datasets import ordered
+from began_jax.images import to_float, to_uint8
+from began_jax.latents import Latents
+
+ROOT = Path(__file__).parents[1]
+TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--sample-every", 100]
+INVERT = ["--steps", 60, "--shard-size", 8]  # 20 images: two shards, and one that is filled up
+ASPECT = ["--recipe", "regularised", "--epochs", 40, "--batch-size", 4, "--save-every", 2]
+STAGES = ("train", "invert", "aspect", "generate", "evaluate")
+
+
+@dataclasses.dataclass
+class Way:
+    """A run that went the whole way: what each stage printed, and copies of the folder after some of them."""
+
+    run: Path
+    printed: dict[str, str] = dataclasses.field(default_factory=dict)
+    after: dict[str, Path] = dataclasses.field(default_factory=dict)
+
+    def keep(self, stage, printed):
+        self.printed[stage] = printed
+        self.after[stage] = self.run.with_name(f"after_{stage}")
+        shutil.copytree(self.run, self.after[stage])
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts an entry point on two virtual devices; the processes share what they compile."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    processes = []
+
+    def popen(script, run, *options):
+        command = [sys.executable, script, *options, "--run", run]
+        processes.append(
+            subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1)
+        )
+        return processes[-1]
+
+    yield popen
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, status=0):
+    """The standard output of a process that ends with this status."""
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == status, err
+    return out
+
+
+def kill_when(condition, process):
+    deadline = time.monotonic() + 600
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    finish(process, -signal.SIGKILL)
+
+
+def call(script, run, *options):
+    """Status, standard output and standard error of an entry point, run in this process."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    terminated = signal.getsignal(signal.SIGTERM)
+    arguments = [script, *map(str, options), "--run", str(run)]
+    try:
+        with (
+            mock.patch.object(sys, "argv", arguments),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    except SystemExit as stopped:
+        status = stopped.code
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+    return status, out.getvalue(), err.getvalue()
+
+
+def done(script, run, *options):
+    """The standard output of an entry point, run in this process, that ends well."""
+    status, out, err = call(script, run, *options)
+    assert status == 0, err
+    return out
+
+
+@pytest.fixture(scope="module")
+def faces(start, tiny_faces, tmp_path_factory):
+    """The whole way on faces with landmarks; the stages that will be compared with killed ones as processes."""
+    way = Way(tmp_path_factory.mktemp("faces") / "run")
+    options = ["faces", "--data", tiny_faces, "--height", 16, "--width", 16, "--steps", 40, *TRAIN]
+    way.keep("train", finish(start("train.py", way.run, *options)))
+    way.keep("invert", finish(start("invert.py", way.run, *INVERT)))
+    way.keep("aspect", finish(start("aspect.py", way.run, *ASPECT)))
+    way.keep("generate", done("generate.py", way.run, "--count", 20, "--out", way.run / "generated"))
+    way.keep("evaluate", done("evaluate.py", way.run))
+    return way
+
+
+@pytest.fixture(scope="module")
+def irises(tiny_irises, tmp_path_factory):
+    """The whole way on irises with masks."""
+    way = Way(tmp_path_factory.mktemp("irises") / "run")
+    options = ["irises", "--data", tiny_irises, "--height", 16, "--width", 24, "--steps", 4, *TRAIN]
+    way.keep("train", done("train.py", way.run, *options))
+    way.keep("invert", done("invert.py", way.run, "--steps", 5, "--shard-size", 12))
+    way.keep("aspect", done("aspect.py", way.run, "--epochs", 2, "--batch-size", 10))
+    way.keep("generate", done("generate.py", way.run, "--count", 5, "--out", way.run / "generated"))
+    way.keep("evaluate", done("evaluate.py", way.run))
+    return way
+
+
+@pytest.fixture(params=["faces", "irises"])
+def way(request):
+    return request.getfixturevalue(request.param)
+
+
+def contents(folder):
+    """Everything in a folder but TensorBoard's files: folders, and files with their bytes."""
+    paths = [path for path in sorted(folder.rglob("*")) if "events" not in path.relative_to(folder).parts]
+    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def figures(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def latents(run, split="train"):
+    return Latents(run / "latents" / split).load()
+
+
+def assert_same_latents(a, b):
+    for split in ("train", "test"):
+        one, other = latents(a, split), latents(b, split)
+        assert one["id"] == other["id"]
+        for name in ("z", "l1", "psnr_db"):
+            assert one[name].tobytes() == other[name].tobytes(), (split, name)
+
+
+def aspect_state(run, name):
+    """(epoch, state) of the newest checkpoint of an aspect network, and the network."""
+    config, data = runs.load(run)
+    folder = run / "aspect" / name
+    stored = json.loads((folder / "config.json").read_text())
+    aspect = AspectConfig(**{field.name: stored[field.name] for field in dataclasses.fields(AspectConfig)})
+    network = aspect_networks.network_for(config, data)
+    like = jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size))
+    saved = checkpoints.manager(folder, read_only=True)
+    epoch, state = checkpoints.restore_latest(saved, like)
+    saved.close()
+    return epoch, jax.device_get(state.replace(key=jax.random.key_data(state.key))), network
+
+
+def annotations(run, z):
+    """What the best parameters of the run's aspect network make of latents."""
+    (folder,) = (run / "aspect").iterdir()
+    _, state, network = aspect_state(run, folder.name)
+    apply = jax.jit(lambda parameters, z: network.apply({"params": parameters}, z))
+    return np.asarray(apply(state.best_parameters, jax.numpy.asarray(z)))
+
+
+def generated(run, z):
+    """The images that the run's generator makes of latents."""
+    config, _ = runs.load(run)
+    generator, _ = began.networks(config)
+    _, parameters = runs.load_generator(run, config)
+    apply = jax.jit(lambda parameters, z: generator.apply({"params": parameters}, z))
+    return np.asarray(apply(parameters, jax.numpy.asarray(z)))
+
+
+def test_every_stage_leaves_its_files_its_figures_and_one_closing_line(way):
+    kind = "nme_percent" if way.run.parent.name.startswith("faces") else "iou"
+    baseline = "mean_shape_nme_percent" if kind == "nme_percent" else "mean_mask_iou"
+    keys = {
+        "train": ("steps", "images_per_second", "k", "convergence"),
+        "invert": (
+            "images", "steps", "l1", "psnr_db", "images_per_second", "fraction_outside_cube", "failed",
+        ),
+        "aspect": ("steps_per_second", "loss"),
+        "generate": ("images", "images_per_second"),
+        "evaluate": (f"heldout_{kind}", baseline, f"ridge_{kind}"),
+    }  # fmt: skip
+    found = figures(way.run)
+    for stage in STAGES:
+        assert {f"{stage}/{name}" for name in keys[stage]} <= found.keys()
+        assert way.printed[stage].startswith(f"{stage}: ")
+        assert way.printed[stage].count("\n") == 1
+        assert str(way.run) in way.printed[stage]
+    assert all(np.isfinite(value) for value in found.values())
+    assert found["invert/images"] == 24
+    for name in ("samples", "interpolation", "reconstructions", "heldout_annotations"):
+        with Image.open(way.run / "figures" / f"{name}.png") as picture:
+            picture.load()
+    with Image.open(way.run / "figures" / "interpolation.gif") as film:
+        assert film.n_frames == 16
+
+
+def test_latents_are_in_data_set_order_and_their_errors_those_of_the_generators_images(way):
+    config, data = runs.load(way.run)
+    everything = []
+    for split, count in (("train", 20), ("test", 4)):
+        found, examples = latents(way.run, split), ordered(data.source(split), 0, count)
+        assert found["id"] == examples["id"]
+        assert found["z"].shape == (count, config.latent_size)
+        assert found["z"].dtype == found["l1"].dtype == np.float32
+        images, reconstructed = to_float(examples["image"]), generated(way.run, found["z"])
+        np.testing.assert_allclose(found["l1"], np.abs(images - reconstructed).mean((1, 2, 3)), rtol=1e-4)
+        mse = ((images - reconstructed.clip(-1, 1)) ** 2).mean((1, 2, 3)) / 4
+        np.testing.assert_allclose(found["psnr_db"], 10 * np.log10(1 / mse), rtol=1e-4)
+        everything.append(found)
+    z, l1, psnr = (np.concatenate([part[name] for part in everything]) for name in ("z", "l1", "psnr_db"))
+    stored = figures(way.run)
+    np.testing.assert_allclose(stored["invert/l1"], l1.mean(), rtol=1e-5)
+    np.testing.assert_allclose(stored["invert/psnr_db"], psnr.mean(), rtol=1e-5)
+    np.testing.assert_allclose(stored["invert/fraction_outside_cube"], (np.abs(z) > 1).mean(), rtol=1e-6)
+    assert stored["invert/failed"] == (l1 > 0.3).sum()
+
+
+def test_generated_faces_are_a_coco_data_set_of_what_the_networks_make_of_its_latents(faces):
+    out = faces.run / "generated"
+    coco, z = COCO(out / "annotations.json"), np.load(out / "latents.npy")
+    assert z.shape == (20, 8)
+    assert coco.getImgIds() == list(range(20))
+    landmarks, images = annotations(faces.run, z), generated(faces.run, z)
+    for index in range(20):
+        (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=index))
+        points = np.reshape(annotation["keypoints"], (49, 3))
+        np.testing.assert_allclose(points[:, :2] / 16, landmarks[index], atol=1e-3)
+        picture = np.asarray(Image.open(out / "images" / coco.loadImgs(index)[0]["file_name"]), int)
+        assert np.abs(picture - to_uint8(images[index])).max() <= 1
+
+
+def test_generated_irises_have_the_masks_that_the_network_makes_of_their_latents(irises):
+    out = irises.run / "generated"
+    z = np.load(out / "latents.npy")
+    masks, images = annotations(irises.run, z), generated(irises.run, z)
+    for index in range(5):
+        mask = np.asarray(Image.open(out / "masks" / f"{index:06d}.png"))
+        assert mask.shape == (16, 24)
+        clear = np.abs(masks[index, ..., 0] - 0.5) > 1e-4
+        np.testing.assert_array_equal(mask[clear], 255 * (masks[index, ..., 0] >= 0.5)[clear])
+        picture = np.asarray(Image.open(out / "images" / f"{index:06d}.png"), int)
+        assert np.abs(picture - to_uint8(images[index])[..., 0]).max() <= 1
+
+
+def test_evaluations_figures_equal_a_direct_computation(way):
+    config, data = runs.load(way.run)
+    kind = data.annotation
+    train, test = (latents(way.run, split)["z"] for split in ("train", "test"))
+    truth_train, truth = (ordered(data.source(s), 0, n)[kind] for s, n in (("train", 20), ("test", 4)))
+
+    def error(predicted):
+        if kind == "mask":
+            inside, true = predicted > 0.5, truth > 0.5
+            unions = [max((p | t).sum(), 1) for p, t in zip(inside, true, strict=True)]
+            overlaps = [(p & t).sum() for p, t in zip(inside, true, strict=True)]
+            return np.mean(np.array(overlaps) / unions)
+        pixels = (predicted - truth) * [config.width, config.height]
+        eyes = (truth[:, 28] - truth[:, 19]) * [config.width, config.height]
+        distances = np.sqrt((pixels**2).sum(-1)).mean(1)
+        return 100 * np.mean(distances / np.sqrt((eyes**2).sum(-1)))
+
+    mean = np.broadcast_to(truth_train.mean(0), truth.shape)
+    measure, baseline = ("iou", "mean_mask_iou") if kind == "mask" else ("nme_percent", "mean_shape_nme_percent")
+    stored = figures(way.run)
+    np.testing.assert_allclose(stored[f"evaluate/heldout_{measure}"], error(annotations(way.run, test)), rtol=1e-4)
+    np.testing.assert_allclose(stored[f"evaluate/{baseline}"], error(mean), rtol=1e-6)
+    ridge = metrics.Ridge(train, truth_train)(test)
+    np.testing.assert_allclose(stored[f"evaluate/ridge_{measure}"], error(ridge), rtol=1e-6)
+    assert stored["evaluate/heldout_images"] == 4
+
+
+def test_an_inversion_killed_midway_and_started_again_makes_the_missing_shards_only_and_equal_latents(
+    start, faces, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(faces.after["train"], run)
+    kill_when((run / "latents" / "train" / "0").exists, start("invert.py", run, *INVERT))
+    complete = [path for path in (run / "latents").glob("*/*") if path.name.isdigit()]
+    assert 1 <= len(complete) < 4
+    times = {path: path.stat().st_mtime_ns for shard in complete for path in shard.rglob("*")}
+    assert finish(start("invert.py", run, *INVERT)) == faces.printed["invert"].replace(str(faces.run), str(run))
+    assert times == {path: path.stat().st_mtime_ns for shard in complete for path in shard.rglob("*")}
+    assert_same_latents(run, faces.after["invert"])
+
+
+def test_an_aspect_training_killed_midway_and_started_again_ends_in_the_same_state(start, faces, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(faces.after["invert"], run)
+    folder = run / "aspect" / "regularised"
+    kill_when(lambda: any((folder / str(epoch)).exists() for epoch in range(4, 40)), start("aspect.py", run, *ASPECT))
+    assert not (folder / "40").exists()
+    assert finish(start("aspect.py", run, *ASPECT)) == faces.printed["aspect"].replace(str(faces.run), str(run))
+    (epoch, state, _), (wanted_epoch, wanted, _) = (
+        aspect_state(r, "regularised") for r in (run, faces.after["aspect"])
+    )
+    assert epoch == wanted_epoch == state.epoch == 40
+    for (path, x), y in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(wanted), strict=True):
+        assert np.asarray(x).dtype == np.asarray(y).dtype
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.parametrize("stage", ["invert", "aspect"])
+def test_a_finished_stage_is_left_as_it_is_with_the_same_closing_line(faces, tmp_path, stage):
+    run = tmp_path / "run"
+    shutil.copytree(faces.after["aspect"], run)
+    before = contents(run)
+    options = {"invert": INVERT, "aspect": ASPECT}[stage]
+    assert done(f"{stage}.py", run, *options) == faces.printed[stage].replace(str(faces.run), str(run))
+    assert contents(run) == before
+
+
+def assert_refused(folder, script, run, *options, wanted):
+    """One line on standard error with these parts, status 2, and nothing changed in `folder`."""
+    before = contents(folder)
+    status, out, err = call(script, run, *options)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith(f"{script}: error: ")
+    for part in wanted:
+        assert str(part) in err
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("stage", ["invert", "aspect", "generate", "evaluate"])
+def test_a_folder_that_is_no_run_is_refused(stage, tmp_path):
+    run = tmp_path / "none"
+    options = ["--out", tmp_path / "out"] if stage == "generate" else []
+    wanted = [run, "no run folder", "train.py PRESET"]
+    assert_refused(tmp_path, f"{stage}.py", run, *options, wanted=wanted)
+
+
+@pytest.mark.parametrize(
+    ("stage", "after", "wanted"),
+    [
+        ("invert", None, "run train.py faces"),
+        ("aspect", "train", "run invert.py"),
+        ("generate", "train", "run aspect.py"),
+        ("generate", "invert", "run aspect.py"),
+        ("evaluate", "train", "run aspect.py"),
+        ("evaluate", "invert", "run aspect.py"),
+    ],
+)
+def test_a_stage_before_the_one_it_needs_is_refused_and_told_which(faces, tmp_path, stage, after, wanted):
+    run = tmp_path / "run"
+    if after is None:
+        run.mkdir()
+        shutil.copy(faces.after["train"] / "config.json", run)
+    else:
+        shutil.copytree(faces.after[after], run)
+    options = ["--out", tmp_path / "out"] if stage == "generate" else []
+    assert_refused(tmp_path, f"{stage}.py", run, *options, wanted=[run, wanted])
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--steps", 61], ["steps 60, and now 61"]),
+        (["--shard-size", 4], ["shard_size 8, and now 4"]),
+        (["--clip"], ["clip False, and now True"]),
+        (["--start", "uniform"], ["start zero, and now uniform"]),
+        (["--steps", 0], ["--steps and --shard-size must be at least 1"]),
+        (["--images", -1], ["--images at least 0"]),
+        (["--steps-per-call", 0], ["--steps-per-call is 0"]),
+    ],
+)
+def test_other_options_than_those_the_latents_were_made_with_are_refused_with_both_values(faces, options, wanted):
+    assert_refused(faces.after["invert"], "invert.py", faces.after["invert"], *INVERT, *options, wanted=wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--jitter", 0.2], ["jitter 0.1, and now 0.2"]),
+        (["--batch-size", 19], ["a batch of 19", "18 latents"]),
+        (["--save-every", 0], ["--save-every is 0"]),
+    ],
+)
+def test_other_options_than_those_a_network_was_trained_with_are_refused_with_both_values(faces, options, wanted):
+    assert_refused(faces.after["aspect"], "aspect.py", faces.after["aspect"], *ASPECT, *options, wanted=wanted)
+
+
+@pytest.mark.parametrize(
+    ("script", "after", "checkpoint", "options"),
+    [
+        ("invert.py", "train", "generator/40", INVERT),
+        ("aspect.py", "invert", "latents/train/1", ASPECT),
+        ("evaluate.py", "aspect", "aspect/regularised/40", []),
+    ],
+)
+def test_a_checkpoint_with_any_file_missing_is_refused_by_name(faces, tmp_path, script, after, checkpoint, options):
+    run = tmp_path / "run"
+    shutil.copytree(faces.after[after], run)
+    files = sorted(path for path in (run / checkpoint).glob("*/**/*") if path.is_file())
+    assert files
+    for path in (files[0], files[-1], max(files, key=lambda file: file.stat().st_size)):
+        content = path.read_bytes()
+        path.unlink()
+        assert_refused(run, script, run, *options, wanted=[run / checkpoint])
+        path.write_bytes(content)
+
+
+def test_a_folder_with_something_in_it_is_no_place_for_a_generated_data_set(faces, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    run = faces.after["aspect"]
+    before = contents(run)
+    options = ["--count", 5, "--out", out]
+    assert_refused(tmp_path, "generate.py", run, *options, wanted=[out, "not empty"])
+    assert contents(run) == before
+
+
+def test_a_network_that_the_run_does_not_have_is_refused(faces, tmp_path):
+    run = faces.after["aspect"]
+    assert_refused(run, "evaluate.py", run, "--aspect", "other", wanted=["other", "regularised"])
+    options = ["--aspect", "other", "--out", tmp_path / "out"]
+    assert_refused(run, "generate.py", run, *options, wanted=["other", "aspect.py"])
+    assert list(tmp_path.iterdir()) == []
