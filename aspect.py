@@ -42,7 +42,7 @@ def main() -> None:
     recipe = args.recipe or DEFAULT_RECIPE.get(train_config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[recipe])
     network = aspect_networks.network_for(train_config, data)
-    latents = Latents(args.run / "latents" / "train").load()["z"]
+    latents = Latents(args.run / "latents" / "train", read_only=True).load()["z"]
     aspects.check_config(config, len(latents))
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")

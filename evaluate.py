@@ -33,11 +33,11 @@ def main() -> None:
     args = parse()
     config, data = runs.load(args.run)
     name = args.aspect or aspect_networks.newest(args.run)
-    train = Latents(args.run / "latents" / "train").load()
+    train = Latents(args.run / "latents" / "train", read_only=True).load()
     train_truth = aspect_networks.targets(data, "train", len(train["z"]))
     held_out = "test" in data.splits
     split = "test" if held_out else "train"
-    test = Latents(args.run / "latents" / split).load() if held_out else train
+    test = Latents(args.run / "latents" / split, read_only=True).load() if held_out else train
     truth = aspect_networks.targets(data, split, len(test["z"])) if held_out else train_truth
     if not held_out:
         print("evaluate: the data set has no test split, so nothing is held out: these are training errors")

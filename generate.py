@@ -63,7 +63,7 @@ def main() -> None:
     generator, _ = began.networks(config)
     invert_config, state = runs.load_inverted(args.run, config)
     generate = aspect_networks.batched(generator, state.generator)
-    z_data = jnp.asarray(Latents(args.run / "latents" / "train").load()["z"])
+    z_data = jnp.asarray(Latents(args.run / "latents" / "train", read_only=True).load()["z"])
     key = jax.random.key(args.seed)
     samplers = {
         "uniform": lambda indices: sampling.uniform_latents(key, indices, config.latent_size),

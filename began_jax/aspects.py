@@ -160,6 +160,9 @@ def check_config(config: AspectConfig, count: int) -> None:
     for name in ("epochs", "batch_size", "learning_rate"):
         if not getattr(config, name) > 0:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
+    for name in ("weight_decay", "jitter"):
+        if not getattr(config, name) >= 0:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must not be negative")
     if not 0 <= config.validation < 1:
         raise InputError(f"--validation is {config.validation}; it must be in [0, 1)")
     train = count - round(config.validation * count)

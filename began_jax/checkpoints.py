@@ -55,15 +55,23 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_files(checkpoint: Path) -> None:
-    """Raise InputError, naming checkpoint and file, where a file of a checkpoint is missing or changed."""
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with the files of a checkpoint: the first that is missing or changed; None where all are whole."""
     sums = checkpoint / SUMS
     lines = sums.read_text(errors="replace").splitlines() if sums.exists() else []
     for digest, _, name in (line.partition("  ") for line in lines):
         path = checkpoint / name
-        if not path.is_file() or _sha256(path) != digest:
-            what = "has changed since it was written" if path.is_file() else "is missing"
-            raise InputError(f"checkpoint {checkpoint} is damaged: {name} {what}; {_remedy(checkpoint)}")
+        if not path.is_file():
+            return f"{name} is missing"
+        if _sha256(path) != digest:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def check_files(checkpoint: Path) -> None:
+    """Raise InputError, naming checkpoint and file, where a file of a checkpoint is missing or changed."""
+    if found := damage(checkpoint):
+        raise InputError(f"checkpoint {checkpoint} is damaged: {found}; {_remedy(checkpoint)}")
 
 
 def _remedy(checkpoint: Path) -> str:

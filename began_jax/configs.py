@@ -43,9 +43,9 @@ class TrainConfig:
     )
     encoder_weight: float = option(
         0.0,
-        "weight of an encoder E trained beside the two players, on |x - G(E(x))| and |E(G(z)) - z|^2; 0: none, as in "
-        "the paper. With it G covers the data set within thousands of steps instead of hundreds of thousands, and E starts "
-        "the inversion near its end",
+        "weight of an encoder E trained beside the two players, on |x - G(E(x))|, |E(G(z)) - z|^2 and the moments of "
+        "E(x); 0: none, as in the paper. With it G covers the data set within thousands of steps, not hundreds of "
+        "thousands, and E starts the inversion near its end",
     )
     batch_size: int = option(16, "images a step; not in the paper, 16 is BEGAN's own")
     learning_rate: float = option(1e-4, "Adam's, for both players (the paper's)")
@@ -115,8 +115,8 @@ class AspectConfig:
     seed: int = option(0, "of the parameters, the order of the latents, the validation split and the jitter")
 
 
-# Minutes on two cores: small images, the power that BEGAN codes use, a higher learning rate, a k_t that finds its balance
-# in thousands of steps, and the encoder, without which the samples are still all alike when a demo ends.
+# Minutes on two cores: small images, the power that BEGAN codes use, a higher learning rate, a k_t that finds its
+# balance in thousands of steps, and the encoder, without which the samples are still all alike when a demo ends.
 _DEMO = dict(
     height=32,
     width=32,

@@ -11,6 +11,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -35,7 +36,9 @@ def l1(x: Float[Array, "*batch h w c"], y: Float[Array, "*batch h w c"]) -> Floa
     return jnp.abs(x - y).mean((-3, -2, -1))
 
 
-def start(config: InvertConfig, indices: Int[Array, " batch"], latent_size: int) -> Float[Array, "batch latent"]:
+def start(
+    config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], latent_size: int
+) -> Float[Array, "batch latent"]:
     """Latents before the first step; a uniform start depends on the image's index alone.
 
     A start from an encoder is no matter of indices: pass its latents to `init` or `invert` instead.

@@ -13,9 +13,9 @@ from began_jax.errors import InputError
 class Latents:
     """RUN/latents/SPLIT: shard number i holds images i * shard_size ... of the split, in the data set's order."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = Path(folder)
-        self._manager = checkpoints.manager(self.folder, keep=None)
+        self._manager = checkpoints.manager(self.folder, keep=None, read_only=read_only)
 
     def done(self) -> set[int]:
         """Numbers of the shards that are complete."""
@@ -48,13 +48,14 @@ class Latents:
         return columns | {"id": [name for part in parts for name in part["id"]]}
 
     def _load(self, shard: int) -> dict[str, Any]:
+        folder = self.folder / str(shard)
+        remedy = "delete that folder and run the same invert.py command again"
+        if damage := checkpoints.damage(folder):
+            raise InputError(f"{folder} is damaged: {damage}; {remedy}")
         try:
             found = self._manager.restore(
                 shard, args=ocp.args.Composite(latents=ocp.args.StandardRestore(), ids=ocp.args.JsonRestore())
             )
         except Exception as error:
-            raise InputError(
-                f"{self.folder / str(shard)} cannot be read ({type(error).__name__}); delete that folder and run "
-                "the same invert.py command again"
-            ) from error
+            raise InputError(f"{folder} cannot be read ({type(error).__name__}); {remedy}") from error
         return {key: np.asarray(value) for key, value in found["latents"].items()} | {"id": found["ids"]["ids"]}

@@ -18,8 +18,8 @@ from began_jax.models import Decoder, LandmarkNetwork
 
 LATENT = 4
 NETWORKS = {
-    "landmarks": (LandmarkNetwork(points=3, hidden=(8, 8)), (3, 2)),
-    "mask": (Decoder(8, 8, 1, filters=2, poolings=1), (8, 8, 1)),
+    "landmarks": (LandmarkNetwork(points=3, hidden=(8,)), (3, 2)),
+    "mask": (Decoder(8, 8, 1, filters=2, poolings=0), (8, 8, 1)),
 }
 TINY = dict(epochs=3, batch_size=4, learning_rate=1e-3)
 
@@ -32,24 +32,30 @@ def examples(shape, count=18, seed=0):
     return jnp.asarray(z), jnp.asarray((0.5 + 0.4 * waves).reshape(count, *shape).astype(np.float32))
 
 
-def host(tree):
-    """Leaves as numpy arrays of their own (states are donated), keys as their data."""
-    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
-    return jax.tree.map(lambda leaf: np.array(jax.random.key_data(leaf) if is_key(leaf) else leaf), tree)
+def copied(tree):
+    """A tree with buffers of its own: those of states are donated to the next epoch."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 def assert_close(a, b, **tolerance):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), host(a), host(b))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_allclose(x, y, **tolerance)
+
+
+def initial(config, network):
+    return jax.jit(lambda: aspects.init(config, network, LATENT))()
 
 
 def trained(config, network, latents, targets, **options):
     """The state after all epochs, and what every epoch left: its metrics and parameters."""
     trainer = aspects.Trainer(config, network, latents, targets, **options)
-    state, history = aspects.init(config, network, LATENT), []
+    state, history = initial(config, network), []
     for _ in range(config.epochs):
         state, metrics = trainer.epoch(state)
-        history.append((host(metrics), host(state.parameters)))
-    return host(state), history
+        history.append((copied(metrics), copied(state.parameters)))
+    return state, history
 
 
 class Affine(nn.Module):
@@ -65,16 +71,13 @@ def test_a_step_is_adam_on_the_mean_square_error(kind):
     network, shape = NETWORKS[kind]
     latents, targets = examples(shape)
     config = AspectConfig(**TINY)
-    before = jax.jit(lambda: aspects.init(config, network, LATENT))()
+    before = initial(config, network)
     rows = jnp.asarray([3, 17, 0, 5])
     after, loss = jax.jit(lambda state: aspects.step(config, network, state, latents, targets, rows))(before)
 
     def formula(parameters):
-        total = 0.0
-        for row in (3, 17, 0, 5):
-            predicted = network.apply({"params": parameters}, latents[row : row + 1])[0]
-            total += jnp.sum((predicted - targets[row]) ** 2)
-        return total / (4 * math.prod(shape))
+        predicted = network.apply({"params": parameters}, latents[rows])
+        return jnp.sum((predicted - targets[rows]) ** 2) / (4 * math.prod(shape))
 
     adam = optax.adam(1e-3, b1=0.9, b2=0.999)
     wanted, gradient = jax.jit(jax.value_and_grad(formula))(before.parameters)
@@ -108,7 +111,7 @@ def test_an_epoch_in_one_call_equals_an_epoch_of_calls(kind):
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 5), (7, 1)])
 def test_an_epochs_rows_are_a_permutation_without_the_remainder_and_epochs_differ(count, size):
     config = AspectConfig(batch_size=size)
-    state = aspects.init(config, Affine(), LATENT)
+    state = initial(config, Affine())
     epochs = [
         np.asarray(aspects.epoch_rows(config, state.replace(epoch=jnp.asarray(epoch, jnp.int32)), count))
         for epoch in range(4)
@@ -120,7 +123,7 @@ def test_an_epochs_rows_are_a_permutation_without_the_remainder_and_epochs_diffe
     assert len({rows.tobytes() for rows in epochs}) == 4
 
 
-@given(st.integers(0, 2**31 - 1), st.floats(0, 0.99))
+@given(st.integers(0, 2**31 - 1), st.sampled_from([0.0, 0.01, 0.1, 0.5, 0.99]))
 def test_validation_rows_are_their_share_of_all_rows_and_a_function_of_the_seed(seed, share):
     config = AspectConfig(seed=seed, validation=share)
     train, held = (np.asarray(rows) for rows in aspects.validation_split(config, 30))
@@ -157,7 +160,7 @@ def test_the_best_parameters_are_those_of_the_epoch_with_the_lowest_validation_e
     _, held = aspects.validation_split(config, 16)
     errors = []
     for metrics, parameters in history:
-        dense = parameters["Dense_0"]
+        dense = jax.tree.map(np.asarray, parameters["Dense_0"])
         predicted = np.asarray(latents)[held] @ dense["kernel"] + dense["bias"]
         errors.append(((predicted - np.asarray(targets)[held]) ** 2).mean())
         np.testing.assert_allclose(metrics["validation_loss"], errors[-1], rtol=1e-4)
@@ -191,10 +194,11 @@ def test_jitter_moves_latents_by_its_share_of_each_coordinates_deviation_and_non
     moved = {}
     for jitter in (0.0, 0.5):
         config = AspectConfig(batch_size=400, jitter=jitter)
-        state = aspects.init(config, Spy(), LATENT)
+        state = initial(config, Spy())
         seen.clear()
+        step = jax.jit(lambda s, config=config: aspects.step(config, Spy(), s, latents, targets, rows))
         for epoch in (0, 1):
-            aspects.step(config, Spy(), state.replace(epoch=jnp.asarray(epoch, jnp.int32)), latents, targets, rows)
+            jax.block_until_ready(step(state.replace(epoch=jnp.asarray(epoch, jnp.int32))))
         jax.effects_barrier()
         moved[jitter] = [values - np.asarray(latents[rows]) for values in seen]
     np.testing.assert_array_equal(moved[0.0], 0)
@@ -206,15 +210,14 @@ def test_jitter_moves_latents_by_its_share_of_each_coordinates_deviation_and_non
 
 def test_weight_decay_takes_its_share_of_the_parameters_at_each_step():
     latents, targets = examples((2,))
-    config = AspectConfig(batch_size=4, learning_rate=0.01)
-    state = aspects.init(config, Affine(), LATENT)
-    rows = jnp.arange(4)
-    plain, _ = aspects.step(config, Affine(), state, latents, targets, rows)
-    config = AspectConfig(batch_size=4, learning_rate=0.01, weight_decay=0.5)
-    state = aspects.init(config, Affine(), LATENT)
-    decayed, _ = aspects.step(config, Affine(), state, latents, targets, rows)
-    wanted = jax.tree.map(lambda p, before: p - 0.01 * 0.5 * before, plain.parameters, state.parameters)
-    assert_close(decayed.parameters, wanted, rtol=1e-5, atol=1e-7)
+    after = {}
+    for decay in (0.0, 0.5):
+        config = AspectConfig(batch_size=4, learning_rate=0.01, weight_decay=decay)
+        before = initial(config, Affine())
+        step = jax.jit(lambda s, config=config: aspects.step(config, Affine(), s, latents, targets, jnp.arange(4)))
+        after[decay] = step(before)[0].parameters
+    wanted = jax.tree.map(lambda p, start: p - 0.01 * 0.5 * start, after[0.0], before.parameters)
+    assert_close(after[0.5], wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_a_smooth_map_is_learnt_from_few_latents():
@@ -222,13 +225,6 @@ def test_a_smooth_map_is_learnt_from_few_latents():
     config = AspectConfig(epochs=150, batch_size=16, learning_rate=5e-3)
     _, history = trained(config, LandmarkNetwork(points=3, hidden=(32, 32)), latents, targets)
     assert history[-1][0]["loss"] < 0.05 * np.asarray(targets).var(0).mean()
-
-
-def test_training_is_a_function_of_the_seed():
-    latents, targets = examples((2,))
-    one, same, other = (trained(AspectConfig(**TINY, seed=seed), Affine(), latents, targets)[0] for seed in (1, 1, 2))
-    assert_close(one, same, rtol=0)
-    assert not np.array_equal(one.parameters["Dense_0"]["kernel"], other.parameters["Dense_0"]["kernel"])
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def figures(run):
 
 
 def latents(run, split="train"):
-    return Latents(run / "latents" / split).load()
+    return Latents(run / "latents" / split, read_only=True).load()
 
 
 def assert_same_latents(a, b):

@@ -6,6 +6,7 @@ The runs are processes of their own, few because each compiles; refusals run in 
 import dataclasses
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from began_jax import began, checkpoints, runs
-from began_jax.configs import TrainConfig
+from began_jax.configs import TRAIN_PRESETS, TrainConfig
 
 ROOT = Path(__file__).parents[1]
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
@@ -257,7 +258,9 @@ def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
             assert f"--{field.name.replace('_', '-')} " in out
     for option in ("--run", "--layers", "--save-every", "--sample-every", "--cpu-devices"):
         assert option in out
-    assert "[default: 128 (faces) 96 (irises) 48 (demo, demo-irises)]" in " ".join(out.split())
+    height = re.search(r"--height N (.*?)\]", " ".join(out.split()))[1]
+    for name, preset in TRAIN_PRESETS.items():
+        assert re.search(rf"\b{preset.height} \([^)]*\b{name}\b", height)
 
 
 def test_layers_prints_the_table_without_a_run(monkeypatch, capsys):
