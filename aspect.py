@@ -26,8 +26,8 @@ def parse():
         "--recipe",
         choices=tuple(ASPECT_RECIPES),
         help="where the options start from: paper, to the "
-        "letter, or regularised, which knows more about held-out images; default: the paper's for the "
-        "paper's presets, regularised for the demos",
+        "letter, or a regularised one, which knows more about held-out images; default: the paper's for the "
+        "paper's presets, regularised ones for the demos",
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's")
     parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")

@@ -13,6 +13,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_disable_most_optimizations", True)  # tiny networks: compiling is what takes the time
+jax.devices()  # now they are made, and an entry point that a test runs in this process makes no others
 
 # A new shape compiles, which takes longer than hypothesis' deadline. The same examples every time: a failure
 # is then one of the change under test.

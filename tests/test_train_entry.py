@@ -210,7 +210,7 @@ def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(
 ):
     (preset, *options), wanted = REFUSALS[name]
     options = [str(tiny_faces) if option == "DATA" else option for option in options]
-    arguments = [preset, *SIZE, "--run", tmp_path / "run", *options]
+    arguments = [preset, *OPTIONS, "--run", tmp_path / "run", *options]
     status, out, err = call(monkeypatch, capsys, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("train.py: error: ")
@@ -243,7 +243,9 @@ def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monke
     before = (run / "config.json").read_bytes()
     for option, text in (("--gamma", "gamma 0.5, and now 0.7"), ("--filters", "filters 4, and now 8")):
         value = text.split()[-1]
-        status, out, err = call(monkeypatch, capsys, "faces", "--run", run, "--data", tiny_faces, *SIZE, option, value)
+        status, out, err = call(
+            monkeypatch, capsys, "faces", "--run", run, "--data", tiny_faces, *OPTIONS, option, value
+        )
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert f"{run} was trained with {text} is asked for" in err
     assert [path.name for path in run.iterdir()] == ["config.json"]

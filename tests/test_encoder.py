@@ -1,0 +1,73 @@
+"""The encoder beside the two players, an option beyond the paper."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from began_jax import began, runs, sharding
+from began_jax.configs import InvertConfig
+from began_jax.errors import InputError
+
+
+def codes_of(rng, mean, mixing, batch):
+    return (mean + rng.uniform(-1, 1, (batch, len(mean))) @ mixing).astype(np.float32)
+
+
+@pytest.mark.parametrize(("mean", "mixing"), [(0.0, np.eye(3)), (0.4, np.eye(3)), (0.0, np.ones((3, 3)) / 2)])
+def test_moment_mismatch_is_an_unbiased_estimate_of_the_distance_of_the_moments(mean, mixing):
+    rng = np.random.default_rng(0)
+    mean = np.full(3, mean)
+    estimate = jax.jit(jax.vmap(began.moment_mismatch))(
+        np.stack([codes_of(rng, mean, mixing, 4) for _ in range(5_000)])
+    )
+    moment = mixing.T @ mixing / 3 + np.outer(mean, mean)
+    truth = (mean @ mean + ((moment - np.eye(3) / 3) ** 2).sum()) / 3
+    assert abs(float(estimate.mean()) - truth) < 4 * float(estimate.std()) / np.sqrt(len(estimate)) + 1e-4
+
+
+def test_moment_mismatch_equals_a_loop_over_pairs():
+    codes = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    pairs = [(a @ b) + (a @ b) ** 2 for i, a in enumerate(codes) for j, b in enumerate(codes) if i != j]
+    expected = (np.mean(pairs) - 2 / 3 * np.mean([a @ a for a in codes]) + 3 / 9) / 3
+    np.testing.assert_allclose(began.moment_mismatch(jnp.asarray(codes)), expected, rtol=1e-5)
+
+
+def test_no_encoder_has_no_parameters(tiny_config):
+    assert jax.tree.leaves(jax.eval_shape(lambda: began.init(tiny_config())).encoder) == []
+
+
+def test_generator_learns_from_the_reconstruction_alone_and_the_discriminator_not_at_all(tiny_config):
+    plain, config = tiny_config(), tiny_config(encoder_weight=0.5)
+    state = began.init(config)
+    key = jax.random.key(3)
+    x = jax.random.uniform(jax.random.key(4), (config.batch_size, config.height, config.width, config.channels))
+
+    def reconstruction(encoder, generator):
+        code = began.encoder_network(config).apply({"params": encoder}, x)
+        y = began.networks(config)[0].apply({"params": generator}, code)
+        return 0.5 * jnp.abs(x - y).mean()
+
+    g_plain, d_plain, e_plain, _ = jax.jit(lambda: began.gradients(plain, state, x, key))()
+    g, d, e, losses = jax.jit(lambda: began.gradients(config, state, x, key))()
+    extra = jax.jit(jax.grad(reconstruction, argnums=1))(state.encoder, state.generator)
+    assert e_plain == {} and jax.tree.structure(e) == jax.tree.structure(state.encoder)
+    jax.tree.map(lambda a, b, c: np.testing.assert_allclose(a, b + c, atol=1e-5), g, g_plain, extra)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), d, d_plain)
+    np.testing.assert_allclose(losses["reconstruction"], 2 * reconstruction(state.encoder, state.generator), rtol=1e-5)
+
+
+def test_encoder_learns_to_invert_the_generator(tiny_config):
+    config = tiny_config(encoder_weight=1.0, learning_rate=3e-3)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 255, (4, 16, 24, 3), dtype=np.uint8))
+    step = jax.jit(lambda state: began.step(config, state, images))
+    state, first = step(began.init(config))
+    for _ in range(40):
+        state, last = step(state)
+    assert last["reconstruction"] < 0.9 * first["reconstruction"]
+
+
+def test_encoder_start_needs_an_encoder(tiny_config):
+    config = tiny_config()
+    with pytest.raises(InputError, match="--encoder-weight"):
+        runs.inverter(InvertConfig(start="encoder"), config, began.init(config), sharding.data_mesh(4))
