@@ -4,6 +4,7 @@ loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs               
 """
 
 import math
+import typing
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import DivergedError, InputError
 
 
+@typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
 @flax.struct.dataclass
 class AspectState:
     """Everything that training needs, and the parameters of the best epoch."""

@@ -5,6 +5,7 @@ neither on the batch's size nor on its order. Nothing here knows BEGAN: `generat
 [N, latent] to images [N, height, width, channels] float in [-1, 1] that treats its rows separately.
 """
 
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from began_jax.configs import InvertConfig
 Generate = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width channels"]]
 
 
+@typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
 @flax.struct.dataclass
 class InversionState:
     """Latents under optimisation, and for each image the best one that was met."""

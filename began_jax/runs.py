@@ -141,7 +141,11 @@ def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -
             f"{folder} no longer holds step {step}, which RUN/latents was made with (it holds {saved.all_steps()}): "
             f"delete {run / 'latents'} and {run / 'aspect'}, and run invert.py and aspect.py again"
         )
-    state = checkpoints.restore(saved, step, jax.jit(lambda: began.init(config))())
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), jax.eval_shape(lambda: began.init(config))
+    )
+    state = checkpoints.restore(saved, step, like)
     saved.close()
     return state
 
