@@ -88,8 +88,8 @@ def main() -> None:
         writer, drawn = coco_writer(args.out, provenance, landmarks.scheme(data.keypoints)), "landmarks"
     else:
         writer, drawn = mask_writer(args.out, provenance), "masks"
-    bar = progress.Progress("generate", args.count, unit="image")
     with writer as write:
+        bar = progress.Progress("generate", args.count, unit="image")
         for first in range(0, args.count, BATCH):
             # Whole batches, so that every call has one shape; what is over the count is dropped.
             z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
@@ -99,7 +99,7 @@ def main() -> None:
                 picture = figures.annotated_grid(images[:36], **{drawn: annotations[:36]})
                 figures.save_image(args.run / "figures" / "samples.png", picture)
             bar.update(len(z))
-    bar.close()
+        bar.close()
 
     z = mirror_interpolation(
         args.mirror_image, data, runs.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))

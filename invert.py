@@ -88,7 +88,7 @@ def main() -> None:
                     done = result
             result = {name: values[:count] for name, values in result.items()}
             stores[split].save(shard, examples["id"], result)
-            bar.update(0, l1=result["l1"].mean(), psnr_db=result["psnr_db"].mean())
+            bar.update(0, l1=float(result["l1"].mean()), psnr_db=float(result["psnr_db"].mean()))
     finally:
         bar.close()
         for store in stores.values():

@@ -143,7 +143,7 @@ class Inverter:
         self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
 
     def __call__(
-        self, images: Float[Array, "batch height width channels"], z: Float[Array, "batch latent"]
+        self, images: Float[Array | np.ndarray, "batch height width channels"], z: Float[Array, "batch latent"]
     ) -> Iterator[Any]:
         """Yields the number of steps done after each call of the device, and the results last."""
         images, z = jax.device_put((images, z), self._sharding)
