@@ -88,28 +88,22 @@ def main() -> None:
         writer, drawn = coco_writer(args.out, provenance, landmarks.scheme(data.keypoints)), "landmarks"
     else:
         writer, drawn = mask_writer(args.out, provenance), "masks"
+    invert = runs.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))
     with writer as write:
+        # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
+        z = mirror_interpolation(args.mirror_image, data, invert)
+        draw_interpolation(args.run / "figures", generate(z), {drawn: annotate(z)})
         bar = progress.Progress("generate", args.count, unit="image")
         for first in range(0, args.count, BATCH):
             # Whole batches, so that every call has one shape; what is over the count is dropped.
             z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
             images, annotations = generate(z), annotate(z)
-            write(z, images, annotations)
             if first == 0:
                 picture = figures.annotated_grid(images[:36], **{drawn: annotations[:36]})
                 figures.save_image(args.run / "figures" / "samples.png", picture)
+            write(z, images, annotations)
             bar.update(len(z))
         bar.close()
-
-    z = mirror_interpolation(
-        args.mirror_image, data, runs.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))
-    )
-    images, annotations = generate(z), {drawn: annotate(z)}
-    frames = [
-        figures.strip(images[i : i + 1], **{k: v[i : i + 1] for k, v in annotations.items()}) for i in range(len(z))
-    ]
-    figures.save_image(args.run / "figures" / "interpolation.png", figures.strip(images, **annotations))
-    figures.save_gif(args.run / "figures" / "interpolation.gif", frames)
     runs.record_metrics(args.run, "generate", {"images": args.count, "images_per_second": bar.rate})
     print(
         f"generate: {args.count:,} images with {drawn} ({args.sampler} latents) -> {args.out}, {args.run / 'figures'}"
@@ -131,6 +125,16 @@ def mirror_interpolation(index: int, data: DataSet, invert: Callable) -> np.ndar
     image = to_float(ordered(source, index, index + 1)["image"])
     *_, result = invert(np.concatenate([image, image[:, :, ::-1]]), np.array([index, index]))
     return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
+
+
+def draw_interpolation(folder: Path, images: np.ndarray, annotations: dict[str, np.ndarray]) -> None:
+    """Write the way from an image to its mirror image as a strip and as a GIF (fig. 7)."""
+    figures.save_image(folder / "interpolation.png", figures.strip(images, **annotations))
+    frames = [
+        figures.strip(images[i : i + 1], **{kind: values[i : i + 1] for kind, values in annotations.items()})
+        for i in range(len(images))
+    ]
+    figures.save_gif(folder / "interpolation.gif", frames)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def test_generator_learns_from_the_reconstruction_alone_and_the_discriminator_no
 
 def test_encoder_learns_to_invert_the_generator(tiny_config):
     config = tiny_config(encoder_weight=1.0, learning_rate=3e-3)
-    images = jnp.asarray(np.random.default_rng(0).integers(0, 255, (4, 16, 24, 3), dtype=np.uint8))
+    colours = np.random.default_rng(0).integers(0, 255, (4, 1, 1, 3), dtype=np.uint8)
+    images = jnp.asarray(np.broadcast_to(colours, (4, 16, 24, 3)))
     step = jax.jit(lambda state: began.step(config, state, images))
     state, first = step(began.init(config))
     for _ in range(40):
