@@ -3,7 +3,6 @@
 loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
 """
 
-import math
 import typing
 from typing import Any
 
@@ -15,7 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from began_jax.configs import AspectConfig
-from began_jax.errors import DivergedError, InputError
+from began_jax.errors import InputError, require_finite
 
 
 @typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
@@ -174,6 +173,4 @@ def check_config(config: AspectConfig, count: int) -> None:
 
 def check_finite(metrics: dict[str, float], epoch: int) -> None:
     """Raise DivergedError, naming the epoch, when a metric is NaN or infinite."""
-    bad = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        raise DivergedError(f"aspect training diverged at epoch {epoch}: {', '.join(bad)}; lower --learning-rate")
+    require_finite(metrics, f"aspect training diverged at epoch {epoch}", "lower --learning-rate")

@@ -8,7 +8,6 @@
 Images are float32 NHWC in [-1, 1], latents uniform on [-1, 1]^latent_size.
 """
 
-import math
 import typing
 from typing import Any
 
@@ -20,7 +19,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from began_jax.configs import TrainConfig
-from began_jax.errors import DivergedError
+from began_jax.errors import require_finite
 from began_jax.images import to_float
 from began_jax.models import Decoder, Discriminator, LatentEncoder
 
@@ -280,9 +279,7 @@ def samples(config: TrainConfig, state: BeganState, count: int) -> Float[Array, 
 
 def check_finite(metrics: dict[str, float], step: int) -> None:
     """Raise DivergedError, naming the step, when a metric is NaN or infinite."""
-    bad = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        raise DivergedError(
-            f"training diverged at step {step}: {', '.join(bad)}; nothing was saved after the last checkpoint: "
-            "start another run with a lower --learning-rate or another --seed"
-        )
+    remedy = (
+        "nothing was saved after the last checkpoint: start another run with a lower --learning-rate or another --seed"
+    )
+    require_finite(metrics, f"training diverged at step {step}", remedy)

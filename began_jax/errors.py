@@ -1,5 +1,7 @@
 """The one exception that a user's input can cause; entry points turn it into one line and exit status 2."""
 
+import math
+
 
 class InputError(ValueError):
     """Wrong command line, file or array: the message says what, where, and what would be right."""
@@ -7,3 +9,10 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """A loss is no longer finite; entry points turn it into one line and exit status 1."""
+
+
+def require_finite(metrics: dict[str, float], when: str, remedy: str) -> None:
+    """Raise DivergedError, saying when and what to do, if a metric is NaN or infinite."""
+    bad = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        raise DivergedError(f"{when}: {', '.join(bad)}; {remedy}")
