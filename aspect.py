@@ -2,6 +2,7 @@
 
     python aspect.py --run runs/demo                        # the recipe of the run's preset
     python aspect.py --run runs/faces --recipe regularised  # another recipe beside it
+    python aspect.py --run runs/faces --target generated    # learn T(G(z)), labelled by T in worker processes
 
 The same command goes on where a stopped training left off, bit for bit.
 """
@@ -12,10 +13,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from began_jax import aspect_networks, aspects, checkpoints, cli, progress, runs
+from began_jax import aspect_networks, aspects, checkpoints, cli, labels, progress, runs
 from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE
 from began_jax.errors import InputError
-from began_jax.latents import Latents
+from began_jax.json_files import agree
 
 
 def parse():
@@ -29,7 +30,8 @@ def parse():
         "letter, or a regularised one, which knows more about held-out images; default: the paper's for the "
         "paper's presets, regularised ones for the demos",
     )
-    parser.add_argument("--name", help="of this network in the run; default: the recipe's")
+    parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
+    cli.add_annotator(parser)
     parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
     cli.add_options(parser, ASPECT_RECIPES)
     return parser.parse_args()
@@ -42,13 +44,14 @@ def main() -> None:
     recipe = args.recipe or DEFAULT_RECIPE.get(train_config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[recipe])
     network = aspect_networks.network_for(train_config, data)
-    latents = Latents(args.run / "latents" / "train", read_only=True).load()["z"]
-    aspects.check_config(config, len(latents))
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
-    targets = aspect_networks.targets(data, "train", len(latents))
-    folder = args.run / "aspect" / (args.name or recipe)
-    runs.agree(folder / "config.json", dataclasses.asdict(config) | {"latents": len(latents)}, "trained", ("epochs",))
+    aspects.check_config(config)
+    latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
+    aspects.check_config(config, len(latents))
+    name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
+    folder = args.run / "aspect" / (args.name or name)
+    agree(folder / "config.json", dataclasses.asdict(config) | {"latents": len(latents)}, "trained", ("epochs",))
 
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
     state = aspects.init(config, network, train_config.latent_size)

@@ -3,16 +3,18 @@
     python evaluate.py --run runs/demo
 
 Each aspect network of the run is measured; the figures without a suffix are those of the one that --aspect names.
-Landmarks: mean distance over the outer-eye distance, in percent (NME); masks: intersection over union (IoU). Beside
-them stand what needs no network: always answering the mean annotation, and ridge regression from the latents.
+Landmarks: mean distance over the outer-eye distance, in percent (NME); masks: intersection over union (IoU);
+attributes: share that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
+mean annotation, and ridge regression from the latents. Then, for generated images, how far G_a(z) is from T(G(z)), for
+uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from began_jax import aspect_networks, began, cli, figures, metrics, runs
-from began_jax.data.datasets import ordered
+from began_jax import aspect_networks, began, cli, consistency, figures, kinds, metrics, runs
+from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.latents import Latents
@@ -25,75 +27,96 @@ def parse():
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the folder that the earlier stages made")
     parser.add_argument("--aspect", help="name of the aspect network to report first; default: the one trained last")
+    parser.add_argument(
+        "--consistency",
+        type=int,
+        metavar="N",
+        default=1000,
+        help="generated images of each sampler that T annotates once, to compare; 0: none",
+    )
+    cli.add_annotator(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Read the latents of both splits and the annotations, predict, compare, draw."""
     args = parse()
+    if args.consistency < 0:
+        raise InputError(f"--consistency is {args.consistency}; it must be at least 0")
     config, data = runs.load(args.run)
-    name = args.aspect or aspect_networks.newest(args.run)
+    kind = kinds.of(data)
+    newest = aspect_networks.newest(args.run)
+    name = args.aspect or newest
+    names = sorted(path.name for path in (args.run / "aspect").iterdir() if path.is_dir())
+    if name not in names:
+        raise InputError(f"{args.run / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
     train = Latents(args.run / "latents" / "train", read_only=True).load()
     train_truth = aspect_networks.targets(data, "train", len(train["z"]))
     held_out = "test" in data.splits
-    split = "test" if held_out else "train"
+    prefix, split = ("heldout", "test") if held_out else ("training", "train")
     test = Latents(args.run / "latents" / split, read_only=True).load() if held_out else train
     truth = aspect_networks.targets(data, split, len(test["z"])) if held_out else train_truth
     if not held_out:
         print("evaluate: the data set has no test split, so nothing is held out: these are training errors")
 
-    def measure(predicted: np.ndarray) -> float:
-        if data.annotation == "landmarks":
-            return float(metrics.nme_percent(predicted, truth, config.height, config.width).mean())
-        return float(metrics.iou(predicted, truth).mean())
+    def score(predicted: np.ndarray) -> float:
+        return float(kind.score(predicted, truth, data).mean())
 
-    landmarks = data.annotation == "landmarks"
-    kind = "nme_percent" if landmarks else "iou"
-    prefix = "heldout" if held_out else "training"
     baselines = {
-        f"mean_shape_{kind}" if landmarks else "mean_mask_iou": measure(
-            np.broadcast_to(train_truth.mean(0), truth.shape)
-        ),
-        f"ridge_{kind}": measure(metrics.Ridge(train["z"], train_truth)(test["z"])),
+        kind.mean_metric: score(np.broadcast_to(train_truth.mean(0), truth.shape)),
+        f"ridge_{kind.metric}": score(metrics.Ridge(train["z"], train_truth)(test["z"])),
     }
-    names = sorted(path.name for path in (args.run / "aspect").iterdir() if path.is_dir())
     networks = {n: aspect_networks.load(args.run, n, config, data).annotate for n in names}
-    if name not in networks:
-        raise InputError(f"{args.run / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
     predicted = {n: network(test["z"]) for n, network in networks.items()}
-    errors = {n: measure(values) for n, values in predicted.items()}
+    scores = {n: score(values) for n, values in predicted.items()}
+    further = {
+        f"{prefix}_{figure}": float(measure(predicted[name], truth, data)) for figure, measure in kind.further.items()
+    }
 
     generator, _ = began.networks(config)
     generate = aspect_networks.batched(generator, runs.load_inverted(args.run, config)[1].generator)
     shown = np.linspace(0, len(test["z"]) - 1, min(SHOWN, len(test["z"]))).astype(int)
     originals = to_float(np.concatenate([ordered(data.source(split), int(i), int(i) + 1)["image"] for i in shown]))
-    reconstructed = generate(test["z"][shown])
     folder = args.run / "figures"
-    figures.save_image(folder / "reconstructions.png", figures.reconstructions(originals, reconstructed))
-    drawn = {"landmarks" if landmarks else "masks": predicted[name][shown]}
-    figures.save_image(folder / f"{prefix}_annotations.png", figures.annotated_grid(originals, **drawn))
+    figures.save_image(folder / "reconstructions.png", figures.reconstructions(originals, generate(test["z"][shown])))
+    marks = kind.marks(predicted[name][shown], data)
+    figures.save_image(folder / f"{prefix}_annotations.png", figures.annotated_grid(originals, **marks))
 
-    runs.record_metrics(
-        args.run,
-        "evaluate",
-        {
-            f"{prefix}_{kind}": errors[name],
-            **baselines,
-            **{f"{prefix}_{kind}_{n}": error for n, error in errors.items()},
-            f"{prefix}_images": len(truth),
-            f"{prefix}_psnr_db": float(test["psnr_db"].mean()),
-            f"{prefix}_l1": float(test["l1"].mean()),
-            "training_latents": len(train["z"]),
-        },
-    )
-    unit = "NME {:.2f} %" if landmarks else "IoU {:.3f}"
+    measured = {
+        f"{prefix}_{kind.metric}": scores[name],
+        **baselines,
+        **further,
+        **{f"{prefix}_{kind.metric}_{n}": value for n, value in scores.items()},
+        f"{prefix}_images": len(truth),
+        f"{prefix}_psnr_db": float(test["psnr_db"].mean()),
+        f"{prefix}_l1": float(test["l1"].mean()),
+        "training_latents": len(train["z"]),
+    }
+    runs.record_metrics(args.run, "evaluate", measured)
     beside = ", ".join(
-        f"{n.rsplit('_' + kind, 1)[0].removesuffix('_iou').replace('_', ' ')} {e:.3g}" for n, e in baselines.items()
+        f"{n.removesuffix('_' + kind.metric).replace('_', ' ')} {value:.3g}" for n, value in baselines.items()
     )
     print(
-        f"evaluate: {len(truth):,} {prefix} images, {name} network {unit.format(errors[name])} ({beside}), "
+        f"evaluate: {len(truth):,} {prefix} images, {name} network {kind.shown.format(scores[name])} ({beside}), "
         f"PSNR {test['psnr_db'].mean():.2f} dB -> {args.run / 'metrics.json'}, {folder}"
     )
+    if args.consistency:
+        found = consistency.measure(
+            args.run, config, data, networks, name, args.consistency, args.annotator, args.workers
+        )  # fmt: skip
+        runs.record_metrics(args.run, "evaluate", measured | found.figures)
+        z, annotation, _ = found.labels["uniform"]
+        draw_consistency(folder / "consistency.png", generate(z[:SHOWN]), networks[name](z[:SHOWN]), annotation, data)
+        print(f"evaluate: {found.sentence(kind)} -> {folder / 'consistency.png'}")
+
+
+def draw_consistency(path: Path, images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, data: DataSet) -> None:
+    """Draw rows of generated images with G_a's annotation above the same with T's."""
+    rows = [np.arange(i, min(i + SHOWN // 2, len(images))) for i in range(0, len(images), SHOWN // 2)]
+    order = np.concatenate([row for row in rows for _ in range(2)])
+    shown = np.concatenate([annotation[row] for row in rows for annotation in (predicted, truth)])
+    picture = figures.annotated_grid(images[order], **kinds.of(data).marks(shown, data), columns=SHOWN // 2)
+    figures.save_image(path, picture)
 
 
 if __name__ == "__main__":

@@ -2,23 +2,22 @@
 
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated
 
-OUT gets images/*.png, annotations.json (COCO keypoints) or masks/*.png, latents.npy and dataset.json. RUN/figures gets
-samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a GIF.
+OUT gets images/*.png, latents.npy, dataset.json, and the annotations: annotations.json (COCO keypoints), masks/*.png,
+attributes.csv, or annotations.npy for other kinds. RUN/figures gets samples.png, and the interpolation between an image
+and its mirror image of fig. 7 as a strip and as a GIF.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspect_networks, began, cli, figures, landmarks, progress, runs, sampling, sharding
+from began_jax import aspect_networks, began, cli, figures, kinds, progress, runs, sampling, sharding
 from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
-from began_jax.export.coco import coco_writer
-from began_jax.export.masks import mask_writer
 from began_jax.images import to_float
 from began_jax.latents import Latents
 
@@ -58,6 +57,7 @@ def main() -> None:
     if args.count < 1 or args.jitter < 0:
         raise InputError("--count must be at least 1 and --jitter at least 0")
     config, data = runs.load(args.run)
+    kind = kinds.of(data)
     name = args.aspect or aspect_networks.newest(args.run)
     annotate, aspect_epoch = aspect_networks.load(args.run, name, config, data)
     generator, _ = began.networks(config)
@@ -84,29 +84,26 @@ def main() -> None:
     if written_by_this_command(args.out, provenance | {"count": args.count}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         return
-    if data.annotation == "landmarks":
-        writer, drawn = coco_writer(args.out, provenance, landmarks.scheme(data.keypoints)), "landmarks"
-    else:
-        writer, drawn = mask_writer(args.out, provenance), "masks"
     invert = runs.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))
-    with writer as write:
+    with kind.writer(args.out, provenance, data) as write:
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(args.mirror_image, data, invert)
-        draw_interpolation(args.run / "figures", generate(z), {drawn: annotate(z)})
+        draw_interpolation(args.run / "figures", generate(z), kind.marks(annotate(z), data))
         bar = progress.Progress("generate", args.count, unit="image")
         for first in range(0, args.count, BATCH):
             # Whole batches, so that every call has one shape; what is over the count is dropped.
             z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
             images, annotations = generate(z), annotate(z)
             if first == 0:
-                picture = figures.annotated_grid(images[:36], **{drawn: annotations[:36]})
+                picture = figures.annotated_grid(images[:36], **kind.marks(annotations[:36], data))
                 figures.save_image(args.run / "figures" / "samples.png", picture)
             write(z, images, annotations)
             bar.update(len(z))
         bar.close()
     runs.record_metrics(args.run, "generate", {"images": args.count, "images_per_second": bar.rate})
     print(
-        f"generate: {args.count:,} images with {drawn} ({args.sampler} latents) -> {args.out}, {args.run / 'figures'}"
+        f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents) "
+        f"-> {args.out}, {args.run / 'figures'}"
     )
 
 
@@ -127,11 +124,11 @@ def mirror_interpolation(index: int, data: DataSet, invert: Callable) -> np.ndar
     return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
 
 
-def draw_interpolation(folder: Path, images: np.ndarray, annotations: dict[str, np.ndarray]) -> None:
+def draw_interpolation(folder: Path, images: np.ndarray, marks: dict[str, Sequence]) -> None:
     """Write the way from an image to its mirror image as a strip and as a GIF (fig. 7)."""
-    figures.save_image(folder / "interpolation.png", figures.strip(images, **annotations))
+    figures.save_image(folder / "interpolation.png", figures.strip(images, **marks))
     frames = [
-        figures.strip(images[i : i + 1], **{kind: values[i : i + 1] for kind, values in annotations.items()})
+        figures.strip(images[i : i + 1], **{name: values[i : i + 1] for name, values in marks.items()})
         for i in range(len(images))
     ]
     figures.save_gif(folder / "interpolation.gif", frames)

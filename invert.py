@@ -17,6 +17,7 @@ from began_jax.configs import INVERT_PRESETS
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
+from began_jax.json_files import agree
 from began_jax.latents import Latents
 
 
@@ -63,7 +64,7 @@ def main() -> None:
     state = runs.load_training(args.run, train_config, args.checkpoint)
     step = int(state.step)
     invert = runs.inverter(config, train_config, state, mesh, args.steps_per_call)
-    runs.agree(args.run / "latents" / "config.json", dataclasses.asdict(config) | {"generator_step": step}, "inverted")
+    agree(args.run / "latents" / "config.json", dataclasses.asdict(config) | {"generator_step": step}, "inverted")
 
     size = config.shard_size
     shards = {split: math.ceil(count / size) for split, count in data.splits.items() if split in ("train", "test")}

@@ -1,4 +1,4 @@
-"""Aspect networks of a run: which network an annotation needs, where its training is kept, how to load it."""
+"""Aspect networks of a run: which network its annotation needs, where the training is kept, how to load it."""
 
 import json
 from collections.abc import Callable
@@ -9,24 +9,19 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from began_jax import aspects, checkpoints
+from began_jax import aspects, checkpoints, kinds
 from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
-from began_jax.models import Decoder, LandmarkNetwork
 
 
 def network_for(config: TrainConfig, data: DataSet) -> nn.Module:
-    """The network of table 2 for landmarks, the generator's architecture with one channel for masks (3.2.2)."""
-    if data.annotation == "landmarks":
-        return LandmarkNetwork(data.keypoints)
-    if data.annotation == "mask":
-        return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
-    raise InputError(f"{data.path or data.name} has neither landmarks nor masks, so there is no aspect to learn")
+    """The network that the kind of a data set's annotation asks for; InputError where there is none to learn."""
+    return kinds.of(data).network(config, data)
 
 
 def targets(data: DataSet, split: str, count: int) -> np.ndarray:
-    """Annotations of the first `count` images of a split: landmarks [count, K, 2] or masks [count, H, W, 1]."""
+    """Annotations [count, ...] of the first `count` images of a split, such as landmarks [count, K, 2]."""
     return ordered(data.source(split), 0, count)[data.annotation]
 
 
@@ -56,7 +51,8 @@ def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> TrainedAsp
         raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run} --name {name} first")
     network = network_for(config, data)
     stored = json.loads((folder / "config.json").read_text())
-    aspect = AspectConfig(**{key: stored[key] for key in AspectConfig.__dataclass_fields__})
+    # options that came later have their defaults in older runs
+    aspect = AspectConfig(**{key: stored[key] for key in AspectConfig.__dataclass_fields__ if key in stored})
     saved = checkpoints.manager(folder, read_only=True)
     like = aspects.init(aspect, network, config.latent_size)
     state = checkpoints.restore(saved, saved.latest_step(), like)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
@@ -30,10 +31,13 @@ class AspectState:
     best_error: Float[Array, ""]
 
 
-def init(config: AspectConfig, network: nn.Module, latent_size: int) -> AspectState:
-    """State before the first epoch, a pure function of the configuration (its seed) and the network."""
+def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
+    """State before the first epoch, a pure function of the configuration (its seed), the network and its input's size.
+
+    The input may have any shape, such as that of an image: a T is learnt in the same way.
+    """
     key, key_init = jax.random.split(jax.random.key(config.seed))
-    parameters = network.init(key_init, jnp.zeros((1, latent_size)))["params"]
+    parameters = network.init(key_init, jnp.zeros((1, *np.atleast_1d(latent_size))))["params"]
     copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
     return AspectState(
         jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.full((), jnp.inf)
@@ -70,7 +74,7 @@ def step(
     config: AspectConfig,
     network: nn.Module,
     state: AspectState,
-    latents: Float[Array, "count latent"],
+    latents: Float[Array, "count ..."],
     targets: Float[Array, "count ..."],
     rows: Int[Array, " batch"],
 ) -> tuple[AspectState, Float[Array, ""]]:
@@ -93,7 +97,7 @@ def end_epoch(
     network: nn.Module,
     state: AspectState,
     loss: Float[Array, ""],
-    latents: Float[Array, "validation latent"],
+    latents: Float[Array, "validation ..."],
     targets: Float[Array, "validation ..."],
 ) -> tuple[AspectState, dict[str, Array]]:
     """Count the epoch and note its parameters when their validation error is the lowest (or none is measured)."""
@@ -156,9 +160,9 @@ class Trainer:
         return self._end(state, jnp.stack(losses), self._held)
 
 
-def check_config(config: AspectConfig, count: int) -> None:
-    """Raise InputError for options that `count` latents cannot be trained with, naming the option."""
-    for name in ("epochs", "batch_size", "learning_rate"):
+def check_config(config: AspectConfig, count: int | None = None) -> None:
+    """Raise InputError for options that cannot be trained with, or not with `count` latents, naming the option."""
+    for name in ("epochs", "batch_size", "learning_rate", "labels"):
         if not getattr(config, name) > 0:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
     for name in ("weight_decay", "jitter"):
@@ -166,6 +170,8 @@ def check_config(config: AspectConfig, count: int) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must not be negative")
     if not 0 <= config.validation < 1:
         raise InputError(f"--validation is {config.validation}; it must be in [0, 1)")
+    if count is None:
+        return
     train = count - round(config.validation * count)
     if config.batch_size > train:
         raise InputError(f"a batch of {config.batch_size} is larger than the {train} latents to train on")

@@ -118,6 +118,18 @@ def add_options(parser: argparse.ArgumentParser, presets: dict[str, Any], skip: 
         )
 
 
+def add_annotator(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say which T annotates generated images, and in how many processes."""
+    parser.add_argument(
+        "--annotator",
+        metavar="NAME",
+        help="T for generated images: dlib, segmenter, FILE.py:NAME, PACKAGE.MODULE:NAME, or network, a small one "
+        "trained on the data set's own annotations; default: the one that the run used before, or prepare.py did, "
+        "otherwise network",
+    )
+    parser.add_argument("--workers", type=int, help="processes that T runs in; default: one a core")
+
+
 def given_options(args: argparse.Namespace, preset: Any) -> Any:
     """The preset with the options that were given on the command line."""
     names = {field.name for field in dataclasses.fields(preset)}

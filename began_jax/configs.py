@@ -96,6 +96,18 @@ class InvertConfig:
 class AspectConfig:
     """Training of the aspect network (eqs. 5 and 6)."""
 
+    target: str = option(
+        "dataset",
+        "what the network learns: dataset, T(x) of the images that the latents were inverted from (the paper's "
+        "experiments); generated, T(G(z)) of new latents (eq. 1 to the letter); or both",
+        ("dataset", "generated", "both"),
+    )
+    labels: int = option(10_000, "generated images that T labels, where the target asks for them")
+    label_sampler: str = option(
+        "mixed",
+        "their latents: uniform on the cube, data (rows of Z_data with a little noise), or mixed, half and half",
+        ("uniform", "data", "mixed"),
+    )
     epochs: int = option(1000, "passes over the latents (the paper's 1,000)")
     batch_size: int = option(16, "latents a step (the paper's 16)")
     learning_rate: float = option(3e-4, "Adam's (the paper's)")

@@ -1,4 +1,4 @@
-"""The paper's figures as pictures: grids (fig. 2), reconstructions (3), landmarks (6, 7) and masks (8, 11).
+"""The paper's figures as pictures: grids (fig. 2), reconstructions (3), landmarks (6, 7), masks (8, 11), captions.
 
 Images are float [-1, 1] NHWC with 1 or 3 channels, landmarks (x, y) fractions of width and height
 [N, K, 2], masks in [0, 1] [N, H, W, 1]; numpy and JAX arrays alike. What comes back is a PIL picture.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
@@ -21,6 +21,7 @@ from began_jax.landmarks import scheme
 Images = Float[Array | np.ndarray, "batch height width channels"]
 Landmarks = Float[Array | np.ndarray, "batch points 2"]
 Masks = Float[Array | np.ndarray, "batch height width 1"]
+Captions = Sequence[Sequence[str]]  # lines of text for each image
 
 _GAP = 4
 _SUPERSAMPLING = 4
@@ -110,19 +111,35 @@ def _draw_mask(tile: Image.Image, mask: Float[np.ndarray, "height width"]) -> Im
     return Image.fromarray(np.round(picture * (1 - alpha) + alpha * np.array(_MASK_COLOUR)).astype(np.uint8))
 
 
+def _caption(tile: Image.Image, lines: Sequence[str], room: int) -> Image.Image:
+    """Sets lines of text under a tile, on white with room for `room` lines."""
+    unit = max(tile.size) / 256
+    font, height, margin = ImageFont.load_default(max(9, round(14 * unit))), max(11, round(17 * unit)), round(6 * unit)
+    captioned = Image.new(tile.mode, (tile.width, tile.height + room * height + margin), "white")
+    captioned.paste(tile)
+    draw = ImageDraw.Draw(captioned)
+    for i, line in enumerate(lines):
+        draw.text((margin, tile.height + (i + 0.7) * height), line, fill="black", font=font, anchor="lm")
+    return captioned
+
+
 def annotated_grid(
     images: Images,
     landmarks: Landmarks | None = None,
     masks: Masks | None = None,
     columns: int | None = None,
     scale: int | None = None,
+    captions: Captions | None = None,
 ) -> Image.Image:
-    """Tiles images with landmarks (fig. 6), masks or both drawn over them, enlarged to some 224 pixels."""
+    """Tiles images with landmarks (fig. 6) or masks drawn over them, or captions under them, to some 224 pixels."""
     tiles = _tiles(images, scale or _scale(images, 224))
     if masks is not None:
         tiles = [_draw_mask(t, m[..., 0]) for t, m in zip(tiles, np.asarray(masks, np.float32), strict=True)]
     if landmarks is not None:
         tiles = [_draw_landmarks(t, p) for t, p in zip(tiles, np.asarray(landmarks, np.float64), strict=True)]
+    if captions is not None:
+        room = max(map(len, captions), default=0)
+        tiles = [_caption(t, lines, room) for t, lines in zip(tiles, captions, strict=True)]
     return _arrange(tiles, columns)
 
 
@@ -153,9 +170,10 @@ def strip(
     landmarks: Landmarks | None = None,
     masks: Masks | None = None,
     scale: int | None = None,
+    captions: Captions | None = None,
 ) -> Image.Image:
-    """Sets images in one row, with their landmarks or masks where given (fig. 7)."""
-    return annotated_grid(images, landmarks, masks, columns=len(images), scale=scale)
+    """Sets images in one row, with their landmarks, masks or captions where given (fig. 7)."""
+    return annotated_grid(images, landmarks, masks, columns=len(images), scale=scale, captions=captions)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,15 @@ wanted height:width ratio (a 280x320 eye asked for as 96x128 keeps its rows 20..
 areas where it shrinks and interpolates where it enlarges. Landmarks and masks follow their image.
 """
 
+import io
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
+
+from began_jax.errors import InputError
 
 
 class Crop(NamedTuple):
@@ -73,3 +77,47 @@ def fit_landmarks(
     crop = centre_crop(stored, wanted)
     pixels = np.asarray(landmarks, np.float64) * (stored[1], stored[0])
     return ((pixels - (crop.left, crop.top)) / (crop.width, crop.height)).astype(np.float32)
+
+
+def png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encodes an image of 1 or 3 channels as PNG."""
+    # Level 3 of 9 takes a quarter of the time of the default 6 for 4 % more bytes, on faces of 128x128.
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "png", compress_level=3)
+    return buffer.getvalue()
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """The refusal of a picture that a decoder raised `error` for."""
+    # Pillow's decoders raise OSError, SyntaxError, struct.error and more, whatever the damaged bytes lead to
+    reason = "no image format that is known" if isinstance(error, Image.UnidentifiedImageError) else error
+    return InputError(f"{path}: cannot be decoded as an image ({reason}); replace or remove it")
+
+
+def read_image(path: Path, channels: int) -> np.ndarray:
+    """Decodes a picture, upright as its EXIF orientation says, to uint8 [h, w, channels], grey or RGB."""
+    try:
+        with Image.open(path) as stored:
+            picture = ImageOps.exif_transpose(stored)
+    except Exception as error:
+        raise unreadable(path, error) from None
+    if picture.mode in ("I", "F"):
+        raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
+    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Decodes a mask to uint8 [h, w, 1] in {0, 1}: 1 wherever the stored value is not zero."""
+    try:
+        with Image.open(path) as picture:
+            # a palette's indices are the labels, whatever colours it shows them in
+            several = picture.mode in ("LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+            values = np.asarray(picture.convert("RGB").convert("L") if several else picture)
+    except Exception as error:
+        raise unreadable(path, error) from None
+    return (values != 0).astype(np.uint8)[..., None]

@@ -1,4 +1,4 @@
-"""Z_data on disk: one Orbax item a shard of a split, written as it completes."""
+"""Latents and what belongs to each on disk: one Orbax item a shard, written as it completes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from began_jax.errors import InputError
 
 
 class Latents:
-    """RUN/latents/SPLIT: shard number i holds images i * shard_size ... of the split, in the data set's order."""
+    """A folder of shards in order: RUN/latents/SPLIT is Z_data in the data set's order, RUN/labels/* see `labels`."""
 
     def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = Path(folder)
@@ -22,7 +22,7 @@ class Latents:
         return set(self._manager.all_steps())
 
     def save(self, shard: int, ids: list[str], results: dict[str, np.ndarray]) -> None:
-        """Start writing a shard: `z` [n, latent], `l1` [n], `psnr_db` [n]."""
+        """Start writing a shard: columns [n, ...], in Z_data `z` [n, latent], `l1` [n] and `psnr_db` [n]."""
         self._manager.save(
             shard, args=ocp.args.Composite(latents=ocp.args.StandardSave(results), ids=ocp.args.JsonSave({"ids": ids}))
         )
@@ -32,7 +32,7 @@ class Latents:
         self._manager.wait_until_finished()
 
     def load(self) -> dict[str, Any]:
-        """All shards in order: `id` list of str, `z` [N, latent], `l1` [N], `psnr_db` [N].
+        """All shards in order: `id` list of str, and the columns that were saved, [N, ...] each.
 
         Raises:
           InputError: there is no shard, one is missing in the middle, or one is damaged.
@@ -44,7 +44,7 @@ class Latents:
             missing = min(set(range(shards[-1])) - set(shards))
             raise InputError(f"{self.folder} lacks shard {missing}: run the same invert.py command again")
         parts = [self._load(shard) for shard in shards]
-        columns = {key: np.concatenate([part[key] for part in parts]) for key in ("z", "l1", "psnr_db")}
+        columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "id"}
         return columns | {"id": [name for part in parts for name in part["id"]]}
 
     def _load(self, shard: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from began_jax.landmarks import OUTER_EYES
 
 Landmarks = Float[np.ndarray, "count points 2"]
 Masks = Float[np.ndarray, "count height width 1"]
+Attributes = Float[np.ndarray, "count attributes"]
 
 
 def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int) -> Float[np.ndarray, " count"]:
@@ -29,6 +30,23 @@ def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndar
     p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
     union = (p | t).sum((1, 2, 3))
     return np.where(union == 0, 1.0, (p & t).sum((1, 2, 3)) / np.maximum(union, 1))
+
+
+def accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
+    """Share of an image's attributes that are right at a threshold, in percent."""
+    return 100 * ((np.asarray(predicted) > threshold) == (np.asarray(truth) > threshold)).mean(1)
+
+
+def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> float:
+    """Mean over attributes of the recalls of yes and of no, in percent: 50 for an answer that is always the same.
+
+    Rare attributes make plain accuracy flattering. Where all images agree on an attribute, one recall is all there is.
+    """
+    p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
+    right = p == t
+    counts = np.stack([t.sum(0), (~t).sum(0)])
+    recalls = np.stack([(right & t).sum(0), (right & ~t).sum(0)]) / np.maximum(counts, 1)
+    return float(100 * (recalls.sum(0) / (counts > 0).sum(0)).mean())
 
 
 class Ridge:

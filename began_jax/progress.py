@@ -20,7 +20,7 @@ class Progress:
         )  # fmt: skip
         self._first: tuple[float, int] | None = None
 
-    def update(self, count: int = 1, **figures: float) -> None:
+    def update(self, count: int = 1, **figures: float | int) -> None:
         """Count units done, and show figures beside them."""
         if figures:
             self._bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()}, refresh=False)

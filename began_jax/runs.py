@@ -9,7 +9,6 @@ RUN/figures/       pictures                    RUN/events/          TensorBoard
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,9 @@ from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data import synthetic
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.errors import InputError
+from began_jax.json_files import agree, write_json
 
 FREE = ("steps", "data", "preset")  # may change between two starts; the data set is compared by its fingerprint
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file so that it is complete or absent at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
 
 
 def record_metrics(run: Path, stage: str, metrics: dict[str, float | int], keep: tuple[str, ...] = ()) -> None:
@@ -42,31 +34,6 @@ def record_metrics(run: Path, stage: str, metrics: dict[str, float | int], keep:
     keys = {f"{stage}/{name}" for name in keep}
     kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
     write_json(path, kept | {f"{stage}/{name}": value for name, value in metrics.items()})
-
-
-def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] = ()) -> None:
-    """Write a stage's configuration, or check that it equals the one that is there already.
-
-    Raises:
-      InputError: a value that is not among the `free` ones differs; the message names both.
-    """
-    if not path.exists():
-        write_json(path, wanted)
-        return
-    found = json.loads(path.read_text())
-    wanted = json.loads(json.dumps(wanted))
-    for name, value in wanted.items():
-        if name not in free and found.get(name) != value:
-            raise InputError(
-                f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} "
-                f"is asked for; give the same value, or another folder"
-            )
-    if found != wanted:
-        write_json(path, found | wanted)
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def resolve_data(run: Path, config: TrainConfig) -> DataSet:

@@ -20,6 +20,15 @@ from began_jax.data.datasets import batches, open_data, ordered, prefetch
 from began_jax.errors import InputError
 from began_jax.images import centre_crop, fit_landmarks, to_float, to_uint8
 
+NAMES = ("Bald", "No, a comma", "Young")
+CELEB_A_ATTRIBUTES = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache",
+    "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks",
+    "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick",
+    "Wearing_Necklace", "Wearing_Necktie", "Young",
+)  # fmt: skip
 POINTS = ["lefteye", "righteye", "nose", "leftmouth", "rightmouth"]
 
 
@@ -31,6 +40,8 @@ def example(i, annotation="landmarks", height=8, width=10):
     annotated = {
         "landmarks": {"landmarks": rng.random((4, 2), np.float32)},
         "mask": {"mask": rng.integers(0, 2, (height, width, 1), np.uint8)},
+        "attributes": {"attributes": rng.integers(0, 2, 3).astype(np.float32)},
+        "speed": {"speed": rng.random((2, 3), np.float32)},
         None: {},
     }
     return {"image": image, "id": f"n{i}"} | annotated[annotation]
@@ -50,6 +61,7 @@ def make(out, counts=(13, 4), annotation="landmarks", **size):
         channels=3,
         annotation=annotation,
         keypoints=keypoints,
+        names=NAMES if annotation == "attributes" else (),
         metadata={"landmark_units": "fraction of width and height"},
     )
     return out
@@ -65,11 +77,12 @@ def masks(tmp_path_factory):
     return make(tmp_path_factory.mktemp("data") / "masks", annotation="mask")
 
 
-@pytest.mark.parametrize("annotation", ["landmarks", "mask", None])
+@pytest.mark.parametrize("annotation", ["landmarks", "mask", "attributes", "speed", None])
 def test_reads_what_was_written(tmp_path, annotation):
     data = open_data(str(make(tmp_path / "out", annotation=annotation)))
     assert (data.height, data.width, data.channels, data.annotation) == (8, 10, 3, annotation)
     assert data.keypoints == (4 if annotation == "landmarks" else None)
+    assert data.names == (NAMES if annotation == "attributes" else ())
     assert data.splits == {"train": 13, "test": 4}
     for split, start in (("train", 0), ("test", 100)):
         source = data.source(split)
@@ -82,9 +95,19 @@ def test_reads_what_was_written(tmp_path, annotation):
             np.testing.assert_array_equal(source.image(i), expected["image"])
             if annotation:
                 np.testing.assert_array_equal(got[annotation], expected[annotation])
+                assert got[annotation].shape == data.shape
                 assert got[annotation].dtype == np.float32
     with pytest.raises(IndexError):
         data.source("train")[13]
+
+
+def test_attributes_without_names_are_numbered_and_as_many_as_their_names(tmp_path):
+    size = {"height": 8, "width": 10, "channels": 3, "annotation": "attributes"}
+    write(tmp_path / "out", {"train": [example(0, "attributes")]}, **size)
+    assert open_data(tmp_path / "out").names == ("attribute_1", "attribute_2", "attribute_3")
+    with pytest.raises(InputError, match=r"2 names for attributes of shape \(3,\)"):
+        write(tmp_path / "other", {"train": [example(0, "attributes")]}, **size, names=["a", "b"])
+    assert not (tmp_path / "other").exists()
 
 
 def test_tfds_itself_reads_it(landmarks):
@@ -262,26 +285,84 @@ def celeb_a(data_dir, nested=True):
     fields = dict.fromkeys(names, np.int64)
     features = {"image": tfds.features.Image(shape=(218, 178, 3), encoding_format="jpeg")}
     features |= {"landmarks": fields} if nested else fields
-    features |= {"attributes": {"Bald": np.bool_, "Young": np.bool_}, "identity": {"Identity_No": np.int64}}
-    image = png(np.random.default_rng(0).integers(0, 256, (218, 178, 3), np.uint8))
+    features |= {"attributes": dict.fromkeys(CELEB_A_ATTRIBUTES, np.bool_), "identity": {"Identity_No": np.int64}}
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((218, 178, 3), (200, 120, 40), np.uint8)).save(buffer, "jpeg", quality=95)
     values = {name: 10 * i + 7 for i, name in enumerate(names)}
-    record = {"image": image, "attributes": {"Bald": True, "Young": False}, "identity": {"Identity_No": 3}}
+    record = {"image": buffer.getvalue(), "identity": {"Identity_No": 3}}
     record |= {"landmarks": values} if nested else values
-    return fake(data_dir, features, record, record)
+    answers = np.random.default_rng(1).integers(0, 2, (2, 40)).astype(bool)
+    records = [record | {"attributes": dict(zip(CELEB_A_ATTRIBUTES, map(bool, row), strict=True))} for row in answers]
+    return fake(data_dir, features, *records), answers
 
 
 @pytest.mark.parametrize("nested", [True, False])
 def test_celeb_a(tmp_path, nested):
-    data = open_data(celeb_a(tmp_path, nested))
+    folder, answers = celeb_a(tmp_path, nested)
+    data = open_data(folder)
     assert (data.height, data.width, data.channels) == (218, 178, 3)
     assert (data.annotation, data.keypoints, data.splits) == ("landmarks", 5, {"train": 2})
     got = data.source("train")[1]
     assert got.keys() == {"image", "id", "landmarks"} and got["id"] == "train-000001"
+    assert np.abs(got["image"] - np.float64([200, 120, 40])).max() < 4  # JPEG
     x, y = np.arange(7, 107, 20), np.arange(17, 107, 20)
     np.testing.assert_allclose(got["landmarks"], np.stack([(x + 0.5) / 178, (y + 0.5) / 218], 1), rtol=1e-6)
     small = open_data(tmp_path, height=64, width=64).source("train")[0]
     assert small["image"].shape == (64, 64, 3)
     np.testing.assert_allclose(small["landmarks"][:, 1], (y + 0.5 - 20) / 178, rtol=1e-5)
+
+    of_attributes = open_data(f"{folder}#attributes", height=64, width=64)
+    assert (of_attributes.annotation, of_attributes.shape) == ("attributes", (40,))
+    assert of_attributes.names == CELEB_A_ATTRIBUTES
+    got = ordered(of_attributes.source("train"), 0, 2)
+    assert got.keys() == {"image", "id", "attributes"} and got["attributes"].dtype == np.float32
+    np.testing.assert_array_equal(got["attributes"], answers)
+    assert of_attributes.fingerprint != data.fingerprint
+
+
+def several(data_dir):
+    """Writes a record with four annotations, which other tools may have made, and features that are none."""
+    tensor = tfds.features.Tensor
+    features = IMAGE | {
+        "speed": tensor(shape=(2,), dtype=np.float64),
+        "attributes": tensor(shape=(3,), dtype=np.bool_),
+        "mask": tfds.features.Image(shape=(4, 4, 1)),
+        "landmarks": tensor(shape=(2, 2), dtype=np.float32),
+        "packed": tensor(shape=(2,), dtype=np.float32, encoding="zlib"),
+        "box": tfds.features.BBoxFeature(),
+        "label": tfds.features.ClassLabel(num_classes=2),
+        "words": tensor(shape=(2,), dtype=np.str_),
+    }
+    landmarks = np.float32([[0.1, 0.2], [0.3, 0.4]])
+    record = RECORD | {"mask": png(np.eye(4, dtype=np.uint8)), "landmarks": landmarks, "speed": [1.5, -2]}
+    record |= {"attributes": [True, False, True], "packed": np.zeros(2, np.float32), "label": 0, "words": ["a", "b"]}
+    return fake(data_dir, features, record | {"box": tfds.features.BBox(0.0, 0.0, 1.0, 1.0)})
+
+
+def test_one_of_several_annotations_is_picked_by_name(tmp_path, monkeypatch):
+    folder = several(tmp_path / "#1")
+    wanted = {
+        "": ("landmarks", [[0.1, 0.2], [0.3, 0.4]]),
+        "#landmarks": ("landmarks", [[0.1, 0.2], [0.3, 0.4]]),
+        "#mask": ("mask", np.eye(4)[..., None]),
+        "#attributes": ("attributes", [1, 0, 1]),
+        "#speed": ("speed", [1.5, -2]),
+    }
+    prints = set()
+    for fragment, (name, value) in wanted.items():
+        data = open_data(f"{folder}{fragment}")
+        got = data.source("train")[0]
+        assert data.annotation == name and got.keys() == {"image", "id", name}
+        np.testing.assert_array_equal(got[name], np.float32(value))
+        prints.add(data.fingerprint)
+    assert open_data(f"{folder}#attributes").names == ("attribute_1", "attribute_2", "attribute_3")
+    assert len(prints) == 4
+    monkeypatch.chdir(tmp_path)
+    assert open_data("#1/#mask").annotation == "mask"
+    with pytest.raises(InputError, match=r"has no annotation box; it has landmarks, mask, attributes, speed$"):
+        open_data(f"{folder}#box")
+    with pytest.raises(InputError, match=r"has no annotation landmarks; it has none$"):
+        open_data(f"{fake(tmp_path / 'bare', IMAGE, RECORD)}#landmarks")
 
 
 IMAGE = {"image": tfds.features.Image(shape=(4, 4, 3))}
@@ -303,6 +384,11 @@ UNUSABLE = {
         RECORD | {"landmarks": np.full((2, 2), 3, np.float32)},
         "landmarks reach 3; they must be fractions",
     ),
+    "signs": (
+        IMAGE | {"attributes": tfds.features.Tensor(shape=(2,), dtype=np.int64)},
+        RECORD | {"attributes": [1, -1]},
+        "attributes have the value -1; they must be 0 or 1",
+    ),
 }
 
 
@@ -311,6 +397,14 @@ def test_unusable_features(tmp_path, case):
     features, record, message = UNUSABLE[case]
     with pytest.raises(InputError, match=message):
         open_data(fake(tmp_path, features, record))
+
+
+def test_an_array_of_the_images_size_is_not_resized(tmp_path):
+    features = IMAGE | {"depth": tfds.features.Tensor(shape=(4, 4, 1), dtype=np.float32)}
+    fake(tmp_path, features, RECORD | {"depth": np.ones((4, 4, 1), np.float32)})
+    assert open_data(tmp_path).source("train")[0]["depth"].shape == (4, 4, 1)
+    with pytest.raises(InputError, match=r"its depth is an array \(4, 4, 1\).*prepare it at 2x2"):
+        open_data(tmp_path, height=2, width=2)
 
 
 def test_unknown_features_are_left_alone(tmp_path):
@@ -350,7 +444,7 @@ def test_registered_names(tmp_path, monkeypatch):
         open_data("tfds:celeb_a")
     with pytest.raises(InputError, match="tfds:no_such_set: cannot be opened"):
         open_data("tfds:no_such_set")
-    celeb_a(tmp_path)
+    _, answers = celeb_a(tmp_path)
     (tmp_path / "fake").rename(tmp_path / "celeb_a")
     for path in (tmp_path / "celeb_a" / "2.1.0").iterdir():
         path.rename(path.with_name(path.name.replace("fake", "celeb_a")))
@@ -358,4 +452,6 @@ def test_registered_names(tmp_path, monkeypatch):
     info.write_text(info.read_text().replace('"fake"', '"celeb_a"'))
     data = open_data("tfds:celeb_a")
     assert (data.name, data.keypoints) == ("celeb_a", 5)
+    attributes = open_data("tfds:celeb_a#attributes")
+    assert attributes.source("train")[1]["attributes"].sum() == answers[1].sum()
     assert dataclasses.replace(data, height=10, width=10).source("train").image(0).shape == (10, 10, 3)

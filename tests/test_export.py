@@ -1,3 +1,4 @@
+import csv
 import json
 
 import jax.numpy as jnp
@@ -7,6 +8,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from began_jax.errors import InputError
+from began_jax.export.arrays import array_writer
+from began_jax.export.attributes import attribute_writer
 from began_jax.export.coco import coco_writer
 from began_jax.export.masks import mask_writer
 from began_jax.images import to_uint8
@@ -83,6 +86,34 @@ def test_masks_are_read_back(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "a" / "out" / "latents.npy"), z)
 
 
+def test_attributes_are_read_back(tmp_path):
+    z, images = samples()
+    attributes = np.random.default_rng(1).uniform(size=(7, 3)).astype(np.float32)
+    attributes[0] = 0, 0.5, 1
+    names = ("Bald", "Grey, or white", "Müde")
+    with attribute_writer(tmp_path / "out", ORIGIN, names) as write:
+        write_in_batches(write, z, images, attributes)
+    with (tmp_path / "out" / "attributes.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file_name", *names]
+    assert [row["file_name"] for row in rows] == [f"{i:06d}.png" for i in range(7)]
+    found = np.array([[int(row[name]) for name in names] for row in rows])
+    np.testing.assert_array_equal(found, np.where(attributes < 0.5, 0, 1))
+    np.testing.assert_array_equal(read(tmp_path / "out" / "images", 7), to_uint8(images))
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "latents.npy"), z)
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["count"] == 7
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (12, 16, 1)])
+def test_annotations_of_any_shape_are_read_back(tmp_path, shape):
+    z, images = samples()
+    annotations = np.random.default_rng(1).normal(size=(7, *shape)).astype(np.float32)
+    with array_writer(tmp_path / "out", ORIGIN) as write:
+        write_in_batches(write, z, images, annotations)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "annotations.npy", mmap_mode="r"), annotations)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "latents.npy"), z)
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError])
 def test_interrupted_writer_leaves_nothing(tmp_path, interruption):
     z, images = samples()
@@ -123,4 +154,15 @@ def test_refuses_what_it_would_spoil(tmp_path):
         write(z, images, landmarks[:, :3])
     with pytest.raises(InputError, match="masks of"), mask_writer(out, ORIGIN) as write:
         write(z, images, np.ones((7, 6, 8, 1), np.float32))
+    with (
+        pytest.raises(InputError, match="5 attributes cannot take 4 names"),
+        attribute_writer(out, {}, "abcd") as write,
+    ):
+        write(z, images, landmarks[..., 0])
+    with (
+        pytest.raises(InputError, match=r"\(4, 2\) cannot follow rows of shape \(5, 2\)"),
+        array_writer(out, {}) as write,
+    ):
+        write(z, images, landmarks)
+        write(z, images, landmarks[:, 1:])
     assert list(out.iterdir()) == []

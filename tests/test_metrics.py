@@ -112,3 +112,26 @@ def test_ridge_works_on_few_examples(count):
     predicted = metrics.Ridge(rng.normal(size=(count, 8)), rng.random((count, 4, 2)))(rng.normal(size=(3, 8)))
     assert predicted.shape == (3, 4, 2)
     assert np.isfinite(predicted).all()
+
+
+@given(seeds, st.integers(1, 6), st.integers(1, 5))
+def test_accuracies_equal_a_count_over_attributes(seed, count, attributes):
+    rng = np.random.default_rng(seed)
+    predicted, truth = rng.random((count, attributes)), rng.integers(0, 2, (count, attributes)).astype(np.float32)
+    right = [[(p > 0.5) == (t == 1) for p, t in zip(*rows, strict=True)] for rows in zip(predicted, truth, strict=True)]
+    found = metrics.accuracy_percent(predicted, truth)
+    np.testing.assert_allclose(found, [100 * sum(row) / attributes for row in right])
+    balanced = []
+    for k in range(attributes):
+        answers = {t: [row[k] for row, true in zip(right, truth, strict=True) if true[k] == t] for t in (0, 1)}
+        balanced.append(np.mean([np.mean(a) for a in answers.values() if a]))
+    np.testing.assert_allclose(metrics.balanced_accuracy_percent(predicted, truth), 100 * np.mean(balanced))
+
+
+def test_the_majority_is_as_accurate_as_an_attribute_is_rare_and_of_balanced_accuracy_50():
+    truth = np.zeros((10, 2), np.float32)
+    truth[0, 0], truth[2:, 1] = 1, 1
+    mean = np.broadcast_to(truth.mean(0), truth.shape)
+    np.testing.assert_allclose(metrics.accuracy_percent(mean, truth).mean(), 85)
+    np.testing.assert_allclose(metrics.balanced_accuracy_percent(mean, truth), 50)
+    assert metrics.balanced_accuracy_percent(truth, truth) == 100

@@ -12,6 +12,7 @@ import pytest
 
 from began_jax import began, checkpoints, runs
 from began_jax.errors import InputError
+from began_jax.json_files import agree
 
 
 def small_state(seed):
@@ -185,13 +186,13 @@ def test_recording_a_stage_replaces_its_figures_and_keeps_the_others(tmp_path):
 
 def test_agree_writes_once_and_refuses_a_contradiction_with_both_values(tmp_path):
     path = tmp_path / "run" / "config.json"
-    runs.agree(path, {"height": 16, "widths": (4, 6), "steps": 5}, "trained", ("steps",))
-    runs.agree(path, {"height": 16, "widths": (4, 6), "steps": 9}, "trained", ("steps",))
+    agree(path, {"height": 16, "widths": (4, 6), "steps": 5}, "trained", ("steps",))
+    agree(path, {"height": 16, "widths": (4, 6), "steps": 9}, "trained", ("steps",))
     assert json.loads(path.read_text()) == {"height": 16, "widths": [4, 6], "steps": 9}
     with pytest.raises(InputError, match=r"trained with height 16, and now 24 is asked for"):
-        runs.agree(path, {"height": 24, "widths": (4, 6), "steps": 9}, "trained", ("steps",))
+        agree(path, {"height": 24, "widths": (4, 6), "steps": 9}, "trained", ("steps",))
     with pytest.raises(InputError, match=r"trained with widths 4,6, and now 4,8 is asked for"):
-        runs.agree(path, {"height": 16, "widths": (4, 8), "steps": 9}, "trained", ("steps",))
+        agree(path, {"height": 16, "widths": (4, 8), "steps": 9}, "trained", ("steps",))
     assert json.loads(path.read_text())["widths"] == [4, 6]
 
 

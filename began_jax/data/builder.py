@@ -11,29 +11,32 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 from tensorflow_datasets.core import writer as tfds_writer
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from began_jax.errors import InputError
+from began_jax.images import png
 
-Annotation = Literal["landmarks", "mask"]
-# One example: "image" uint8 [H, W, C], "id" str, and "landmarks" float32 [K, 2] in fractions of width and
-# height, or "mask" uint8 [H, W, 1] in {0, 1}.
+Annotation = Literal["landmarks", "mask", "attributes"]
+# One example: "image" uint8 [H, W, C] or PNG bytes, "id" str, and "landmarks" float32 [K, 2] in fractions of width and
+# height, "mask" uint8 [H, W, 1] in {0, 1}, "attributes" float32 [K] in {0, 1}, or an array of another name.
 Example = dict[str, Any]
 
+
+class Written(NamedTuple):
+    """What prepare.py reports: examples of each split, what they hold in words, and what was left out with reasons."""
+
+    splits: dict[str, int]
+    what: str
+    left_out: list[tuple[str, str]]
+
+
 EXAMPLES_PER_SHARD = 4096  # tfds holds the encoded examples of one shard in memory: about 100 MB at 128x128
-
-
-def _png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "png")
-    return buffer.getvalue()
 
 
 def canonical(record: bytes) -> bytes:
@@ -96,9 +99,9 @@ class AnnotatedImages(tfds.core.ShardBasedBuilder):
             disable=None,
         ):
             example = dict(examples[i])
-            example["image"] = _png(example["image"])
-            if "mask" in example:
-                example["mask"] = _png(example["mask"] * np.uint8(255))
+            for name, most in (("image", 1), ("mask", 255)):
+                if isinstance(example.get(name), np.ndarray):
+                    example[name] = png(example[name] * np.uint8(most))
             yield i, example
 
 
@@ -109,10 +112,12 @@ def write(
     height: int,
     width: int,
     channels: int,
-    annotation: Annotation | None,
+    annotation: str | None,
     keypoints: int | None = None,
+    names: Sequence[str] = (),
     description: str = "Images for began_jax.",
     metadata: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """Writes `out`, a folder for `tfds.builder_from_directory`, whole or not at all.
 
@@ -122,10 +127,12 @@ def write(
         height: of every image and mask, in pixels.
         width: likewise.
         channels: 1 or 3.
-        annotation: which of the two the examples carry, if any.
+        annotation: which one the examples carry, if any; its name is that of its kind (see `began_jax.kinds`).
         keypoints: K, number of landmarks.
+        names: of the attributes; without them they are numbered.
         description: one sentence for the data set's info.
         metadata: provenance, kept as JSON beside the records.
+        files: name -> text of files to put beside the records.
 
     Raises:
         InputError: `out` is taken, or an example cannot be made; then nothing is left behind.
@@ -140,6 +147,13 @@ def write(
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
     elif annotation == "mask":
         features["mask"] = tfds.features.Image(shape=(height, width, 1), encoding_format="png")
+    elif annotation:
+        shape = np.shape(next(examples[0] for examples in splits.values() if len(examples))[annotation])
+        features[annotation] = tfds.features.Tensor(shape=shape, dtype=np.float32)
+        if names and shape != (len(names),):
+            raise InputError(f"{len(names)} names for {annotation} of shape {shape}; there must be one for each")
+    if names:
+        metadata = {**(metadata or {}), "attribute_names": list(names)}
     partial = out.with_name(out.name + ".partial")
     new_parents = [parent for parent in out.parents if not parent.exists()]
     done = False
@@ -159,6 +173,8 @@ def write(
         )
         with contextlib.redirect_stdout(io.StringIO()):  # tfds prints where it writes, which is not where we end
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        for name, text in (files or {}).items():
+            (Path(builder.data_path) / name).write_text(text, encoding="utf-8")
         os.rename(builder.data_path, out)
         done = True
     finally:

@@ -1,7 +1,7 @@
 """Reads TFDS data sets (array_record) without TensorFlow: open one, take examples by number, make batches.
 
 `open_data` accepts what `prepare.py` writes, any prepared TFDS folder with an `image` feature of known size,
-and `tfds:NAME`. Features that it does not know are never decoded.
+and `tfds:NAME`; `#ANNOTATION` behind it picks one of several annotations. Other features are never decoded.
 """
 
 import contextlib
@@ -20,40 +20,19 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
-from began_jax.data.builder import Annotation, canonical
+from began_jax.data.builder import canonical
+from began_jax.data.layout import Layout, attribute_names, find_layout
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask
-
-CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
-ID_FEATURES = ("id", "file_name", "filename", "image/filename", "image_id")
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How the records hold what we read: the size of their images and the names of their fields."""
-
-    height: int
-    width: int
-    channels: int
-    image: str
-    id: str | None
-    landmarks: str | None  # a field of K * 2 floats, fractions of width and height,
-    points: tuple[str, ...]  # or fields of one integer each, pixels x0, y0, x1, y1, ... (celeb_a)
-    mask: str | None
-    keypoints: int | None
-
-    @property
-    def annotation(self) -> Annotation | None:
-        """Which annotation the records carry."""
-        return "landmarks" if self.keypoints else "mask" if self.mask else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Source(Sequence):
     """Examples of a split in data set order, cropped and resized to `height` x `width` where that differs.
 
-    `source[i]` is a dict: `image` uint8 [H, W, C], `id` str, and `landmarks` float32 [K, 2], fractions of
-    width and height, or `mask` float32 [H, W, 1] in {0, 1}, where the data set has them.
+    `source[i]` is a dict: `image` uint8 [H, W, C], `id` str, and the annotation by its name, where there is one:
+    `landmarks` float32 [K, 2], fractions of width and height, `mask` float32 [H, W, 1] in {0, 1}, `attributes`
+    float32 [K] in {0, 1}, or another float32 array as it is stored.
     """
 
     records: Any
@@ -67,27 +46,31 @@ class Source(Sequence):
 
     def __getitem__(self, i: SupportsIndex) -> dict[str, Any]:
         layout, fields = self.layout, self._fields(i)
-        stored, wanted = (layout.height, layout.width), (self.height, self.width)
         example: dict[str, Any] = {
-            "image": fit_image(_decode(fields[layout.image], layout.channels), *wanted),
+            "image": fit_image(_decode(fields[layout.image], layout.channels), self.height, self.width),
             "id": _bytes(fields[layout.id]).decode() if layout.id else f"{self.split}-{operator.index(i):06d}",
         }
-        if layout.annotation == "landmarks":
-            if layout.landmarks:
-                fractions = np.array(fields[layout.landmarks].float_list.value, np.float32).reshape(-1, 2)
-            else:
-                pixels = np.array([fields[name].int64_list.value[0] for name in layout.points]).reshape(-1, 2)
-                fractions = ((pixels + 0.5) / (layout.width, layout.height)).astype(np.float32)
-            example["landmarks"] = fractions if stored == wanted else fit_landmarks(fractions, stored, wanted)
-        elif layout.annotation == "mask":
-            mask = (_decode(fields[layout.mask], 1) > 0).astype(np.uint8)
-            example["mask"] = fit_mask(mask, *wanted).astype(np.float32)
+        if layout.annotation:
+            example[layout.annotation] = self._annotation(fields)
         return example
 
     def image(self, i: SupportsIndex) -> np.ndarray:
         """Returns the image alone, uint8 [H, W, C]; no annotation is decoded."""
         picture = _decode(self._fields(i)[self.layout.image], self.layout.channels)
         return fit_image(picture, self.height, self.width)
+
+    def _annotation(self, fields: Mapping[str, Any]) -> np.ndarray:
+        layout, (names, shape) = self.layout, self.layout.annotated
+        stored, wanted = (layout.height, layout.width), (self.height, self.width)
+        if layout.annotation == "mask":
+            mask = (_decode(fields[names[0]], 1) > 0).astype(np.uint8)
+            return fit_mask(mask, *wanted).astype(np.float32)
+        values = np.concatenate([_numbers(fields[name]) for name in names]).reshape(shape)
+        if layout.annotation == "landmarks" and len(names) > 1:  # pixels
+            values = (values + 0.5) / (layout.width, layout.height)
+        values = values.astype(np.float32)
+        fits = layout.annotation != "landmarks" or stored == wanted
+        return values if fits else fit_landmarks(values, stored, wanted)
 
     def _fields(self, i: SupportsIndex) -> Mapping[str, Any]:
         i = operator.index(i)
@@ -98,6 +81,10 @@ class Source(Sequence):
 
 def _bytes(field: Any) -> bytes:
     return field.bytes_list.value[0]
+
+
+def _numbers(field: Any) -> np.ndarray:
+    return np.array(getattr(field, field.WhichOneof("kind")).value, np.float64)
 
 
 def _decode(field: Any, channels: int) -> np.ndarray:
@@ -116,12 +103,18 @@ class DataSet:
     height: int
     width: int
     channels: int
-    annotation: Annotation | None
-    keypoints: int | None
+    annotation: str | None  # its name: landmarks, mask, attributes or that of a kind of the user's
+    shape: tuple[int, ...]  # of one annotation
+    names: tuple[str, ...]  # of the attributes
     splits: dict[str, int]  # split name -> number of examples
     metadata: dict[str, Any] = dataclasses.field(repr=False)  # provenance, of data sets from prepare.py
     layout: Layout = dataclasses.field(repr=False)
     builder: Any = dataclasses.field(repr=False)  # tfds.core.DatasetBuilder
+
+    @property
+    def keypoints(self) -> int | None:
+        """K, where the annotation is landmarks."""
+        return self.shape[0] if self.annotation == "landmarks" else None
 
     def source(self, split: str) -> Source:
         """Returns random access to a split, or raises InputError naming the splits there are."""
@@ -139,38 +132,69 @@ def open_data(data: str | os.PathLike, height: int | None = None, width: int | N
 
     Args:
         data: a folder that `prepare.py` wrote, any prepared TFDS folder (or the parent of a single one), or
-            `tfds:NAME` for a data set prepared in TFDS_DATA_DIR or ~/tensorflow_datasets.
+            `tfds:NAME` for a data set prepared in TFDS_DATA_DIR or ~/tensorflow_datasets. Of several annotations
+            landmarks are read, else a mask, else attributes, else another array of one known shape, the first by
+            name; `#ANNOTATION` at the end names which: `tfds:celeb_a#attributes`.
         height: of the images that sources give; None for the stored height.
         width: likewise.
 
     Raises:
-        InputError: there is no data set, or none that has images of one known size in array_record files.
+        InputError: there is no data set, or none that has images of one known size in array_record files, or
+            not the annotation that is named.
     """
     data = os.fspath(data)
-    builder = _registered(data) if data.startswith("tfds:") else _in_folder(data)
-    layout = _layout(data, builder.info)
+    place, mark, wanted = data.rpartition("#")
+    if not mark or Path(data).expanduser().exists():  # a folder may have a # in its own name
+        place, wanted = data, ""
+    builder = _registered(place) if place.startswith("tfds:") else _in_folder(place)
+    layout = find_layout(data, builder.info, wanted)
     splits = {name: info.num_examples for name, info in builder.info.splits.items() if info.num_examples}
     if not splits:
         raise InputError(f"--data {data}: holds no examples")
+    metadata = dict(builder.info.metadata or {})
+    height, width = height or layout.height, width or layout.width
     result = DataSet(
         name=builder.info.name,
         path=data,
         fingerprint=_fingerprint(data, builder, layout, splits),
-        height=height or layout.height,
-        width=width or layout.width,
+        height=height,
+        width=width,
         channels=layout.channels,
         annotation=layout.annotation,
-        keypoints=layout.keypoints,
+        shape=(height, width, 1) if layout.annotation == "mask" else layout.annotated.shape,
+        names=attribute_names(layout, metadata),
         splits=splits,
-        metadata=dict(builder.info.metadata or {}),
+        metadata=metadata,
         layout=layout,
         builder=builder,
     )
-    if layout.landmarks and "landmark_units" not in result.metadata:
-        largest = np.abs(result.source(next(iter(splits)))[0]["landmarks"]).max()
-        if largest > 2:
-            raise InputError(f"--data {data}: landmarks reach {largest:.4g}; they must be fractions of the image")
+    _check_annotation(result)
     return result
+
+
+def _check_annotation(data: DataSet) -> None:
+    """Raises InputError where an annotation of others has another unit than ours, or cannot follow its image."""
+    wrong = ""
+    if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
+        largest = np.abs(_first_annotation(data)).max()
+        wrong = f"landmarks reach {largest:.4g}; they must be fractions of the image" if largest > 2 else ""
+    elif data.annotation == "attributes":
+        other = set(_first_annotation(data).tolist()) - {0, 1}
+        wrong = f"attributes have the value {min(other):g}; they must be 0 or 1" if other else ""
+    elif data.annotation != "mask" and data.shape[:2] == (data.layout.height, data.layout.width) != (
+        data.height,
+        data.width,
+    ):
+        wrong = (
+            f"its {data.annotation} is an array {data.shape} of the images' size, which cannot be resized with them; "
+            f"prepare it at {data.height}x{data.width}"
+        )
+    if wrong:
+        raise InputError(f"--data {data.path}: {wrong}")
+
+
+def _first_annotation(data: DataSet) -> np.ndarray:
+    return data.source(next(iter(data.splits)))[0][data.annotation]
 
 
 def _registered(data: str) -> tfds.core.DatasetBuilder:
@@ -212,52 +236,9 @@ def _in_folder(data: str) -> tfds.core.DatasetBuilder:
         raise InputError(f"--data {data}: its description cannot be read ({_brief(error)})") from None
 
 
-def _flat(features: tfds.features.FeaturesDict, prefix: str = "") -> dict[str, Any]:
-    """Returns the features by the names that their fields have in a record."""
-    flat = {}
-    for key, feature in features.items():
-        nested = isinstance(feature, tfds.features.FeaturesDict)
-        flat |= _flat(feature, f"{prefix}{key}/") if nested else {prefix + key: feature}
-    return flat
-
-
-def _layout(data: str, info: tfds.core.DatasetInfo) -> Layout:
-    """Finds the fields that hold image, id and annotation."""
-    flat = _flat(info.features) if isinstance(info.features, tfds.features.FeaturesDict) else {}
-    pictures = [key for key, f in flat.items() if isinstance(f, tfds.features.Image) and key != "mask"]
-    image = "image" if "image" in pictures else pictures[0] if len(pictures) == 1 else None
-    if image is None:
-        raise InputError(f"--data {data}: has no feature image; its features are {', '.join(flat) or 'none'}")
-    shape, dtype = flat[image].shape, np.dtype(flat[image].np_dtype)
-    if None in shape or len(shape) != 3 or shape[-1] not in (1, 3) or dtype != np.uint8:
-        raise InputError(
-            f"--data {data}: its {image} is {dtype} {shape}; it must be uint8 (height, width, 1 or 3) of one known size"
-        )
-    file_format = info.file_format.value if info.file_format else "an unknown format"
-    if file_format != "array_record":
-        raise InputError(
-            f"--data {data}: stored as {file_format}, which has no random access; prepare it with "
-            "file_format='array_record'"
-        )
-    landmarks, points, keypoints, mask = None, (), None, flat.get("mask")
-    tensor = flat.get("landmarks")
-    if tensor is not None and len(tensor.shape) == 2 and tensor.shape[1] == 2 and tensor.np_dtype == np.float32:
-        landmarks, keypoints = "landmarks", tensor.shape[0]
-    for prefix in ("landmarks/", ""):
-        names = tuple(f"{prefix}{point}_{axis}" for point in CELEB_A_POINTS for axis in "xy")
-        if not keypoints and all(name in flat for name in names):
-            points, keypoints = names, len(CELEB_A_POINTS)
-    if not isinstance(mask, tfds.features.Image) or keypoints:
-        mask = None
-    elif mask.shape != (*shape[:2], 1):
-        raise InputError(f"--data {data}: its mask is {mask.shape}, its image {shape}; sizes must agree")
-    ids = [key for key in ID_FEATURES if isinstance(flat.get(key), tfds.features.Text)]
-    return Layout(*shape, image, ids[0] if ids else None, landmarks, points, "mask" if mask else None, keypoints)
-
-
 def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:
     """Hashes sizes and up to 16 records a split; tfds keeps no checksum of its record files."""
-    digest = hashlib.sha256(repr((dataclasses.astuple(layout), sorted(splits.items()))).encode())
+    digest = hashlib.sha256(repr((layout.identity, sorted(splits.items()))).encode())
     for split, count in sorted(splits.items()):
         try:
             records = _records(builder, split)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from began_jax.data.builder import Annotation, Example
+from began_jax.data.builder import Annotation, Example, Written, refuse_taken, write
 from began_jax.errors import InputError
-from began_jax.images import fit_image, fit_landmarks, fit_mask
+from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, read_mask, unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -45,6 +45,26 @@ class Folder:
         return self.masks / Path(name).with_suffix(".png")
 
 
+def list_images(images: Path) -> list[str]:
+    """Lists the pictures in a folder or below, sorted, as relative POSIX paths; InputError where there is none."""
+    if not images.is_dir():
+        raise InputError(f"--images {images}: no such folder")
+    ids = _pictures(images)
+    if not ids:
+        raise InputError(f"--images {images}: holds no image ({' '.join(EXTENSIONS)})")
+    return ids
+
+
+def _pictures(images: Path) -> list[str]:
+    return sorted(
+        path.relative_to(images).as_posix()
+        for path in images.rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+        and not path.name.startswith(".")  # the shadow files that some systems leave beside pictures
+        and path.is_file()
+    )
+
+
 def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None = None) -> Folder:
     """Lists the pictures below `images` and pairs each with its annotation, or raises InputError."""
     if landmarks is not None and masks is not None:
@@ -54,13 +74,7 @@ def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None 
             raise InputError(f"{option} {path}: no such folder")
     if masks is not None and masks.samefile(images):
         raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
-    ids = sorted(
-        path.relative_to(images).as_posix()
-        for path in images.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not path.name.startswith(".")  # the shadow files that some systems leave beside pictures
-        and path.is_file()
-    )
+    ids = _pictures(images)
     if masks is not None and masks.resolve().is_relative_to(images.resolve()):
         below = masks.resolve().relative_to(images.resolve()).as_posix() + "/"
         ids = [name for name in ids if not name.startswith(below)]
@@ -76,6 +90,13 @@ def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None 
             f"--masks {masks}: masks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is {first}"
         )
     return folder
+
+
+def read_landmarks(path: Path) -> dict[str, np.ndarray]:
+    """Reads picture -> landmarks float32 [K, 2], in pixels, from a .npz or .csv file; pictures may be missing in it."""
+    names, points = _read_landmarks(path)
+    finite = np.isfinite(points).all((1, 2))
+    return {name: row for name, row, good in zip(names, points, finite, strict=True) if good}
 
 
 def _match(path: Path, names: list[str], points: np.ndarray, folder: Folder) -> np.ndarray:
@@ -171,43 +192,8 @@ def mostly_colour(folder: Folder) -> bool:
             with Image.open(folder.root / name) as picture:
                 colour += picture.mode not in GREY_MODES
         except Exception as error:
-            raise _unreadable(folder.root / name, error) from None
+            raise unreadable(folder.root / name, error) from None
     return 2 * colour > len(folder.ids)
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    # Pillow's decoders raise OSError, SyntaxError, struct.error and more, whatever the damaged bytes lead to
-    reason = "no image format that is known" if isinstance(error, Image.UnidentifiedImageError) else error
-    return InputError(f"{path}: cannot be decoded as an image ({reason}); replace or remove it")
-
-
-def read_image(path: Path, channels: int) -> np.ndarray:
-    """Decodes a picture, upright as its EXIF orientation says, to uint8 [h, w, channels], grey or RGB."""
-    try:
-        with Image.open(path) as stored:
-            picture = ImageOps.exif_transpose(stored)
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    if picture.mode in ("I", "F"):
-        raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
-    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
-        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Decodes a mask to uint8 [h, w, 1] in {0, 1}: 1 wherever the stored value is not zero."""
-    try:
-        with Image.open(path) as picture:
-            # a palette's indices are the labels, whatever colours it shows them in
-            several = picture.mode in ("LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
-            values = np.asarray(picture.convert("RGB").convert("L") if several else picture)
-    except Exception as error:
-        raise _unreadable(path, error) from None
-    return (values != 0).astype(np.uint8)[..., None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,3 +261,45 @@ def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed:
         )
     held = set(test)
     return [i for i in range(len(ids)) if i not in held], sorted(test)
+
+
+def write_folder(
+    out: Path,
+    images: Path,
+    landmarks: Path | None,
+    masks: Path | None,
+    *,
+    height: int,
+    width: int,
+    channels: int | None,
+    holdout: float,
+    group_regex: str | None,
+    seed: int,
+) -> Written:
+    """Writes ready pictures with their annotations as the data set `out`; prepare.py's options by their names.
+
+    Raises:
+        InputError: anything is wrong with the folder or with a picture; nothing is written then.
+    """
+    refuse_taken(out)
+    folder = open_folder(images, landmarks, masks)
+    train, test = hold_out(folder.ids, holdout, group_regex, seed)
+    channels = channels or (3 if mostly_colour(folder) else 1)
+    size = {"height": height, "width": width, "channels": channels}
+    indices = {"train": train, "test": test} if test else {"train": train}
+    splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
+    options = {"holdout": holdout, "group_regex": group_regex, "seed": seed}
+    source = {"images": images, "landmarks": landmarks, "masks": masks}
+    units = {"landmark_units": "fraction of width and height"} if landmarks else {}
+    write(
+        out,
+        splits,
+        **size,
+        annotation=folder.annotation,
+        keypoints=folder.keypoints,
+        description=f"{len(folder.ids)} pictures from {images}, prepared by began_jax",
+        metadata={name: str(path) for name, path in source.items() if path} | size | options | units,
+    )
+    annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
+    sizes = {name: len(split) for name, split in splits.items()}
+    return Written(sizes, f"{channels}{annotation[folder.annotation]}", [])

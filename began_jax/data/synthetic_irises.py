@@ -4,9 +4,10 @@ Every factor is drawn independently and uniformly between the bounds listed in `
 
 - gaze: the pupil's centre;
 - anatomy: radius, flattening and tilt of the iris, dilation and offset of the pupil, place of the collarette,
-  phases, strengths and curl of the radial fibres and crypts;
-- lids: height, bend and slope of both, number, length and darkness of the lashes;
-- appearance: greys of pupil, iris, sclera and skin, side light, place and size of the highlights, exposure.
+  phases, strengths and curl of the radial fibres, crypts;
+- lids: height, bend and slope of both, number, length, lean and darkness of the lashes of both;
+- appearance: greys of pupil, iris, sclera and skin, softness of the limbus, side light, the ring of eight
+  highlights, shine on the lower lid, defocus, exposure, noise.
 
 Lengths are fractions of the image's width, so the scene is 4 wide and 3 high whatever the pixel counts. The
 mask is the part of the annulus between pupil and limbus that no lid covers, tested at the pixel centres;
@@ -14,63 +15,68 @@ lashes and highlights do not cut it.
 """
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from began_jax.data.drawing import blend, coverage, pixel_centers, ribbon
+from began_jax.data.drawing import blend, coverage, ellipse, noise, pixel_centers
 
 _ASPECT = 0.75
-_FIBRES = 10
-_LASHES = 16
+_FIBRES = 8
+_LASHES = 64
+_LOWER_LASHES = 20
+_HIGHLIGHTS = 8
 _FACTORS = {
     # Gaze and anatomy.
     "center_x": (0.42, 0.58),
     "center_y": (0.305, 0.445),
-    "radius": (0.22, 0.32),
-    "flattening": (0.92, 1.0),
+    "radius": (0.23, 0.33),
+    "flattening": (0.94, 1.0),
     "tilt": (-0.2, 0.2),
-    "dilation": (0.2, 0.45),
-    "pupil_x": (-0.03, 0.03),
-    "pupil_y": (-0.03, 0.03),
-    "collarette": (0.25, 0.45),
-    "fibre_curl": (-1.5, 1.5),
-    "crypts": (0.0, 0.05),
+    "dilation": (0.26, 0.5),
+    "pupil_x": (-0.04, 0.04),
+    "pupil_y": (-0.04, 0.04),
+    "collarette": (0.18, 0.4),
+    "fibre_curl": (-1.0, 1.0),
+    "fibre_contrast": (0.3, 1.0),
+    "crypts": (0.0, 0.09),
+    "limbus": (0.05, 0.2),
     # Lids: heights over and under the centre in radii of the iris, bends per radius, slopes.
-    "upper_lid": (0.45, 1.3),
-    "lower_lid": (0.65, 1.35),
-    "upper_bend": (0.08, 0.28),
-    "lower_bend": (0.05, 0.22),
+    "upper_lid": (0.45, 1.25),
+    "lower_lid": (0.7, 1.35),
+    "upper_bend": (0.06, 0.22),
+    "lower_bend": (0.03, 0.16),
     "lid_slope": (-0.12, 0.12),
     "lid_apex": (-0.5, 0.5),
-    "lash_length": (0.04, 0.1),
-    "lash_darkness": (0.2, 0.65),
+    "lash_length": (0.06, 0.15),
+    "lash_darkness": (0.45, 0.9),
+    "lash_droop": (-1.0, 0.75),
     # Greys before the exposure, and light.
-    "pupil_grey": (0.06, 0.16),
-    "iris_grey": (0.36, 0.5),
-    "sclera_grey": (0.66, 0.76),
-    "skin_grey": (0.64, 0.84),
-    "contrast": (0.8, 1.15),
+    "pupil_grey": (0.09, 0.16),
+    "iris_grey": (0.5, 0.68),
+    "sclera_contrast": (0.08, 0.18),
+    "skin_grey": (0.72, 1.02),
+    "contrast": (0.9, 1.15),
     "brightness": (-0.05, 0.05),
-    "light_x": (-0.12, 0.12),
-    "light_y": (-0.1, 0.06),
-    "glint_x": (-0.35, 0.35),
-    "glint_y": (-0.35, 0.35),
-    "glint_size": (0.008, 0.016),
-    "glint_gap": (0.0, 0.05),
+    "light_x": (-0.14, 0.14),
+    "light_y": (-0.1, 0.1),
+    "ring_x": (-0.3, 0.3),
+    "ring_y": (-0.2, 0.35),
+    "ring_radius": (0.034, 0.046),
+    "ring_turn": (0.0, 0.79),
+    "lid_shine": (0.0, 0.8),
+    "defocus": (0.0, 0.006),
+    "noise": (0.004, 0.016),
 }
 _BOUNDS = np.array(list(_FACTORS.values()), np.float64)
 
 Scene = dict[str, float]
 
 
-def _draw_scene(seed: int, index: int) -> tuple[Scene, np.ndarray, np.ndarray]:
-    """Return the factors, then fibres [_FIBRES, 3] and lashes [_LASHES, 3] with all entries in [0, 1)."""
+def _draw_scene(seed: int, index: int) -> tuple[Scene, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the factors, and numbers in [0, 1): fibres [_FIBRES, 3], lashes [n, 3] of both lids, places [8]."""
     rng = np.random.default_rng([seed, index])
     values = rng.uniform(_BOUNDS[:, 0], _BOUNDS[:, 1])
-    return (
-        dict(zip(_FACTORS, values.tolist(), strict=True)),
-        rng.random((_FIBRES, 3)),
-        rng.random((_LASHES, 3)),
-    )
+    scene = dict(zip(_FACTORS, values.tolist(), strict=True))
+    return scene, rng.random((_FIBRES, 3)), rng.random((_LASHES + _LOWER_LASHES, 3)), rng.random(8)
 
 
 def _ellipse_radius(s: Scene, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,44 +103,73 @@ def _ramp(distance: np.ndarray, softness: float) -> np.ndarray:
     return np.clip(distance * np.float32(1 / softness) + np.float32(0.5), 0, 1)
 
 
-def _texture(s: Scene, fibres: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, width: int) -> np.ndarray:
+def _texture(
+    s: Scene, fibres: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, places: np.ndarray
+) -> Float[np.ndarray, "height width"]:
     """Return the iris's grey, where depth is 0 at the pupil and 1 at the limbus."""
-    angle = np.arctan2(v, u) + np.float32(0.15 * s["fibre_curl"]) * depth
-    grey = np.full(depth.shape, s["iris_grey"], np.float32)
+    height, width = depth.shape
+    speckle = noise(places[0:2], 56, height, width)
+    angle = np.arctan2(v, u) + np.float32(0.15 * s["fibre_curl"]) * depth + np.float32(0.05) * speckle
+    grey = np.float32(s["iris_grey"]) + np.float32(0.012) * speckle
+    # Fibres are strongest about the pupil and fade towards the limbus.
+    band = np.float32(s["fibre_contrast"]) * (1.2 - depth)
     for i, (phase, strength, fade) in enumerate(fibres.tolist()):
-        count = 5 + 3 * i
+        count = 7 + 5 * i
         # Fibres thinner than the pixels would alias.
         seen = 1 / (1 + (count / (2.0 * width * s["radius"])) ** 4)
-        band = 1 - np.abs(depth - np.float32(fade)) * np.float32(0.8)
-        wave = np.sin(count * angle + np.float32(6.28 * phase) + np.float32(3 * fade) * depth)
-        grey += np.float32(seen * (0.012 + 0.028 * strength)) * wave * band
-    ring = (depth - np.float32(s["collarette"])) * np.float32(1 / 0.09)
-    wavy = ring + 0.5 * np.sin(7 * angle + np.float32(6.28 * fibres[0, 0]))
-    grey += np.float32(0.07) * np.exp(-wavy * wavy) - np.float32(s["crypts"]) * np.sin(9 * angle) * np.exp(
-        -ring * ring / 4
-    )
-    return grey - np.float32(0.1) * _ramp(depth - np.float32(0.9), 0.3) + np.float32(0.03) * (1 - depth)
+        wave = np.sin(count * angle + (np.float32(6.28 * phase) + np.float32(3 * fade) * depth))
+        grey = grey + np.float32(seen * (0.008 + 0.022 * strength)) * wave * band
+    ring = (depth - np.float32(s["collarette"])) * np.float32(1 / 0.11)
+    wavy = ring + np.float32(0.6) * np.sin(9 * angle + np.float32(6.28 * fibres[0, 0]))
+    grey += np.float32(0.05) * np.exp(-wavy * wavy)
+    pits = np.clip(noise(places[2:4], 26, height, width) - np.float32(0.5), 0, 1)
+    grey -= np.float32(s["crypts"]) * pits * np.exp(-ring * ring / 6)
+    return grey - np.float32(0.08) * depth * depth
 
 
-def _lashes(s: Scene, lashes: np.ndarray) -> list[np.ndarray]:
-    """Return the lashes of the upper lid as polygons in fractions of the image."""
+def _lashes(s: Scene, lashes: np.ndarray, upper: bool) -> list[np.ndarray]:
+    """Return the lashes of a lid as polygons in fractions of the image."""
+    place, length, lean = lashes.T[:, :, None]
     t = np.linspace(0, 1, 5)
-    polygons = []
-    for place, length, lean in lashes.tolist():
-        root = s["center_x"] + s["radius"] * 1.5 * (2 * place - 1)
-        base = float(_lid_heights(s, np.array([root]))[0][0])
-        reach = s["lash_length"] * (0.6 + 0.7 * length)
-        swing = (1.6 * (place - 0.5) + 0.6 * (lean - 0.5)) * reach
-        curve = np.stack([root + swing * t**1.5, base - 0.005 + reach * (1.4 * t - 0.4 * t * t)], axis=1)
-        polygons.append(ribbon(curve, 0.0075 * (1 - 0.8 * t)) / np.array([1, _ASPECT]))
-    return polygons
+    root = s["center_x"] + s["radius"] * 2.1 * (2 * place - 1)
+    base = _lid_heights(s, root)[0 if upper else 1]
+    reach = s["lash_length"] * (0.5 + 0.7 * length) * (1.0 if upper else 0.6)
+    outwards = 2 * place - 1 + 0.7 * (lean - 0.5)
+    if upper:
+        # Roots hang over the eye's edge, tips curl up over the skin or, where they droop, down over the iris.
+        rise = np.where(lean < 0.5 + 0.5 * s["lash_droop"], -0.9, 1.0) * (0.6 + 0.4 * lean)
+        down = 0.012 + reach * (0.5 * t * (1 - t) - rise * t**1.6)
+    else:
+        down = 0.004 + reach * (0.3 * t + 0.5 * t * t)
+    x, y = root + outwards * reach * t**1.3, base + down
+    half = (0.005 if upper else 0.0026) * (1 - 0.85 * t)
+    outline = np.concatenate([np.stack([x - half, y], 2), np.stack([x + half, y], 2)[:, ::-1]], axis=1)
+    return list(outline / np.array([1, _ASPECT]))
+
+
+def _highlights(s: Scene) -> list[np.ndarray]:
+    """Return the reflections of a ring of lamps in the cornea, as polygons in fractions of the image."""
+    reach = s["radius"] * s["dilation"]
+    center = np.array([s["center_x"] + reach * s["ring_x"], s["center_y"] + reach * s["ring_y"]])
+    turn = s["ring_turn"] + 2 * np.pi * np.arange(_HIGHLIGHTS) / _HIGHLIGHTS
+    spots = center + s["ring_radius"] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    return [ellipse(spot, 0.0105, 0.0105, points=10) / np.array([1, _ASPECT]) for spot in spots]
+
+
+def _skin(s: Scene, open_by: np.ndarray, above: np.ndarray, height: int, width: int, places: np.ndarray) -> np.ndarray:
+    """Return the grey of the lids, bright and blotchy, darker along their edges."""
+    skin = s["skin_grey"] - 0.2 * np.exp(np.minimum(open_by, 0) * np.float32(1 / 0.03))
+    skin += np.float32(0.04) * noise(places[4:6], 9, height, width)
+    # The fold of the upper lid.
+    skin -= np.float32(0.07) * np.exp(-(((above - np.float32(0.13)) / np.float32(0.03)) ** 2))
+    return skin.astype(np.float32)
 
 
 def render(
     seed: int, index: int, height: int, width: int
 ) -> tuple[UInt8[np.ndarray, "{height} {width} 1"], UInt8[np.ndarray, "{height} {width} 1"]]:
     """Return eye `index` in grey and the mask of its visible iris, 0 or 1."""
-    s, fibres, lashes = _draw_scene(seed, index)
+    s, fibres, lashes, places = _draw_scene(seed, index)
     x, y = pixel_centers(height, width)
     y = y * np.float32(_ASPECT)
     u, v, radius = _ellipse_radius(s, x, y)
@@ -144,28 +179,25 @@ def render(
     mask = (radius <= 1) & (pupil > s["dilation"]) & (open_by >= 0)
 
     # An edge is at least a pixel wide, which is antialiasing.
-    blur = max(0.012, 1.2 / width)
+    blur = max(0.01, 1.2 / width) + s["defocus"]
     depth = np.clip((pupil - np.float32(s["dilation"])) * np.float32(1 / (1 - s["dilation"])), 0, 1)
-    ball = np.float32(s["sclera_grey"]) - np.float32(0.05) * np.clip(radius - 1, 0, 2) ** 2
-    blend(ball, _texture(s, fibres, u, v, depth, width), 1 - _ramp(radius - 1, 2.0 * blur / s["radius"]))
+    sclera = min(s["iris_grey"] + s["sclera_contrast"], 0.84)
+    ball = np.float32(sclera) - np.float32(0.04) * np.clip(radius - 1, 0, 2) ** 2
+    soft = s["limbus"] + 1.2 / (width * s["radius"])
+    blend(ball, _texture(s, fibres, u, v, depth, places), 1 - _ramp(radius - 1, soft))
     blend(ball, np.float32(s["pupil_grey"]), 1 - _ramp(pupil - np.float32(s["dilation"]), blur / s["radius"]))
-    ball *= 1 - np.float32(0.3) * np.exp(-np.maximum(y - upper, 0) * np.float32(1 / 0.035))
-    skin = (
-        s["skin_grey"]
-        - 0.16 * np.exp(open_by * np.float32(1 / 0.02))
-        + 0.05 * np.exp(-(((open_by + 0.06) / 0.03) ** 2))
-    )
-    skin -= np.float32(0.14) * np.exp(-(((y - upper + np.float32(0.11)) / np.float32(0.014)) ** 2))
-    blend(ball, np.minimum(skin, 1).astype(np.float32), 1 - _ramp(open_by, blur))
-    blend(ball, np.float32(0.1), np.float32(s["lash_darkness"]) * coverage(_lashes(s, lashes), height, width))
+    ball *= 1 - np.float32(0.25) * np.exp(-np.maximum(y - upper, 0) * np.float32(1 / 0.04))
+    # A film of tears shines along the lower lid.
+    shine = np.exp(-(((lower - y - 0.006) / 0.006) ** 2) - ((x - s["center_x"]) / 0.05) ** 2)
+    blend(ball, np.float32(0.95), np.float32(s["lid_shine"]) * shine.astype(np.float32))
+    blend(ball, _skin(s, open_by, upper - y, height, width, places), _ramp(-open_by, 2 * blur))
 
     image = ball * (1 + np.float32(s["light_x"]) * (2 * x - 1) + np.float32(s["light_y"]) * (2 * y / _ASPECT - 1))
-    image = (image - 0.5) * np.float32(s["contrast"]) + np.float32(0.5 + s["brightness"])
-    reach = s["radius"] * s["dilation"]
-    for side in (0, 1):
-        gx = s["center_x"] + reach * s["glint_x"] + side * (s["glint_gap"] + 0.01)
-        gy = s["center_y"] + reach * s["glint_y"]
-        size = max(s["glint_size"], 0.5 / width) * (1 - 0.4 * side)
-        spot = np.exp(-((((x - gx) ** 2 + (y - gy) ** 2) / size**2) ** 2)).astype(np.float32)
-        blend(image, np.float32(0.97), spot * _ramp(open_by, blur))
+    image = (image - 0.55) * np.float32(s["contrast"]) + np.float32(0.55 + s["brightness"])
+    hairs = _lashes(s, lashes[:_LASHES], True) + _lashes(s, lashes[_LASHES:], False)
+    hair = coverage(hairs, height, width, blur=s["defocus"])
+    glint = coverage(_highlights(s), height, width, blur=0.5 * s["defocus"])
+    blend(image, np.float32(0.98), glint * _ramp(open_by, blur))
+    blend(image, np.float32(0.17), np.float32(s["lash_darkness"]) * hair)
+    image = image + np.float32(s["noise"]) * noise(places[6:8], 160, height, width)
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)[..., None], mask.astype(np.uint8)[..., None]

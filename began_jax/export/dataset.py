@@ -31,6 +31,37 @@ def file_name(index: int) -> str:
     return f"{index:06d}.png"
 
 
+class Rows:
+    """float32 rows of one shape, appended to a .npy file batch by batch."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("wb")
+        self._count = 0
+        self._shape: tuple[int, ...] | None = None
+
+    def add(self, rows: Float[Array | np.ndarray, "batch ..."]) -> None:
+        """Writes a batch of rows, or raises InputError where they have another shape than those of the first."""
+        if self._shape is None:
+            self._shape = tuple(rows.shape[1:])
+            self._write_header()
+        if self._shape != tuple(rows.shape[1:]):
+            raise InputError(f"rows of shape {tuple(rows.shape[1:])} cannot follow rows of shape {self._shape}")
+        self._file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+        self._count += len(rows)
+
+    def _write_header(self) -> None:
+        # numpy pads the header so that the first axis may grow: the final one has the length of the first.
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def close(self) -> None:
+        """Completes the file, or leaves it empty if nothing was added."""
+        if self._shape is not None:
+            self._file.seek(0)
+            self._write_header()
+        self._file.close()
+
+
 class Dataset:
     """A data set being written into `folder`; memory stays that of one batch."""
 
@@ -40,7 +71,7 @@ class Dataset:
         self.image_shape: tuple[int, ...] | None = None
         self.latent_size: int | None = None
         self._pool = pool
-        self._latents = (folder / "latents.npy").open("wb")
+        self._latents = Rows(folder / "latents.npy")
 
     def add(
         self,
@@ -57,7 +88,6 @@ class Dataset:
         shape, latent_size = tuple(images.shape[1:]), latents.shape[1]
         if self.image_shape is None:
             self.image_shape, self.latent_size = shape, latent_size
-            self._write_header()
         if (shape, latent_size) != (self.image_shape, self.latent_size):
             raise InputError(
                 f"a batch of images {shape} and latents of {latent_size} cannot follow images "
@@ -65,7 +95,7 @@ class Dataset:
             )
         indices = range(self.count, self.count + len(images))
         self.save_pictures("images", indices, to_uint8(np.asarray(images, np.float32)))
-        self._latents.write(np.ascontiguousarray(latents, "<f4").tobytes())
+        self._latents.add(latents)
         self.count = indices.stop
         return indices
 
@@ -84,16 +114,8 @@ class Dataset:
         # The list waits, and raises what a thread raised.
         list(self._pool.map(save, zip(indices, pictures, strict=True)))
 
-    def _write_header(self) -> None:
-        # numpy pads the header so that the first axis may grow: the final one has the length of the first.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, self.latent_size)}
-        np.lib.format.write_array_header_1_0(self._latents, header)
-
     def close(self) -> None:
-        """Completes `latents.npy`, or leaves it as it is if nothing was added."""
-        if self.latent_size is not None:
-            self._latents.seek(0)
-            self._write_header()
+        """Completes `latents.npy`."""
         self._latents.close()
 
 

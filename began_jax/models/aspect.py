@@ -1,7 +1,17 @@
-"""Aspect networks G_a: latent -> annotation (table 2 for landmarks; the generator's decoder for masks)."""
+"""Aspect networks G_a: latent -> annotation, those of table 2 (a mask's is the generator's decoder)."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
+
+
+def _multilayer(
+    z: Float[Array, "batch latent"], hidden: tuple[int, ...], outputs: int
+) -> Float[Array, "batch outputs"]:
+    """The layers of table 2, ReLU and at the end a sigmoid; they belong to the module that calls this."""
+    x = z
+    for i, width in enumerate(hidden):
+        x = nn.relu(nn.Dense(width, name=f"hidden{i}")(x))
+    return nn.sigmoid(nn.Dense(outputs, name="output")(x))
 
 
 class LandmarkNetwork(nn.Module):
@@ -17,7 +27,20 @@ class LandmarkNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch points 2"]:
-        x = z
-        for i, width in enumerate(self.hidden):
-            x = nn.relu(nn.Dense(width, name=f"hidden{i}")(x))
-        return nn.sigmoid(nn.Dense(2 * self.points, name="output")(x)).reshape(-1, self.points, 2)
+        return _multilayer(z, self.hidden, 2 * self.points).reshape(-1, self.points, 2)
+
+
+class AttributeNetwork(nn.Module):
+    """Latents [batch, latent] -> attributes [batch, attributes] in (0, 1), the network of table 2 with other outputs.
+
+    Args:
+      attributes: number of them.
+      hidden: widths of the ReLU layers.
+    """
+
+    attributes: int
+    hidden: tuple[int, ...] = (128, 128, 128)
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch attributes"]:
+        return _multilayer(z, self.hidden, self.attributes)

@@ -1,0 +1,103 @@
+"""A T that is learnt: a small network from images to annotations, trained on the data set's own pairs.
+
+For rendered sets, whose renderer knows the truth of its own pictures only, and for users without a T. Its error on
+held-out images is stated beside what is measured with it. RUN/annotator/ keeps its training (Orbax).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from began_jax import aspects, checkpoints, kinds
+from began_jax.aspect_networks import batched
+from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.data.datasets import DataSet, ordered
+from began_jax.images import to_float
+from began_jax.json_files import agree
+from began_jax.models import Encoder
+from began_jax.models.layers import PoolProject, UpsampleConv, elu
+from began_jax.progress import Progress
+from began_jax.runs import record_metrics
+
+# The noise on the images (jitter, in each pixel's standard deviations) is what G(z) differs from a photograph by.
+RECIPE = AspectConfig(
+    epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1
+)  # fmt: skip
+LIMIT = 8192  # images that it is trained on at most: all of them are on the device
+
+
+class ImageToVector(nn.Module):
+    """Images [batch, height, width, channels] -> annotations [batch, *shape], the encoder of fig. A.1."""
+
+    widths: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch ..."]:
+        return Encoder(self.widths, int(np.prod(self.shape)))(x).reshape(-1, *self.shape)
+
+
+class ImageToMask(nn.Module):
+    """Images [batch, height, width, channels] -> masks [batch, height, width, 1], a U-Net of the paper's layers."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width 1"]:
+        skipped = []
+        for scale, width in enumerate(self.widths):
+            x = PoolProject(width)(x) if scale else x
+            x = elu(nn.Conv(width, (3, 3))(x))
+            skipped.append(x)
+        for width, across in zip(self.widths[-2::-1], skipped[-2::-1], strict=True):
+            x = elu(nn.Conv(width, (3, 3))(jnp.concatenate([UpsampleConv(width)(x), across], -1)))
+        return nn.Conv(1, (3, 3))(x)
+
+
+def load(run: Path, config: TrainConfig, data: DataSet) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
+    """Returns the learnt T of a run as a function over blocks of images; trains it, or goes on training, if need be."""
+    folder = run / "annotator"
+    examples = ordered(data.source("train"), 0, min(LIMIT, data.splits["train"]))
+    images, targets = to_float(examples["image"]), examples[data.annotation].astype(np.float32)
+    network = (
+        ImageToMask(config.encoder_filters)
+        if targets.ndim == 4
+        else ImageToVector(config.encoder_filters, targets.shape[1:])
+    )
+    agree(folder / "config.json", {"epochs": RECIPE.epochs, "images": len(images)}, "trained")
+    state = aspects.init(RECIPE, network, images.shape[1:])
+    saved = checkpoints.manager(folder)
+    if (found := checkpoints.restore_latest(saved, state)) is not None:
+        state = found[1]
+    start = int(state.epoch)
+    if start < RECIPE.epochs:
+        one_call = jax.default_backend() != "cpu"  # convolutions in a loop body are slow there
+        trainer = aspects.Trainer(RECIPE, network, jnp.asarray(images), jnp.asarray(targets), one_call)
+        bar = Progress("T (network)", RECIPE.epochs, start, unit="epoch")
+        try:
+            for epoch in range(start + 1, RECIPE.epochs + 1):
+                state, metrics = trainer.epoch(state)
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+                aspects.check_finite(values, epoch)
+                bar.update(1, **values)
+                checkpoints.save(saved, epoch, state, score=float(state.best_error))
+        finally:
+            bar.close()
+            saved.wait_until_finished()
+    saved.close()
+    annotate = batched(network, state.best_parameters)
+    _record(run, data, annotate)
+    return lambda blocks: (list(annotate(to_float(block))) for block in blocks)
+
+
+def _record(run: Path, data: DataSet, annotate: Callable[[np.ndarray], np.ndarray]) -> None:
+    if "test" in data.splits:
+        kind = kinds.of(data)
+        held_out = ordered(data.source("test"), 0, min(LIMIT, data.splits["test"]))
+        error = kind.score(annotate(to_float(held_out["image"])), held_out[data.annotation], data).mean()
+        record_metrics(run, "annotator", {f"heldout_{kind.metric}": float(error)})

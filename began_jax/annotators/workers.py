@@ -1,0 +1,71 @@
+"""A function over many tasks in worker processes: results in order, few in flight, no orphans."""
+
+import collections
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from began_jax.errors import InputError
+
+_make: Callable[[], Callable[[Any], Any]]  # of this worker
+_function: Callable[[Any], Any] | None = None
+
+
+def ordered_map(
+    make: Callable[[], Callable[[Any], Any]], tasks: Iterable[Any], workers: int | None = None
+) -> Iterator[Any]:
+    """Yields make()(task) in the order of the tasks; each worker process calls `make` once.
+
+    Args:
+        make: picklable, as are tasks and results.
+        tasks: taken as workers become free, so they may be many.
+        workers: processes; None for one a core, 0 to stay in this one.
+
+    Raises:
+        InputError: a worker process died, such as for want of memory; and whatever the function raises.
+    """
+    if workers is None:
+        workers = os.cpu_count() or 1
+    if workers == 0:
+        function = make()
+        yield from map(function, tasks)
+        return
+    context = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
+    pool = ProcessPoolExecutor(workers, context, _start, (make,))
+    waiting: collections.deque[Future] = collections.deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(_call, task))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process died (out of memory?); the same command with fewer --workers goes on"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(make: Callable[[], Callable[[Any], Any]]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the pool
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # even if it was killed
+    global _make
+    _make = make
+
+
+def _call(task: Any) -> Any:
+    global _function
+    if _function is None:  # here rather than at the start, where what it raises would be lost
+        _function = _make()
+        if "cv2" in sys.modules:
+            sys.modules["cv2"].setNumThreads(1)  # the processes are the parallelism
+    return _function(task)

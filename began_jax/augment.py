@@ -1,0 +1,153 @@
+"""Makes good iris images poor, as section 3.2.1 does (fig. 8): less contrast inside and outside the iris, shadow, blur.
+
+An effect is `effect(key, image, mask, strength) -> image`, of one image; `jax.vmap` with a key for each image makes it
+one of a batch, and what an image becomes then depends on its own key alone. Images are float32 [H, W, C] in [-1, 1]
+with any number of channels, masks float32 [H, W, 1] in {0, 1}. Strength 0 gives the image back, bit for bit; at any
+other an image's own strength is uniform between half of it and all of it, as is the length of the blur in reference 24
+(Bazrafkan, Thavalengal and Corcoran, 2018). What else that prescribes, and where this differs: docs/augmentation.md.
+
+No effect moves anything, so the mask stays that of the sharp picture. Motion blur is symmetric about each pixel, which
+leaves the iris's edge in the middle of its blurred one; a network should learn to find it there, as in reference 24.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from began_jax.configs import option
+from began_jax.errors import InputError
+
+Image = Float[Array | np.ndarray, "height width channels"]
+Mask = Float[Array | np.ndarray, "height width 1"]
+Strength = float | Float[Array, ""]
+
+_LONGEST_BLUR = 0.5
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Strengths of the effects of `low_quality`, where 0 leaves one out; the numbers are ours unless said otherwise."""
+
+    contrast_inside: float = option(0.7, "largest share of the iris's contrast that is taken away, 0 to 1")
+    contrast_outside: float = option(0.35, "largest share of the contrast around the iris that is taken away, 0 to 1")
+    shadow: float = option(0.7, "largest share of the light that a shadow takes away, 0 to 1")
+    motion_blur: float = option(
+        0.08, "longest motion, as a fraction of the width, 0 to 0.5 (reference 24: 5 to 10 pixels of 128)"
+    )
+    probability: float = option(
+        0.75, "of each effect, drawn for each on its own, 0 to 1 (reference 24: 1, all effects on every copy)"
+    )
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            highest = _LONGEST_BLUR if name == "motion_blur" else 1
+            if not 0 <= value <= highest:
+                raise InputError(f"{name} {value:g}: must be from 0 to {highest:g}")
+
+
+def _draw(key: Key[Array, ""], *bounds: tuple[Strength, Strength]) -> list[Float[Array, ""]]:
+    # All in one go: each call of the generator takes 0.1 to 0.3 s to compile on a CPU.
+    draws = jax.random.uniform(key, (len(bounds),))
+    return [low + (high - low) * u for (low, high), u in zip(bounds, draws, strict=True)]
+
+
+def _soften(mask: Mask) -> Mask:
+    """Blurs a mask with (1, 2, 1)/4 both ways, which is exact: a pixel away from the seam it is still 0 or 1."""
+    p = jnp.pad(mask, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    p = (p[:-2] + 2 * p[1:-1] + p[2:]) / 4
+    return (p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]) / 4
+
+
+def _flatten_region(image: Image, region: Mask, share: Float[Array, ""], shift: Float[Array, ""]) -> Image:
+    """Pulls a region towards its mean, plus a shift, by a share; the mean is per channel, which keeps the hue."""
+    pixels = jnp.maximum(region.sum(), 1)  # a region without pixels has no mean, and needs none
+    mean = (region * image).sum(axis=(0, 1), keepdims=True) / pixels
+    level = jnp.clip(mean + shift, -1, 1)
+    return jnp.clip(image + _soften(region) * share * (level - image), -1, 1)
+
+
+def reduce_contrast_inside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.7) -> Image:
+    """Takes away up to `strength` (0 to 1) of the contrast inside the mask, and darkens it."""
+    # Darker only: reference 24 maps the iris to the dark end of its tone curve.
+    share, shift = _draw(key, (strength / 2, strength), (-0.5, 0.0))
+    return _flatten_region(image, mask, share, shift)
+
+
+def reduce_contrast_outside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.35) -> Image:
+    """Takes away up to `strength` (0 to 1) of the contrast outside the mask, and darkens or lightens it.
+
+    The pupil is outside: the stronger the effect, the nearer it comes to the iris's grey.
+    """
+    share, shift = _draw(key, (strength / 2, strength), (-0.3, 0.3))
+    return _flatten_region(image, 1 - mask, share, shift)
+
+
+def shadow(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.7) -> Image:
+    """Takes away up to `strength` (0 to 1) of the light beyond a soft edge of random direction, place and softness.
+
+    Light is (image + 1) / 2. The mask is not used: all effects have one signature.
+    """
+    # Lengths are in widths, from the centre. Places and profile are reference 24's, whose shadows lie to the left or
+    # right only and have a slope of 2; the steeper ones, and those from above and below, are ours.
+    depth, angle, place, slope = _draw(key, (strength / 2, strength), (0.0, 2 * math.pi), (-0.3, 0.3), (2.0, 5.0))
+    height, width = image.shape[:2]
+    y = ((jnp.arange(height) + 0.5 - height / 2) / width)[:, None]
+    x = ((jnp.arange(width) + 0.5) / width - 0.5)[None, :]
+    distance = jnp.sin(angle) * y + jnp.cos(angle) * x - place
+    darkness = depth * (0.5 + 0.5 * jnp.tanh(slope * distance))
+    return jnp.clip(image - (image + 1) * darkness[:, :, None], -1, 1)
+
+
+def _average_along_line(image: Image, offsets: Float[Array, "samples 2"], reach: int) -> Image:
+    """Averages the image moved by each offset (dy, dx) of at most `reach` pixels; edges are replicated."""
+    height, width, channels = image.shape
+    padded = jnp.pad(image, ((reach, reach + 1), (reach, reach + 1), (0, 0)), mode="edge")
+    whole = jnp.floor(offsets)
+    starts, parts = whole.astype(jnp.int32) + reach, offsets - whole
+
+    # A loop over bilinear samples takes less than a tenth of the time of a convolution whose kernel differs
+    # between images, and grows with the length, not with its square.
+    def add(i: Int[Array, ""], total: Image) -> Image:
+        (top, left), (v, u) = starts[i], parts[i]
+        window = jax.lax.dynamic_slice(padded, (top, left, 0), (height + 1, width + 1, channels))
+        rows = (1 - v) * window[:-1] + v * window[1:]
+        return total + (1 - u) * rows[:, :-1] + u * rows[:, 1:]
+
+    return jax.lax.fori_loop(0, len(offsets), add, jnp.zeros_like(padded[:height, :width])) / len(offsets)
+
+
+def motion_blur(key: Key[Array, ""], image: Image, mask: Mask, length: float = 0.08) -> Image:
+    """Averages along a line of random direction and of up to `length` (0 to 0.5) widths, about each pixel.
+
+    The length is a Python number, since the number of samples follows from it: one a pixel. The mask is not used.
+    """
+    longest = length * image.shape[1]
+    if longest == 0:
+        return jnp.asarray(image)
+    pixels, angle = _draw(key, (longest / 2, longest), (0.0, math.pi))
+    along = jnp.linspace(-0.5, 0.5, math.ceil(longest) + 1) * pixels
+    offsets = along[:, None] * jnp.stack([jnp.sin(angle), jnp.cos(angle)])[None]
+    return jnp.clip(_average_along_line(image, offsets, math.ceil(longest / 2)), -1, 1)
+
+
+def low_quality(
+    key: Key[Array, ""], image: Image, mask: Mask, config: AugmentConfig = AugmentConfig()
+) -> tuple[Image, Mask]:
+    """Applies each effect with the config's probability, in the order scene, light, camera; the mask is unchanged."""
+    effects: tuple[tuple[Callable[..., Image], float], ...] = (
+        (reduce_contrast_inside, config.contrast_inside),
+        (reduce_contrast_outside, config.contrast_outside),
+        (shadow, config.shadow),
+        (motion_blur, config.motion_blur),
+    )
+    chosen_key, *effect_keys = jax.random.split(key, 1 + len(effects))
+    chosen = jax.random.bernoulli(chosen_key, config.probability, (len(effects),))
+    for i, (effect, strength) in enumerate(effects):
+        if strength:  # else not even computed; the other effects draw what they would have drawn
+            image = jnp.where(chosen[i], effect(effect_keys[i], image, mask, strength), image)
+    return jnp.asarray(image), jnp.asarray(mask)

@@ -1,0 +1,78 @@
+"""How well G_a(z) and T(G(z)) agree (eq. 1), for z uniform and for z near Z_data: the claim on which the method rests.
+
+Beside each figure stands what always answering the mean of T(G(z)) over the same latents would give.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from began_jax import kinds, labels
+from began_jax.configs import TrainConfig
+from began_jax.data.datasets import DataSet
+
+
+class Consistency(NamedTuple):
+    """The figures by their names in metrics.json, and for each sampler latents with T's annotations, to draw."""
+
+    figures: dict[str, float]
+    labels: dict[str, labels.Labels]
+    annotator: str
+
+    def sentence(self, kind: kinds.Kind) -> str:
+        """The figures of the first network in words."""
+        parts = []
+        for sampler in self.labels:
+            figure, mean, sure = (
+                self.figures[f"consistency_{name}_{sampler}"]
+                for name in (kind.metric, kind.mean_metric, "found_percent")
+            )
+            parts.append(
+                f"{kind.shown.format(figure)} for {sampler} z (their mean: {mean:.3g}; T sure of {sure:.1f} %)"
+            )
+        return f"G_a(z) against T(G(z)), T {self.annotator}: {'; '.join(parts)}"
+
+
+def measure(
+    run: Path,
+    config: TrainConfig,
+    data: DataSet,
+    networks: Mapping[str, Callable[[np.ndarray], np.ndarray]],
+    first: str,
+    count: int,
+    annotator: str | None = None,
+    workers: int | None = None,
+) -> Consistency:
+    """Measures aspect networks against T on `count` generated images for each sampler.
+
+    Args:
+        run: the run folder, which keeps what T said.
+        config: of its training.
+        data: its data set.
+        networks: name -> function from latents [N, latent] to annotations.
+        first: the one whose figures carry no name.
+        count: images for each sampler.
+        annotator: name of T; None for the run's.
+        workers: processes that T runs in; None for one a core.
+    """
+    kind, name = kinds.of(data), labels.choose(run, data, annotator)
+    figures: dict[str, float] = {}
+    found = {}
+    for sampler in labels.SAMPLERS:
+        given = labels.collect(run, config, data, name, purpose="test", sampler=sampler, count=count, workers=workers)
+
+        def score(predicted: np.ndarray, truth: np.ndarray = given.annotation) -> float:
+            return float(kind.score(predicted, truth, data).mean())
+
+        scores = {n: score(network(given.z)) for n, network in networks.items()}
+        mean = np.broadcast_to(given.annotation.mean(0), given.annotation.shape)
+        figures |= {
+            f"consistency_{kind.metric}_{sampler}": scores[first],
+            f"consistency_{kind.mean_metric}_{sampler}": score(mean),
+            f"consistency_found_percent_{sampler}": 100 * given.sure,
+            **{f"consistency_{kind.metric}_{sampler}_{n}": value for n, value in scores.items()},
+        }
+        found[sampler] = given
+    return Consistency(figures, found, name)

@@ -1,0 +1,168 @@
+"""Raw pictures made into examples by worker processes, chunk by chunk on disk: stops cost little, memory is flat.
+
+A recipe says how one picture becomes an example. Each worker takes a chunk of `CHUNK` pictures and writes one file,
+complete or absent; `Chunks` then reads the examples in order, for `builder.write`. What cannot be made into an example
+is left out, with its reason.
+"""
+
+import collections
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from began_jax.annotators.annotator import Unsure
+from began_jax.annotators.workers import ordered_map
+from began_jax.errors import InputError
+from began_jax.images import png
+
+CHUNK = 64  # pictures a task: seconds of work, and all that a stop loses for each worker
+
+Example = dict[str, Any]  # as in builder
+
+
+@runtime_checkable
+class Recipe(Protocol):
+    """How a picture becomes examples; picklable, since each worker process gets it."""
+
+    def open(self) -> Callable[[int], list[Example]]:
+        """Returns a function from a picture's number to its examples; it raises Unsure, or InputError."""
+
+
+class Chunk(NamedTuple):
+    """What became of the pictures of a chunk."""
+
+    kept: list[str]  # ids of the examples, in order
+    pictures: list[int]  # the number of each one's picture
+    left_out: list[tuple[str, str]]  # id, reason
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """What the worker processes are given."""
+
+    recipe: Recipe
+    ids: Sequence[str]
+    folder: Path
+
+    def open(self) -> Callable[[int], Chunk]:
+        """Returns a function that makes the chunk of a number and writes it to the folder."""
+        make = self.recipe.open()
+
+        def chunk(number: int) -> Chunk:
+            examples, pictures, left_out = [], [], []
+            for index in range(number * CHUNK, min((number + 1) * CHUNK, len(self.ids))):
+                try:
+                    made = make(index)
+                except Unsure as why:
+                    left_out.append((self.ids[index], str(why)))
+                except InputError as error:
+                    left_out.append((self.ids[index], _reason(error)))
+                except Exception as error:  # a user's annotator, or a decoder: one picture does not stop the others
+                    left_out.append((self.ids[index], f"{type(error).__name__}: {' '.join(str(error).split())}"))
+                else:
+                    examples += made
+                    pictures += [index] * len(made)
+            return _write(self.folder / f"{number:06d}.npz", examples, pictures, left_out)
+
+        return chunk
+
+
+def _reason(error: InputError) -> str:
+    """The part of a refusal that is not the file's path and not the remedy, on one line."""
+    return " ".join(str(error).partition(": ")[2].split("; ")[0].split()) or str(error)
+
+
+def _write(path: Path, examples: list[Example], pictures: list[int], left_out: list[tuple[str, str]]) -> Chunk:
+    columns: dict[str, Any] = {
+        "id": np.array([example["id"] for example in examples], np.str_),
+        "picture": np.array(pictures, np.int64),
+        "left_out": np.array(left_out, np.str_).reshape(-1, 2),
+    }
+    for name in examples[0] if examples else ():
+        values = [example[name] for example in examples]
+        if name in ("image", "mask"):  # PNGs are a third of the pixels
+            encoded = [
+                np.frombuffer(png(value * np.uint8(255) if name == "mask" else value), np.uint8) for value in values
+            ]
+            columns[f"{name}_end"] = np.cumsum([len(e) for e in encoded])
+            columns[name] = np.concatenate(encoded)
+        elif name != "id":
+            if len({np.shape(value) for value in values}) > 1:
+                shapes = " and ".join(sorted({str(list(np.shape(value))) for value in values}))
+                raise InputError(f"the annotator's {name} have several shapes, {shapes}; they must be alike")
+            columns[name] = np.stack(values)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, **columns)
+    os.replace(partial, path)
+    return Chunk(columns["id"].tolist(), pictures, left_out)
+
+
+def _summary(path: Path) -> Chunk:
+    with np.load(path, allow_pickle=False) as columns:
+        left_out = [(name, why) for name, why in columns["left_out"].tolist()]
+        return Chunk(columns["id"].tolist(), columns["picture"].tolist(), left_out)
+
+
+def make_chunks(recipe: Recipe, ids: Sequence[str], folder: Path, workers: int | None = None) -> Iterator[Chunk]:
+    """Yields the chunks of all pictures in order; those that are in the folder already are read, not made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("*.partial"):
+        leftover.unlink()
+    count = -(-len(ids) // CHUNK)
+    there = {n for n in range(count) if (folder / f"{n:06d}.npz").is_file()}
+    made = ordered_map(_Maker(recipe, ids, folder).open, [n for n in range(count) if n not in there], workers)
+    for number in range(count):
+        yield _summary(folder / f"{number:06d}.npz") if number in there else next(made)
+
+
+class Chunks(Sequence):
+    """The examples with these `indices` among all that were kept, in that order; one chunk is held at a time.
+
+    `image` and `mask` are PNG bytes, as `builder.write` takes them too.
+    """
+
+    def __init__(self, folder: Path, lengths: Sequence[int], indices: Sequence[int]):
+        self._folder, self._indices = folder, indices
+        self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
+        self._number, self._columns = -1, {}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, i: int) -> Example:
+        index = self._indices[i]
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        if number != self._number:
+            with np.load(self._folder / f"{number:06d}.npz", allow_pickle=False) as columns:
+                self._number, self._columns = number, dict(columns)
+        row = index - self._starts[number]
+        example: Example = {}
+        for name, column in self._columns.items():
+            if f"{name}_end" in self._columns:
+                ends = self._columns[f"{name}_end"]
+                example[name] = column[ends[row - 1] if row else 0 : ends[row]].tobytes()
+            elif name == "id":
+                example[name] = str(column[row])
+            elif name not in ("picture", "left_out") and not name.endswith("_end"):
+                example[name] = column[row]
+        return example
+
+
+def reasons(left_out: Sequence[tuple[str, str]]) -> str:
+    """How often each reason occurs, the most frequent first: "12 no face, 3 2 faces"."""
+    counts = collections.Counter(why for _, why in left_out)
+    return ", ".join(f"{count:,} {why}" for why, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def left_out_csv(left_out: Sequence[tuple[str, str]]) -> str:
+    """The list of what was left out as a table: id, reason."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("id", "reason"), *left_out])
+    return text.getvalue()

@@ -1,0 +1,72 @@
+"""Section 3.1.1 as a recipe: find the face in a photograph, crop it, resize it, annotate it.
+
+The annotation is T's on the crop, or what a file says of the whole photograph, moved into the crop.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from began_jax.annotators import annotator
+from began_jax.annotators.annotator import Unsure
+from began_jax.images import fit_image, fit_landmarks, read_image
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceRecipe:
+    """How a photograph becomes a face of height x width x channels with its annotation."""
+
+    root: Path
+    ids: Sequence[str]
+    height: int
+    width: int
+    channels: int
+    detector: Literal["haar", "whole"]  # whole: the photograph is the crop
+    several: Literal["leave-out", "largest"]  # what to do with several faces
+    annotator: str | None  # T by name, or None where `known` says the annotation
+    annotator_options: Mapping[str, Any]
+    kind: str = "landmarks"  # of `known`: landmarks, in pixels of the photograph, or attributes
+    known: Mapping[str, np.ndarray] | None = None  # id -> annotation
+
+    def open(self) -> Callable[[int], list[dict[str, Any]]]:
+        """Loads detector and T, and returns a function from a photograph's number to its one example."""
+        detect = None
+        if self.detector == "haar":
+            from began_jax.annotators.faces import FaceDetector
+
+            detect = FaceDetector()
+        annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
+
+        def example(index: int) -> list[dict[str, Any]]:
+            name = self.ids[index]
+            if self.known is not None and name not in self.known:
+                raise Unsure(f"no {self.kind} in the file")
+            photograph = read_image(self.root / name, self.channels)
+            top, left, height, width = self._crop(photograph, detect)
+            crop = photograph[top : top + height, left : left + width]
+            made = {"image": fit_image(crop, self.height, self.width), "id": name}
+            if annotate is not None:
+                made |= annotator.annotated(annotate, crop, self.height, self.width)
+            elif self.kind == "landmarks":
+                # pixel centres are at integers
+                fractions = (self.known[name].astype(np.float64) - (left, top) + 0.5) / (width, height)
+                made["landmarks"] = fit_landmarks(fractions, (height, width), (self.height, self.width))
+            else:
+                made[self.kind] = self.known[name]
+            return [made]
+
+        return example
+
+    def _crop(self, photograph: np.ndarray, detect: Callable | None) -> tuple[int, int, int, int]:
+        height, width = photograph.shape[:2]
+        if detect is None:
+            return 0, 0, height, width
+        faces = detect(photograph)
+        if not faces:
+            raise Unsure("no face")
+        if len(faces) > 1 and self.several == "leave-out":
+            raise Unsure("several faces")
+        return faces[0].top, faces[0].left, faces[0].size, faces[0].size

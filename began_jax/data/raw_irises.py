@@ -1,0 +1,75 @@
+"""Section 3.2.1 as a recipe: segment an eye picture, crop it to 4:3, resize it, and add low-quality copies of it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from began_jax.annotators import annotator
+from began_jax.annotators.annotator import Unsure
+from began_jax.images import fit_image, fit_mask, read_image, read_mask, to_float, to_uint8
+
+# Subject and eye in the names of CASIA-Iris: S1001L01 is frame 01 of the left eye of subject 001.
+CASIA = r"S\d(\d{3})[LR]\d+\.\w+$"
+
+
+@dataclasses.dataclass(frozen=True)
+class IrisRecipe:
+    """How an eye picture becomes `copies` examples of height x width x 1 with the mask of its iris."""
+
+    root: Path
+    ids: Sequence[str]
+    height: int
+    width: int
+    channels: int
+    masks: Path | None  # human masks, STEM.png; or
+    annotator: str | None  # T by name
+    annotator_options: Mapping[str, Any]
+    copies: int = 1  # the picture as it is, and copies - 1 of low quality
+    seed: int = 0  # of the low-quality copies
+
+    def open(self) -> Callable[[int], list[dict[str, Any]]]:
+        """Loads T, and returns a function from a picture's number to its examples."""
+        annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
+        spoil = _spoiler(self.seed, self.copies - 1) if self.copies > 1 else None
+
+        def examples(index: int) -> list[dict[str, Any]]:
+            name = self.ids[index]
+            picture = read_image(self.root / name, self.channels)
+            if annotate is not None:
+                # T sees the whole picture as it is: more of it than 4:3, and at its own resolution
+                mask = (np.asarray(annotate(picture)) > 0).astype(np.uint8)
+            else:
+                mask = read_mask(self.masks / Path(name).with_suffix(".png"))
+            if mask.shape != (*picture.shape[:2], 1):
+                raise Unsure(f"its mask is {list(mask.shape)}, its picture {list(picture.shape)}")
+            image = fit_image(picture, self.height, self.width)
+            mask = fit_mask(mask, self.height, self.width)
+            if not mask.any():
+                raise Unsure("no iris within the crop")
+            spoilt = spoil(image, mask, index) if spoil else []
+            names = [name, *(f"{name}~{copy}" for copy in range(1, self.copies))]
+            return [{"image": x, "mask": mask, "id": n} for x, n in zip([image, *spoilt], names, strict=True)]
+
+        return examples
+
+
+def _spoiler(seed: int, copies: int) -> Callable[[np.ndarray, np.ndarray, int], list[np.ndarray]]:
+    """Returns a function from image, mask and the picture's number to its low-quality copies."""
+    import jax
+
+    from began_jax import augment
+
+    root = jax.random.key(seed)
+
+    @jax.jit
+    def spoil(image, mask, index):
+        keys = jax.vmap(lambda copy: jax.random.fold_in(jax.random.fold_in(root, index), copy))
+        made, _ = jax.vmap(lambda key: augment.low_quality(key, image, mask))(keys(jax.numpy.arange(1, copies + 1)))
+        return made
+
+    return lambda image, mask, index: list(
+        np.asarray(to_uint8(np.asarray(spoil(to_float(image), mask.astype(np.float32), index))))
+    )

@@ -1,0 +1,35 @@
+"""Pictures with any annotation: `images/000000.png`, `annotations.npy` float32 [N, ...], `latents.npy`."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from began_jax.export.dataset import Rows, dataset
+
+Write = Callable[..., None]
+
+
+@contextlib.contextmanager
+def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
+    """Gives `write(latents, images, annotations)` to call batch by batch; `out` appears when the block ends.
+
+    Raises:
+        InputError: `out` is not empty, or batches differ in size.
+    """
+    with (
+        dataset(out, provenance) as written,
+        contextlib.closing(Rows(written.folder / "annotations.npy")) as rows,
+    ):
+
+        def write(
+            latents: Float[Array | np.ndarray, "batch latent"],
+            images: Float[Array | np.ndarray, "batch height width channels"],
+            annotations: Float[Array | np.ndarray, "batch ..."],
+        ) -> None:
+            written.add(latents, images)
+            rows.add(annotations)
+
+        yield write

@@ -1,0 +1,44 @@
+"""Pictures with attributes: `images/000000.png`, `attributes.csv` (a row a picture, 0 or 1), `latents.npy`."""
+
+import contextlib
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from began_jax.errors import InputError
+from began_jax.export.dataset import dataset, file_name
+
+Write = Callable[..., None]
+
+
+@contextlib.contextmanager
+def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[str]) -> Iterator[Write]:
+    """Gives `write(latents, images, attributes)` to call batch by batch; `out` appears when the block ends.
+
+    Attributes are [batch, len(names)] in [0, 1]; at 0.5 and more a picture has one.
+
+    Raises:
+        InputError: `out` is not empty, the attributes are not as many as the names, or batches differ in size.
+    """
+    with (
+        dataset(out, provenance) as written,
+        (written.folder / "attributes.csv").open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["file_name", *names])
+
+        def write(
+            latents: Float[Array | np.ndarray, "batch latent"],
+            images: Float[Array | np.ndarray, "batch height width channels"],
+            attributes: Float[Array | np.ndarray, "batch attributes"],
+        ) -> None:
+            if attributes.shape[1] != len(names):
+                raise InputError(f"{attributes.shape[1]} attributes cannot take {len(names)} names")
+            answers = (np.asarray(attributes, np.float32) >= 0.5).astype(int).tolist()
+            for index, row in zip(written.add(latents, images), answers, strict=True):
+                table.writerow([file_name(index), *row])
+
+        yield write

@@ -1,0 +1,49 @@
+"""Small JSON files, complete or absent, and the check that a command agrees with what an earlier one stored."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from began_jax.errors import InputError
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is complete or absent at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; InputError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON ({error}); delete it and run the stage again that wrote it") from None
+
+
+def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] = ()) -> None:
+    """Write a stage's configuration, or check that it equals the one that is there already.
+
+    Raises:
+      InputError: a value that is not among the `free` ones differs; the message names both.
+    """
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    found = read_json(path)
+    wanted = json.loads(json.dumps(wanted))
+    for name, value in wanted.items():
+        if name not in free and found.get(name) != value:
+            raise InputError(
+                f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} "
+                f"is asked for; give the same value, or another folder"
+            )
+    if found != wanted:
+        write_json(path, found | wanted)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

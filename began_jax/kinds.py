@@ -1,0 +1,157 @@
+"""The kinds of annotation, and all that depends on them: network, measure, drawing and the files of a generated set.
+
+A data set's annotation bears the name of its kind: landmarks, mask, attributes, or a kind of yours, which may be any
+array of a fixed shape. A program adds its kind to `KINDS`. For the command line it is an entry point of an installed
+package; one with a single module is enough (`pip install -e` of a folder with it and this pyproject.toml):
+
+    [project]
+    name = "distances"
+    version = "1"
+
+    [project.entry-points."began_jax.kinds"]
+    distance = "distances:KIND"         # distances.py says KIND = Kind("distance", ...)
+"""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from began_jax import metrics
+from began_jax.configs import TrainConfig
+from began_jax.data.datasets import DataSet
+from began_jax.errors import InputError
+from began_jax.export.arrays import array_writer
+from began_jax.export.attributes import attribute_writer
+from began_jax.export.coco import coco_writer
+from began_jax.export.masks import mask_writer
+from began_jax.landmarks import scheme
+from began_jax.models.aspect import AttributeNetwork, LandmarkNetwork
+from began_jax.models.autoencoder import Decoder
+
+Marks = Callable[[np.ndarray, DataSet], dict[str, Any]]
+Measure = Callable[[np.ndarray, np.ndarray, DataSet], Any]
+Writer = Callable[[Path, dict, DataSet], AbstractContextManager]
+
+CAPTION = 4  # lines under an image, one for each of its surest attributes
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of annotation; its functions are given the run's data set, which knows sizes, shape and names.
+
+    Args:
+      name: of the annotation in a data set.
+      plural: as in "1,000 images with masks".
+      metric: name of its figure in RUN/metrics.json, with the unit.
+      higher_is_better: which way that figure improves.
+      mean_metric: name of the same figure for always answering the training set's mean.
+      shown: the figure in a sentence, a format.
+      network: (configuration, data) -> flax module from latents [batch, latent] to annotations [batch, ...].
+      score: (predicted, truth, data) -> figure of each image [count]; their mean is reported.
+      further: name -> (predicted, truth, data) -> another figure of the network, one number.
+      marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
+      writer: (out, provenance, data) -> context with `write(latents, images, annotations)`.
+    """
+
+    name: str
+    plural: str
+    metric: str
+    higher_is_better: bool
+    mean_metric: str
+    shown: str
+    network: Callable[[TrainConfig, DataSet], nn.Module]
+    score: Measure
+    further: dict[str, Measure] = dataclasses.field(default_factory=dict)
+    marks: Marks = lambda annotations, data: {}
+    writer: Writer = lambda out, provenance, data: array_writer(out, provenance)
+
+
+def _mask_network(config: TrainConfig, data: DataSet) -> nn.Module:
+    """The generator's architecture with one channel (section 3.2.2)."""
+    return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
+
+
+def _captions(attributes: np.ndarray, data: DataSet) -> dict[str, Any]:
+    """The attributes that an image most likely has, the surest first, and empty lines where they are fewer."""
+    surest = np.argsort(-attributes, axis=1, kind="stable")[:, :CAPTION]
+    return {
+        "captions": [
+            [data.names[k].replace("_", " ") if values[k] >= 0.5 else "" for k in order]
+            for order, values in zip(surest, attributes, strict=True)
+        ]
+    }
+
+
+LANDMARKS = Kind(
+    name="landmarks",
+    plural="landmarks",
+    metric="nme_percent",
+    higher_is_better=False,
+    mean_metric="mean_shape_nme_percent",
+    shown="NME {:.2f} %",
+    network=lambda config, data: LandmarkNetwork(data.keypoints),
+    score=lambda predicted, truth, data: metrics.nme_percent(predicted, truth, data.height, data.width),
+    marks=lambda landmarks, data: {"landmarks": landmarks},
+    writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.keypoints)),
+)
+MASK = Kind(
+    name="mask",
+    plural="masks",
+    metric="iou",
+    higher_is_better=True,
+    mean_metric="mean_mask_iou",
+    shown="IoU {:.3f}",
+    network=_mask_network,
+    score=lambda predicted, truth, data: metrics.iou(predicted, truth),
+    marks=lambda masks, data: {"masks": masks},
+    writer=lambda out, provenance, data: mask_writer(out, provenance),
+)
+ATTRIBUTES = Kind(
+    name="attributes",
+    plural="attributes",
+    metric="accuracy_percent",
+    higher_is_better=True,
+    mean_metric="mean_attributes_accuracy_percent",
+    shown="accuracy {:.2f} %",
+    network=lambda config, data: AttributeNetwork(len(data.names)),
+    score=lambda predicted, truth, data: metrics.accuracy_percent(predicted, truth),
+    further={
+        "balanced_accuracy_percent": lambda predicted, truth, data: metrics.balanced_accuracy_percent(predicted, truth)
+    },
+    marks=_captions,
+    writer=lambda out, provenance, data: attribute_writer(out, provenance, data.names),
+)
+KINDS = {kind.name: kind for kind in (LANDMARKS, MASK, ATTRIBUTES)}
+
+
+def of(data: DataSet) -> Kind:
+    """The kind of a data set's annotation: one of `KINDS`, or an entry point of an installed package.
+
+    Raises:
+      InputError: the data set has no annotation, or its kind is not known or cannot be loaded.
+    """
+    name = data.annotation
+    if name is None:
+        raise InputError(f"{data.path} has no annotation, so there is no aspect to learn; prepare.py can give it one")
+    if name in KINDS:
+        return KINDS[name]
+    found = importlib.metadata.entry_points(group="began_jax.kinds", name=name)
+    if not found:
+        raise InputError(
+            f"{data.path} is annotated with {name}, and the kinds known are {', '.join(KINDS)}: add it as "
+            "began_jax/kinds.py says, or name another annotation of the data set as in --data DIR#mask"
+        )
+    (entry, *_) = found
+    try:
+        kind = entry.load()
+    except Exception as error:  # whatever the package's own code raises
+        raise InputError(f"kind {name} cannot be loaded from {entry.value}: {type(error).__name__}: {error}") from error
+    if not isinstance(kind, Kind):
+        raise InputError(f"kind {name}: {entry.value} is a {type(kind).__name__}; it must be a began_jax.kinds.Kind")
+    return kind

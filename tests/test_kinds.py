@@ -1,0 +1,236 @@
+"""Kinds of annotation: what each promises, attributes and a user's kind through the entry points."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import runpy
+import shutil
+import signal
+import sys
+from pathlib import Path
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from began_jax import aspect_networks, figures, kinds, runs
+from began_jax.data.builder import AnnotatedImages
+from began_jax.data.datasets import open_data, ordered
+from began_jax.errors import InputError
+from began_jax.images import to_uint8
+from began_jax.kinds import KINDS, Kind
+from began_jax.latents import Latents
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("Bright", "Lit_From_The_Left", "Reddish")
+TRAIN = ["--height", 16, "--width", 16, "--steps", 4, "--filters", 4, "--encoder-filters", 4, "--latent-size", 8]
+TRAIN += ["--batch-size", 4, "--sample-every", 100]
+
+
+class Distance(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return nn.softplus(nn.Dense(1)(z))
+
+
+DISTANCE = Kind(
+    name="distance",
+    plural="distances",
+    metric="error_metres",
+    higher_is_better=False,
+    mean_metric="mean_distance_error_metres",
+    shown="error {:.2f} m",
+    network=lambda config, data: Distance(),
+    score=lambda predicted, truth, data: np.abs(predicted - truth).mean(1),
+    marks=lambda distances, data: {"captions": [[f"{metres:.1f} m"] for (metres,) in distances]},
+)
+
+
+def entry(script, run, *options):
+    """The standard output of an entry point, run in this process, that ends well."""
+    out, terminated = io.StringIO(), signal.getsignal(signal.SIGTERM)
+    arguments = [script, *map(str, options), "--run", str(run)]
+    try:
+        with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(out):
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_faces, tmp_path_factory):
+    """The tiny faces with attributes and a distance, all seen from their pixels."""
+    faces = open_data(tiny_faces)
+
+    def example(source, i):
+        image = source.image(i)
+        light, left, right = image.mean(), image[:, :8].mean(), image[:, 8:].mean()
+        attributes = np.float32([light > 110, left > right, image[..., 0].mean() > 1.2 * image[..., 2].mean()])
+        picture = io.BytesIO()
+        Image.fromarray(image).save(picture, "png")
+        distance = np.float32([light / 50])
+        return {"image": picture.getvalue(), "id": str(i), "attributes": attributes, "distance": distance}
+
+    features = {
+        "image": tfds.features.Image(shape=(16, 16, 3)),
+        "id": tfds.features.Text(),
+        "attributes": tfds.features.Tensor(shape=(3,), dtype=np.float32),
+        "distance": tfds.features.Tensor(shape=(1,), dtype=np.float32),
+    }
+    splits = {
+        name: [example(source, i) for i in range(len(source))]
+        for name, source in ((name, faces.source(name)) for name in ("train", "test"))
+    }
+    builder = AnnotatedImages(
+        splits, features, "Faces.", {"attribute_names": NAMES}, data_dir=tmp_path_factory.mktemp("k"),
+        file_format="array_record",
+    )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    return Path(builder.data_path)
+
+
+@pytest.fixture(scope="module")
+def inverted(folder, tmp_path_factory):
+    """A run on the attributes, as far as the latents."""
+    run = tmp_path_factory.mktemp("attributes") / "run"
+    entry("train.py", run, "faces", "--data", f"{folder}#attributes", *TRAIN)
+    entry("invert.py", run, "--steps", 5, "--shard-size", 12)
+    return run
+
+
+def finish(run):
+    """The rest of the way: what each stage printed, the figures, Z of both splits, and G_a as a function."""
+    printed = [entry("aspect.py", run, "--recipe", "paper", "--epochs", 5, "--batch-size", 10)]
+    printed.append(entry("generate.py", run, "--count", 7, "--out", run / "generated"))
+    printed.append(entry("evaluate.py", run))
+    z = {split: Latents(run / "latents" / split, read_only=True).load()["z"] for split in ("train", "test")}
+    annotate = aspect_networks.load(run, "paper", *runs.load(run)).annotate
+    for name in ("samples", "interpolation", "reconstructions", "heldout_annotations"):
+        with Image.open(run / "figures" / f"{name}.png") as picture:
+            picture.load()
+    return printed, json.loads((run / "metrics.json").read_text()), z, annotate
+
+
+def test_attributes_go_the_whole_way(folder, inverted):
+    printed, found, z, annotate = finish(inverted)
+    data = open_data(f"{folder}#attributes")
+    train, truth = (ordered(data.source(s), 0, n)["attributes"] for s, n in (("train", 20), ("test", 4)))
+    assert json.loads((inverted / "config.json").read_text())["data"] == f"{folder.resolve()}#attributes"
+    assert [line.count("\n") for line in printed] == [1, 1, 1]
+    assert "7 images with attributes (uniform latents)" in printed[1]
+
+    predicted = annotate(z["test"])
+    assert predicted.shape == (4, 3) and (predicted > 0).all() and (predicted < 1).all()
+    accuracy = 100 * np.mean((predicted > 0.5) == truth)
+    majority = 100 * np.mean((train.mean(0) > 0.5) == truth)
+    np.testing.assert_allclose(found["evaluate/heldout_accuracy_percent"], accuracy)
+    np.testing.assert_allclose(found["evaluate/heldout_accuracy_percent_paper"], accuracy)
+    np.testing.assert_allclose(found["evaluate/mean_attributes_accuracy_percent"], majority)
+    assert 0 <= found["evaluate/heldout_balanced_accuracy_percent"] <= 100
+    assert 0 <= found["evaluate/ridge_accuracy_percent"] <= 100
+    assert f"accuracy {accuracy:.2f} % (mean attributes {majority:.3g}, ridge " in printed[2]
+
+    with (inverted / "generated" / "attributes.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["file_name", *NAMES]
+    answers = annotate(np.load(inverted / "generated" / "latents.npy")) >= 0.5
+    assert rows == [[f"{i:06d}.png", *map(str, map(int, row))] for i, row in enumerate(answers)]
+
+
+def test_a_users_kind_goes_the_whole_way_on_the_same_generator(folder, inverted, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    for part in ("generator", "latents"):
+        shutil.copytree(inverted / part, run / part)
+    config = dataclasses.replace(runs.load(inverted)[0], data=f"{folder}#distance")
+    runs.start(run, config, runs.resolve_data(run, config))
+    with pytest.raises(SystemExit, match="2"), contextlib.redirect_stderr(io.StringIO()) as told:
+        entry("aspect.py", run)
+    assert "annotated with distance, and the kinds known are landmarks, mask, attributes: add it" in told.getvalue()
+
+    monkeypatch.setitem(KINDS, "distance", DISTANCE)
+    printed, found, z, annotate = finish(run)
+    truth = ordered(open_data(f"{folder}#distance").source("test"), 0, 4)["distance"]
+    error = np.abs(annotate(z["test"]) - truth).mean()
+    np.testing.assert_allclose(found["evaluate/heldout_error_metres"], error, rtol=1e-5)
+    assert {"evaluate/mean_distance_error_metres", "evaluate/ridge_error_metres"} <= found.keys()
+    assert "7 images with distances" in printed[1] and f"error {error:.2f} m (mean distance " in printed[2]
+    out = run / "generated"
+    np.testing.assert_allclose(np.load(out / "annotations.npy"), annotate(np.load(out / "latents.npy")), rtol=1e-5)
+
+
+@pytest.fixture(params=["landmarks", "mask", "attributes", "distance"])
+def kind_and_data(request, folder, tiny_faces, tiny_irises, monkeypatch):
+    monkeypatch.setitem(KINDS, "distance", DISTANCE)
+    places = {"landmarks": tiny_faces, "mask": tiny_irises}
+    return KINDS[request.param], open_data(places.get(request.param, f"{folder}#{request.param}"))
+
+
+def test_every_kind_keeps_its_promises(kind_and_data, tiny_config, tmp_path):
+    kind, data = kind_and_data
+    assert kinds.of(data) is kind
+    config = tiny_config(height=data.height, width=data.width)
+    network = kind.network(config, data)
+    z = jnp.zeros((3, config.latent_size))
+    assert jax.eval_shape(network.init_with_output, jax.random.key(0), z)[0].shape == (3, *data.shape)
+
+    examples = ordered(data.source("train"), 0, 5)
+    truth, images = examples[kind.name], examples["image"] / np.float32(127.5) - 1
+    perfect, other = (kind.score(predicted, truth, data) for predicted in (truth, 1 - truth))
+    assert perfect.shape == other.shape == (5,)
+    assert (perfect > other if kind.higher_is_better else perfect < other).all()
+
+    plain, drawn = (figures.annotated_grid(images, **marks).convert("RGB") for marks in ({}, kind.marks(truth, data)))
+    assert drawn.tobytes() != plain.tobytes()
+    with kind.writer(tmp_path / "out", {}, data) as write:
+        write(np.zeros((5, 8), np.float32), images, truth)
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["count"] == 5
+    with Image.open(tmp_path / "out" / "images" / "000004.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture).reshape(images[4].shape), to_uint8(images[4]))
+
+
+def test_a_kind_of_an_installed_package_is_found_by_its_name(folder, tmp_path, monkeypatch):
+    package = tmp_path / "somebodys_kinds-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys-kinds\nVersion: 1.0\n")
+    points = {"distance": "HERE", "speed": "GONE", "weight": "WRONG"}
+    lines = [f"{name} = somebodys_kinds:{value}\n" for name, value in points.items()]
+    (package / "entry_points.txt").write_text("".join(["[began_jax.kinds]\n", *lines]))
+    source = "import dataclasses\nfrom began_jax import kinds\nWRONG = 1\n"
+    source += "HERE = dataclasses.replace(kinds.ATTRIBUTES, name='distance', plural='kilometres')\n"
+    (tmp_path / "somebodys_kinds.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    data = open_data(f"{folder}#distance")
+    assert kinds.of(data).plural == "kilometres"
+    with pytest.raises(InputError, match=r"speed cannot be loaded from somebodys_kinds:GONE: AttributeError: .*GONE"):
+        kinds.of(dataclasses.replace(data, annotation="speed"))
+    with pytest.raises(InputError, match=r"somebodys_kinds:WRONG is a int; it must be a .*Kind"):
+        kinds.of(dataclasses.replace(data, annotation="weight"))
+    with pytest.raises(InputError, match=r"annotated with depth.*landmarks, mask, attributes: add it as .*kinds.py"):
+        kinds.of(dataclasses.replace(data, annotation="depth"))
+    with pytest.raises(InputError, match="no annotation, so there is no aspect to learn"):
+        kinds.of(dataclasses.replace(data, annotation=None))
+
+
+def test_captions_name_the_surest_attributes_under_the_tile(folder):
+    data = dataclasses.replace(open_data(f"{folder}#attributes"), names=("A_b", "C", "D", "E", "F", "G"))
+    values = np.float32([[0.6, 0.9, 0.4, 0.7, 0.8, 1.0], [0.1, 0.49, 0, 0, 0.5, 0], [0, 0, 0, 0, 0, 0]])
+    captions = KINDS["attributes"].marks(values, data)["captions"]
+    assert captions == [["G", "C", "F", "E"], ["F", "", "", ""], [""] * 4]
+    assert KINDS["attributes"].marks(values[:1, :1], data)["captions"] == [["A b"]]
+    for channels in (1, 3):
+        images = np.zeros((3, 56, 56, channels), np.float32)
+        sheet = figures.strip(images, captions=captions)
+        assert sheet.size == figures.strip(images, captions=[["a", "b", "c", "d"], [], []]).size
+        sheet = np.asarray(sheet.convert("L"))
+        np.testing.assert_array_equal(sheet[:224], figures.strip(images).convert("L"))
+        rows = [np.flatnonzero((sheet[224:, left : left + 224] < 128).any(1)) for left in (0, 228, 456)]
+        assert [len(np.flatnonzero(np.diff(r) > 1)) + (len(r) > 0) for r in rows] == [4, 1, 0]  # lines with ink

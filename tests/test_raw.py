@@ -1,0 +1,357 @@
+"""prepare.py faces and irises: what is kept and left out, CelebA's folder, stops, repeatability."""
+
+import csv
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import prepare
+from began_jax import cli
+from began_jax.data import celeba, chunks
+from began_jax.data.datasets import open_data, ordered
+from began_jax.data.synthetic_faces import render as render_face
+from began_jax.data.synthetic_irises import render as render_eye
+from began_jax.images import fit_image
+
+T = """
+import numpy as np
+from began_jax.annotators.annotator import Unsure
+
+def brightest(image):
+    "Two landmarks: the brightest pixel of the red and of the blue channel."
+    if image.mean() > 250:
+        raise Unsure("too bright")
+    height, width, _ = image.shape
+    places = [np.unravel_index(image[..., c].argmax(), (height, width)) for c in (0, 2)]
+    return np.array([((x + 0.5) / width, (y + 0.5) / height) for y, x in places])
+
+def dark(image):
+    "A mask."
+    return (image < 100).astype(np.uint8)
+
+def broken(image):
+    raise ZeroDivisionError("a bug of mine")
+"""
+
+
+def run(*argv):
+    """Runs prepare.py's main as its command line would."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        cli.run(lambda: prepare.main([str(a) for a in argv]), "prepare.py")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def refused(capfd, *argv):
+    with pytest.raises(SystemExit) as stopped:
+        run(*argv)
+    captured = capfd.readouterr()
+    assert stopped.value.code == 2
+    return captured.err.splitlines()[-1]
+
+
+def files(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def left_out(folder):
+    with (folder / "left_out.csv").open(newline="") as file:
+        return {row["id"]: row["reason"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """150 pictures of 20 rows x 16 columns: one is no picture, one too bright; and a file of annotators."""
+    root = tmp_path_factory.mktemp("crops")
+    (root / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(150):
+        Image.fromarray(rng.integers(0, 250, (20, 16, 3), np.uint8)).save(root / "images" / f"{i:03d}.png")
+    (root / "images" / "071.png").write_bytes((root / "images" / "071.png").read_bytes()[:200])
+    Image.fromarray(np.full((20, 16, 3), 255, np.uint8)).save(root / "images" / "090.png")
+    (root / "t.py").write_text(T)
+    return root
+
+
+def command(root, name="brightest"):
+    options = ("--detector", "whole", "--height", 16, "--width", 16, "--holdout", 0.2)
+    return "faces", "--images", root / "images", "--annotator", f"{root / 't.py'}:{name}", *options
+
+
+@pytest.fixture(scope="module")
+def prepared(crops):
+    """The crops as a data set, made in this process."""
+    run(*command(crops), "--out", crops / "out", "--workers", 0)
+    return crops / "out"
+
+
+def test_what_cannot_be_used_is_left_out_with_its_reason(crops, prepared):
+    found = left_out(prepared)
+    assert found.keys() == {"071.png", "090.png"}
+    assert "cannot be decoded" in found["071.png"] and str(crops) not in found["071.png"]
+    assert found["090.png"] == "too bright"
+    data = open_data(prepared)
+    assert sum(data.splits.values()) == 148 and data.splits["test"] == 30
+    assert data.metadata["annotator"] == f"{crops / 't.py'}:brightest"
+
+
+def test_pictures_and_annotations_are_those_of_the_crop(crops, prepared):
+    data = open_data(prepared)
+    for split in ("train", "test"):
+        examples = ordered(data.source(split), 0, data.splits[split])
+        assert examples["id"] == sorted(examples["id"])
+        for image, landmarks, name in zip(*(examples[k] for k in ("image", "landmarks", "id")), strict=True):
+            stored = np.asarray(Image.open(crops / "images" / name))
+            np.testing.assert_array_equal(image, fit_image(stored, 16, 16))
+            seen = fit_image(stored, 128, 128)  # T sees a small crop enlarged
+            for (x, y), channel in zip(landmarks, (0, 2), strict=True):
+                assert seen[int(y * 128), int(x * 128), channel] == seen[..., channel].max()
+
+
+def test_worker_processes_write_the_same_bytes(crops, prepared):
+    run(*command(crops), "--out", crops / "again", "--workers", 2)
+    assert files(crops / "again") == files(prepared)
+    assert not (crops / "again.work").exists()
+
+
+def test_a_killed_command_goes_on(crops, prepared):
+    out = crops / "killed"
+    argv = [sys.executable, "prepare.py", *map(str, command(crops)), "--out", str(out), "--workers", "1"]
+    process = subprocess.Popen(argv, cwd=Path(prepare.__file__).parent, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (out.with_name("killed.work") / "000000.npz").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert not out.exists()
+    first = out.with_name("killed.work") / "000000.npz"
+    before = first.stat().st_mtime_ns
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        write = chunks._write
+        patch.setattr(chunks, "_write", lambda path, *rest: made.append(path.name) or write(path, *rest))
+        patch.setattr(chunks, "ordered_map", _watching(first, before))
+        run(*command(crops), "--out", out, "--workers", 0)
+    assert "000000.npz" not in made
+    assert files(out) == files(prepared)
+
+
+def _watching(first, before):
+    from began_jax.annotators.workers import ordered_map
+
+    def watched(*args):
+        assert first.stat().st_mtime_ns == before
+        return ordered_map(*args)
+
+    return watched
+
+
+def test_another_command_does_not_go_on_where_this_one_stopped(crops, capfd):
+    work = crops / "other.work"
+    work.mkdir()
+    run(*command(crops), "--out", crops / "other", "--workers", 0)
+    (crops / "other2.work").mkdir()
+    (crops / "other2.work" / "config.json").write_text(json.dumps({"height": 24}))
+    message = refused(capfd, *command(crops), "--out", crops / "other2", "--workers", 0)
+    assert "other2.work was begun with" in message
+
+
+def test_a_set_of_which_nothing_can_be_used_is_refused_with_the_reasons(crops, capfd):
+    message = refused(capfd, *command(crops, "broken"), "--out", crops / "none", "--workers", 0)
+    assert "none of 150 pictures can be used: 149 ZeroDivisionError: a bug of mine" in message
+    assert not (crops / "none").exists()
+
+
+def test_options_that_do_not_go_together(crops, capfd, tmp_path):
+    out = ("--out", tmp_path / "out")
+    for argv, message in (
+        ((*command(crops), "--masks", crops), "--masks: goes with folder and irises, not with faces"),
+        ((*command(crops), "--landmarks", crops / "a.csv"), "give one of the two"),
+        ((*command(crops), "--workers", -1), "--workers -1"),
+        (("faces", "--images", crops / "images", "--annotation", "attributes"), "has not CelebA's layout"),
+        (("irises", "--images", crops / "images", "--holdout", 0.1), "do not name the subjects"),
+        (("irises", "--images", crops / "images", "--copies", 0), "--copies: must be 1 or more"),
+    ):
+        assert message in refused(capfd, *argv, *out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Rendered faces of 140 pixels on a plain ground of 200 x 260; two faces in one, none in another."""
+    pytest.importorskip("cv2", reason="the extra [faces] is not installed")
+    root = tmp_path_factory.mktemp("photographs")
+    for i in range(8):
+        picture = np.full((200, 260, 3), 120, np.uint8)
+        picture[30:170, 60:200] = render_face(0, i, 140, 140)[0]
+        Image.fromarray(picture).save(root / f"{i}.png")
+    Image.fromarray(np.full((200, 260, 3), 120, np.uint8)).save(root / "none.png")
+    pair = np.full((200, 320, 3), 120, np.uint8)
+    pair[30:170, 10:150] = pair[30:170, 170:310] = np.asarray(Image.open(root / "0.png"))[30:170, 60:200]
+    Image.fromarray(pair).save(root / "pair.png")
+    return root
+
+
+def test_faces_are_found_and_dlib_finds_their_landmarks(photographs, tmp_path):
+    run("faces", "--images", photographs, "--out", tmp_path / "out", "--workers", 0, "--max-doubt", 20)
+    found = left_out(tmp_path / "out")
+    assert found["none.png"] == "no face" and found["pair.png"] == "several faces"
+    data = open_data(tmp_path / "out")
+    assert (data.height, data.width, data.keypoints) == (128, 128, 49)
+    examples = ordered(data.source("train"), 0, 8)
+    assert len(examples["id"]) >= 6
+    for image, landmarks, name in zip(*(examples[k] for k in ("image", "landmarks", "id")), strict=True):
+        # where the renderer put them, by the shift that takes the crop back to its place in the photograph
+        truth = render_face(0, int(name[0]), 140, 140)[1] * 140 + (60, 30)
+        assert image.std() > 10
+        size = np.ptp(truth, axis=0).max() / np.ptp(landmarks, axis=0).max()
+        moved = (landmarks - landmarks.mean(0)) * size + truth.mean(0)
+        eyes = np.linalg.norm(truth[19] - truth[28])
+        assert np.linalg.norm(moved - truth, axis=1).mean() < 0.15 * eyes
+
+
+def test_the_largest_of_several_faces(photographs, tmp_path):
+    argv = ("faces", "--images", photographs, "--out", tmp_path / "out", "--workers", 0, "--max-doubt", 20)
+    run(*argv, "--several", "largest")
+    assert "pair.png" not in left_out(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def celeba_folder(tmp_path_factory):
+    """CelebA's official layout with twelve rendered pictures of 218 rows x 178 columns."""
+    root = tmp_path_factory.mktemp("celeba")
+    (root / "img_align_celeba").mkdir()
+    rng = np.random.default_rng(0)
+    points, attributes = rng.integers(60, 110, (12, 10)), rng.choice((-1, 1), (12, 4))
+    names = [f"{i + 1:06d}.jpg" for i in range(12)]
+    for i, name in enumerate(names):
+        picture = np.full((218, 178, 3), 90, np.uint8)
+        picture[40:180, 20:160] = render_face(1, i, 140, 140)[0]
+        Image.fromarray(picture).save(root / "img_align_celeba" / name, quality=95)
+    columns = (
+        "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    )
+    table = [f"{n}  " + "  ".join(map(str, row)) for n, row in zip(names, points, strict=True)]
+    (root / "list_landmarks_align_celeba.txt").write_text("\n".join(["12", columns, *table]) + "\n")
+    table = [f"{n} " + " ".join(f"{v:2d}" for v in row) for n, row in zip(names, attributes, strict=True)]
+    (root / "list_attr_celeba.txt").write_text("\n".join(["12", "Bald Eyeglasses Male Young", *table]) + "\n")
+    (root / "list_eval_partition.txt").write_text("".join(f"{n} {i // 4}\n" for i, n in enumerate(names)))
+    return root, points.reshape(12, 5, 2), attributes
+
+
+def test_celeba_with_its_own_landmarks(celeba_folder, tmp_path):
+    root, points, _ = celeba_folder
+    argv = ("--annotation", "landmarks5", "--detector", "whole", "--height", 32, "--width", 32, "--workers", 0)
+    run("faces", "--images", root, "--out", tmp_path / "out", *argv)
+    data = open_data(tmp_path / "out")
+    assert data.splits == {"train": 4, "validation": 4, "test": 4} and data.keypoints == 5
+    found = ordered(data.source("test"), 0, 4)
+    assert found["id"] == [f"{i:06d}.jpg" for i in (9, 10, 11, 12)]
+    # the middle 178 rows of 218 remain
+    expected = (points[8:] + 0.5 - (0, 20)) / 178
+    np.testing.assert_allclose(found["landmarks"], expected, atol=1e-5)
+
+
+def test_celeba_with_attributes(celeba_folder, tmp_path):
+    root, _, attributes = celeba_folder
+    argv = ("--annotation", "attributes", "--detector", "whole", "--height", 32, "--width", 32, "--workers", 0)
+    run("faces", "--images", root, "--out", tmp_path / "out", *argv)
+    data = open_data(tmp_path / "out")
+    found = ordered(data.source("validation"), 0, 4)
+    np.testing.assert_array_equal(found["attributes"], attributes[4:8] > 0)
+    assert data.metadata["attribute_names"] == ["Bald", "Eyeglasses", "Male", "Young"]
+
+
+def test_celeba_by_haar_and_49_landmarks(celeba_folder, tmp_path):
+    pytest.importorskip("cv2", reason="the extra [faces] is not installed")
+    root, _, _ = celeba_folder
+    run("faces", "--images", root, "--out", tmp_path / "out", "--workers", 0, "--max-doubt", 20)
+    data = open_data(tmp_path / "out")
+    assert data.keypoints == 49 and data.splits.keys() == {"train", "validation", "test"}
+    assert sum(data.splits.values()) + len(left_out(tmp_path / "out")) == 12
+    assert sum(data.splits.values()) >= 10
+
+
+def test_lists_of_celeba_as_csv_and_their_refusals(celeba_folder, tmp_path):
+    root, points, _ = celeba_folder
+    rows = [line.split() for line in (root / "list_landmarks_align_celeba.txt").read_text().splitlines()[1:]]
+    rows[0] = ["image_id", *rows[0]]
+    (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in rows))
+    found = celeba.read_landmarks(tmp_path / "a.csv")
+    np.testing.assert_array_equal(np.stack(list(found.values())), points)
+    for text, message in (
+        ("1\na b\nx.jpg 1\n", "x.jpg has 1 values; there must be 2"),
+        ("1\na b\nx.jpg 1 q\n", "all values must be numbers"),
+        ("1\na b\nx.jpg 1 2\n", "must be 10"),
+        ("", "holds no pictures"),
+    ):
+        (tmp_path / "list.txt").write_text(text)
+        with pytest.raises(cli.InputError, match=message):
+            celeba.read_landmarks(tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("x.jpg 3\n")
+    with pytest.raises(cli.InputError, match=r"x\.jpg is in part 3"):
+        celeba.read_splits(tmp_path / "list.txt")
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory):
+    """Rendered eyes named as CASIA's, two frames of five subjects, their masks, and a file of annotators."""
+    root = tmp_path_factory.mktemp("eyes")
+    for folder in ("images", "masks"):
+        (root / folder).mkdir()
+    for i in range(10):
+        image, mask = render_eye(0, i, 112, 128)
+        Image.fromarray(image[..., 0]).save(root / "images" / f"S1{i // 2:03d}L{i % 2:02d}.png")
+        Image.fromarray(mask[..., 0]).save(root / "masks" / f"S1{i // 2:03d}L{i % 2:02d}.png")
+    (root / "t.py").write_text(T)
+    return root
+
+
+def test_irises_with_masks_keep_subjects_together(eyes, tmp_path):
+    size = ("--height", 24, "--width", 32, "--holdout", 0.3, "--workers", 0)
+    run("irises", "--images", eyes / "images", "--masks", eyes / "masks", "--out", tmp_path / "out", *size)
+    data = open_data(tmp_path / "out")
+    assert (data.height, data.width, data.channels, data.annotation) == (24, 32, 1, "mask")
+    subjects = {s: {n[:5] for n in ordered(data.source(s), 0, n)["id"]} for s, n in data.splits.items()}
+    assert not subjects["train"] & subjects["test"] and len(subjects["test"]) == 2
+    # rows 8 .. 104 of 112 are 4:3
+    first = ordered(data.source("train"), 0, 1)
+    stored = np.asarray(Image.open(eyes / "images" / first["id"][0]))[8:104, :, None]
+    np.testing.assert_array_equal(first["image"][0], fit_image(stored, 24, 32))
+
+
+def test_low_quality_copies_follow_their_picture(eyes, tmp_path):
+    argv = ("irises", "--images", eyes / "images", "--annotator", f"{eyes / 't.py'}:dark", "--height", 24)
+    argv = (*argv, "--width", 32, "--holdout", 0.3, "--workers", 0)
+    run(*argv, "--out", tmp_path / "one")
+    run(*argv, "--out", tmp_path / "three", "--copies", 3)
+    run(*argv, "--out", tmp_path / "again", "--copies", 3)
+    assert files(tmp_path / "three") == files(tmp_path / "again")
+    one, three = open_data(tmp_path / "one"), open_data(tmp_path / "three")
+    for split, count in one.splits.items():
+        assert three.splits[split] == 3 * count
+        a, b = ordered(one.source(split), 0, count), ordered(three.source(split), 0, 3 * count)
+        assert b["id"] == [n for name in a["id"] for n in (name, f"{name}~1", f"{name}~2")]
+        np.testing.assert_array_equal(a["image"], b["image"][::3])
+        for copy in (1, 2):
+            np.testing.assert_array_equal(a["mask"], b["mask"][copy::3])
+            assert (np.abs(a["image"].astype(int) - b["image"][copy::3]).mean((1, 2, 3)) > 1).mean() > 0.5
+
+
+def test_the_left_out_list_survives_awkward_names():
+    rows = [("a,b.jpg", 'says "no"'), ("c.jpg", "two\nlines")]
+    found = list(csv.reader(chunks.left_out_csv(rows).splitlines(keepends=True)))
+    assert found == [["id", "reason"], *map(list, rows)]
+    assert chunks.reasons([("a", "x"), ("b", "y"), ("c", "x")]) == "2 x, 1 y"
