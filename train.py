@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from began_jax import began, checkpoints, cli, figures, progress, runs, sharding
+from began_jax import augment, began, checkpoints, cli, figures, progress, runs, sharding
 from began_jax.configs import TRAIN_PRESETS, check_train_config, train_preset
 from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
@@ -53,7 +53,9 @@ def main() -> None:
     sharding.use_cpu_devices(config.batch_size, args.cpu_devices)
     mesh = sharding.data_mesh(config.batch_size)
     data = runs.resolve_data(args.run, config)
-    feed = batches(data.source("train"), config.batch_size, config.seed)
+    if config.low_quality and data.annotation != "mask":
+        raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
+    feed = batches(data.source("train"), config.batch_size, config.seed, masks=config.low_quality)
     runs.start(args.run, config, data)
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
@@ -62,8 +64,15 @@ def main() -> None:
     if (found := checkpoints.restore_latest(saved, state)) is not None:
         state = found[1]
     start = int(state.step)
+
+    def images_of(state, batch):
+        if not config.low_quality:
+            return batch["image"]
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 0x10), state.step)  # the latents' is fold_in(key, step)
+        return augment.low_quality_batch(key, **batch)
+
     step = jax.jit(
-        lambda state, images: began.step(config, state, images, sharding.split(mesh)),
+        lambda state, batch: began.step(config, state, images_of(state, batch), sharding.split(mesh)),
         donate_argnums=0,
         out_shardings=sharding.replicated(mesh),
     )
@@ -79,7 +88,7 @@ def main() -> None:
     try:
         with cli.stop_signals() as signals:
             for last in range(start + 1, config.steps + 1):
-                batch = jax.device_put(next(images)["image"], sharding.split(mesh))
+                batch = jax.device_put(next(images), sharding.split(mesh))
                 state, metrics = step(state, batch)
                 # Waiting is no loss on a CPU, where many collectives in flight can deadlock; the feed runs ahead.
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}

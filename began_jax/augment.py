@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from began_jax.configs import option
 from began_jax.errors import InputError
+from began_jax.images import to_float, to_uint8
 
 Image = Float[Array | np.ndarray, "height width channels"]
 Mask = Float[Array | np.ndarray, "height width 1"]
@@ -151,3 +152,15 @@ def low_quality(
         if strength:  # else not even computed; the other effects draw what they would have drawn
             image = jnp.where(chosen[i], effect(effect_keys[i], image, mask, strength), image)
     return jnp.asarray(image), jnp.asarray(mask)
+
+
+def low_quality_batch(
+    key: Key[Array, ""],
+    image: UInt8[Array, "batch height width channels"],
+    mask: Float[Array, "batch height width 1"],
+    config: AugmentConfig = AugmentConfig(),
+) -> UInt8[Array, "batch height width channels"]:
+    """`low_quality` of a batch as it is stored, with fold_in(key, i) for image i: what a training step does first."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(image)))
+    poor, _ = jax.vmap(lambda k, x, m: low_quality(k, x, m, config))(keys, to_float(image), mask)
+    return to_uint8(poor)

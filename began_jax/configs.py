@@ -47,6 +47,11 @@ class TrainConfig:
         "E(x); 0: none, as in the paper. With it G covers the data set within thousands of steps, not hundreds of "
         "thousands, and E starts the inversion near its end",
     )
+    low_quality: bool = option(
+        False,
+        "make the images of each batch poor at random (contrast, shadow, motion blur: section 3.2.1), for a data set "
+        "with masks; prepare.py irises --copies does so once, and for the later stages too",
+    )
     batch_size: int = option(16, "images a step; not in the paper, 16 is BEGAN's own")
     learning_rate: float = option(1e-4, "Adam's, for both players (the paper's)")
     beta1: float = option(0.5, "Adam's (the paper's)")

@@ -36,9 +36,10 @@ def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] 
     found = read_json(path)
     wanted = json.loads(json.dumps(wanted))
     for name, value in wanted.items():
-        if name not in free and found.get(name) != value:
+        # an option that came later was not stored: it had its default then
+        if name not in free and name in found and found[name] != value:
             raise InputError(
-                f"{path.parent} was {stage} with {name} {_shown(found.get(name))}, and now {_shown(value)} "
+                f"{path.parent} was {stage} with {name} {_shown(found[name])}, and now {_shown(value)} "
                 f"is asked for; give the same value, or another folder"
             )
     if found != wanted:

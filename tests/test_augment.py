@@ -13,6 +13,7 @@ import pytest
 from began_jax import augment
 from began_jax.augment import AugmentConfig, low_quality
 from began_jax.errors import InputError
+from began_jax.images import to_float, to_uint8
 
 KEY = jax.random.key(5)
 HEIGHT, WIDTH = 24, 32
@@ -273,3 +274,13 @@ def test_defaults_of_config_and_functions_agree():
     for name, effect in EFFECTS.items():
         *_, strength = inspect.signature(effect).parameters.values()
         assert strength.default == getattr(AugmentConfig(), name)
+
+
+def test_a_stored_batch_equals_its_images_one_by_one(eyes):
+    images, masks = (values[:3] for values in eyes)
+    stored, key = to_uint8(images), jax.random.key(3)
+    batch = jax.jit(augment.low_quality_batch)(key, stored, masks)
+    assert batch.dtype == np.uint8
+    for i in range(3):
+        one, _ = low_quality(jax.random.fold_in(key, i), to_float(stored[i]), masks[i])
+        assert np.abs(np.asarray(batch[i], int) - np.asarray(to_uint8(one), int)).max() <= 1  # rounding of a half

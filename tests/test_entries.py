@@ -454,3 +454,17 @@ def test_a_network_that_the_run_does_not_have_is_refused(faces, tmp_path):
     options = ["--aspect", "other", "--out", tmp_path / "out"]
     assert_refused(run, "generate.py", run, *options, wanted=["other", "aspect.py"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_training_on_poor_images_goes_on_as_if_it_had_not_stopped(tmp_path, tiny_irises):
+    options = ["irises", "--data", tiny_irises, "--height", 16, "--width", 24, *TRAIN, "--low-quality"]
+    done("train.py", tmp_path / "once", *options, "--steps", 3)
+    done("train.py", tmp_path / "twice", *options, "--steps", 2)
+    done("train.py", tmp_path / "twice", *options, "--steps", 3)
+    done("train.py", tmp_path / "as stored", *options[:-1], "--steps", 3)
+    once, twice, stored = (
+        jax.tree.leaves(runs.load_training(tmp_path / name, runs.load(tmp_path / name)[0]).generator)
+        for name in ("once", "twice", "as stored")
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(once, stored, strict=True))

@@ -111,7 +111,7 @@ def finish(run):
     """The rest of the way: what each stage printed, the figures, Z of both splits, and G_a as a function."""
     printed = [entry("aspect.py", run, "--recipe", "paper", "--epochs", 5, "--batch-size", 10)]
     printed.append(entry("generate.py", run, "--count", 7, "--out", run / "generated"))
-    printed.append(entry("evaluate.py", run))
+    printed.append(entry("evaluate.py", run, "--consistency", 0))
     z = {split: Latents(run / "latents" / split, read_only=True).load()["z"] for split in ("train", "test")}
     annotate = aspect_networks.load(run, "paper", *runs.load(run)).annotate
     for name in ("samples", "interpolation", "reconstructions", "heldout_annotations"):

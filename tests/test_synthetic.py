@@ -148,8 +148,10 @@ def test_layers_drawn_together_equal_layers_drawn_one_by_one():
         layers = [[rng.uniform(0.2, 0.8, (5, 2)), rng.uniform(0.4, 0.9, (3, 2))], [rng.uniform(-0.2, 1.2, (4, 2))]]
         together = drawing.coverages(layers, 40, 56, blur)
         for layer, alpha in zip(layers, together, strict=True):
-            inside = np.s_[4:-4, 4:-4]  # A blur meets the frame's edge in one case and nothing in the other.
-            np.testing.assert_allclose(alpha[inside], drawing.coverage(layer, 40, 56, blur)[inside], atol=0.03)
+            difference = np.abs(alpha - drawing.coverage(layer, 40, 56, blur))
+            # Edges that cross the frame are rounded to other samples.
+            assert difference.max() < 0.3
+            assert difference.mean() < 0.004
 
 
 def test_a_layer_outside_the_frame_covers_nothing():

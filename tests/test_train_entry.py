@@ -200,6 +200,7 @@ REFUSALS = {
     "save-every": (["faces", "--data", "DATA", "--save-every", "0"], ["--save-every", "at least 1"]),
     "type": (["faces", "--data", "DATA", "--steps", "many"], ["--steps", "'many'"]),
     "widths": (["faces", "--data", "DATA", "--encoder-filters", "4,x"], ["'4,x'", "64,128,192,256"]),
+    "low quality": (["faces", "--data", "DATA", "--low-quality"], ["--low-quality needs", "masks", "has landmarks"]),
     "option": (["faces", "--data", "DATA", "--colour", "3"], ["--colour"]),
 }
 

@@ -41,6 +41,8 @@ _EDGE_CLIP = (-5, 60)
 # In radii; further out a lid leaves its parabola.
 _LID_COLUMNS = 0.9
 _LID_STEP = 0.02
+# What a lid that is off the picture counts, as a share of the steepest edge.
+_LID_OFF = 0.1
 # People draw the lid under the roots of the upper lashes, and over the wet line of the lower lid.
 _LID_SHIFT = {-1: 4.0, 1: -2.0}
 
@@ -267,7 +269,7 @@ def _find_lid(side: int, bare: np.ndarray, pupil: Ellipse, limbus: Limbus) -> Li
     rows = np.arange(0, 1.5, _LID_STEP)
     x, y = np.broadcast_arrays((limbus.x + t * limbus.r)[:, None], limbus.y + side * limbus.r * rows)
     clear = np.hypot(x - pupil.x, y - pupil.y) > max(pupil.a, pupil.b) + 6
-    steepness = _sampled(edge, x, y) * clear
+    steepness = np.where(_on(bare, x, y), _sampled(edge, x, y) * clear, _LID_OFF)
 
     def best(heights: np.ndarray, bends: np.ndarray, slopes: np.ndarray) -> np.ndarray:
         curves = np.stack(np.meshgrid(heights, bends, slopes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -152,8 +152,7 @@ def write(
         features[annotation] = tfds.features.Tensor(shape=shape, dtype=np.float32)
         if names and shape != (len(names),):
             raise InputError(f"{len(names)} names for {annotation} of shape {shape}; there must be one for each")
-    if names:
-        metadata = {**(metadata or {}), "attribute_names": list(names)}
+        metadata = {**(metadata or {}), **({"attribute_names": list(names)} if names else {})}
     partial = out.with_name(out.name + ".partial")
     new_parents = [parent for parent in out.parents if not parent.exists()]
     done = False

@@ -250,9 +250,11 @@ def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, i
 
 
 def batches(
-    source: Source, batch_size: int, seed: int, *, process_index: int = 0, process_count: int = 1
+    source: Source, batch_size: int, seed: int, *, masks: bool = False, process_index: int = 0, process_count: int = 1
 ) -> grain.MapDataset:
     """Returns training batches as a pure function of the step: `ds[step]` is {"image": uint8 [B, H, W, C]}.
+
+    With `masks` it also has "mask", float32 [B, H, W, 1].
 
     The steps read one endless stream, a new permutation of the source each epoch, so no image is left out and
     a batch may span two epochs. Each process gets its contiguous share of the rows of the global batch.
@@ -261,6 +263,7 @@ def batches(
         source: what `DataSet.source` gives.
         batch_size: of the global batch, over all processes.
         seed: of the permutations.
+        masks: whether to read the masks too.
         process_index: which share to return.
         process_count: number of shares.
 
@@ -275,7 +278,11 @@ def batches(
     start = process_index * share
 
     def load(rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {"image": np.stack([source.image(i) for i in rows[start : start + share]])}
+        rows = rows[start : start + share]
+        if not masks:
+            return {"image": np.stack([source.image(i) for i in rows])}
+        examples = [source[i] for i in rows]
+        return {name: np.stack([example[name] for example in examples]) for name in ("image", "mask")}
 
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
     return order.batch(batch_size, drop_remainder=True).map(load)

@@ -199,7 +199,7 @@ def _paint_glasses(s: Scene, view: View, planes: Planes, shape: Shape) -> None:
         center = 0.5 * (knots[0] + knots[3]) * [1, 1, 0] + [0, 0.012, 0.07]
         rim = center + np.stack([0.118 * x, (0.095 - 0.02 * kind) * y, -0.03 * np.abs(center[0] + 0.1 * x)], axis=1)
         lenses.append(view.project(rim))
-        closed = np.concatenate([lenses[-1], lenses[-1][:2]])
+        closed = np.concatenate([lenses[-1], lenses[-1][:1]])
         frames.append(ribbon(closed, 0.011 + 0.009 * (s["cloth"] < 0.5)))
     height_of_eyes = shape.eyes[0][:, 1].mean()
     bridge = points([-0.07, 0.0, 0.07], [height_of_eyes, height_of_eyes - 0.016, height_of_eyes], [0.08] * 3)

@@ -162,6 +162,7 @@ def draw_scene(seed: int, index: int) -> tuple[Scene, np.ndarray, np.ndarray]:
     s["feminine"] = float(feminine)
     s["makeup"] = max(0.0, u["makeup"] - 0.3) / 0.7 if feminine else 0.0
     s["lipstick"] = u["lipstick"] if s["makeup"] > 0.2 else 0.0
+    s["lip_redness"] *= 1.0 if feminine else 0.35
     s["freckles"] = float(u["freckles"] < 0.15) * s["light_skin"]
     s["glasses"] = float(u["glasses"] < 0.06 + 0.04 * age)
     s["glasses_shape"] = u["glasses_shape"]
