@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from began_jax import aspect_networks, began, cli, consistency, figures, kinds, metrics, runs
-from began_jax.data.datasets import DataSet, ordered
+from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.latents import Latents
@@ -96,27 +96,20 @@ def main() -> None:
     beside = ", ".join(
         f"{n.removesuffix('_' + kind.metric).replace('_', ' ')} {value:.3g}" for n, value in baselines.items()
     )
-    print(
-        f"evaluate: {len(truth):,} {prefix} images, {name} network {kind.shown.format(scores[name])} ({beside}), "
-        f"PSNR {test['psnr_db'].mean():.2f} dB -> {args.run / 'metrics.json'}, {folder}"
+    closing = (
+        f"{len(truth):,} {prefix} images, {name} network {kind.shown.format(scores[name])} ({beside}), "
+        f"PSNR {test['psnr_db'].mean():.2f} dB"
     )
     if args.consistency:
         found = consistency.measure(
             args.run, config, data, networks, name, args.consistency, args.annotator, args.workers
-        )  # fmt: skip
+        )
         runs.record_metrics(args.run, "evaluate", measured | found.figures)
         z, annotation, _ = found.labels["uniform"]
-        draw_consistency(folder / "consistency.png", generate(z[:SHOWN]), networks[name](z[:SHOWN]), annotation, data)
-        print(f"evaluate: {found.sentence(kind)} -> {folder / 'consistency.png'}")
-
-
-def draw_consistency(path: Path, images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, data: DataSet) -> None:
-    """Draw rows of generated images with G_a's annotation above the same with T's."""
-    rows = [np.arange(i, min(i + SHOWN // 2, len(images))) for i in range(0, len(images), SHOWN // 2)]
-    order = np.concatenate([row for row in rows for _ in range(2)])
-    shown = np.concatenate([annotation[row] for row in rows for annotation in (predicted, truth)])
-    picture = figures.annotated_grid(images[order], **kinds.of(data).marks(shown, data), columns=SHOWN // 2)
-    figures.save_image(path, picture)
+        picture = consistency.picture(generate(z[:SHOWN]), networks[name](z[:SHOWN]), annotation, data)
+        figures.save_image(folder / "consistency.png", picture)
+        closing += f"; {found.sentence(kind)}"
+    print(f"evaluate: {closing} -> {args.run / 'metrics.json'}, {folder}")
 
 
 if __name__ == "__main__":

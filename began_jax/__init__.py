@@ -6,10 +6,14 @@ are float32 NHWC in [-1, 1], landmarks (x, y) fractions of width and height [N, 
 """
 
 from began_jax import aspects as aspects
+from began_jax import augment as augment
 from began_jax import began as began
 from began_jax import inversion as inversion
 from began_jax import landmarks as landmarks
+from began_jax.annotators.annotator import Unsure as Unsure
 from began_jax.aspects import AspectState as AspectState
+from began_jax.augment import AugmentConfig as AugmentConfig
+from began_jax.augment import low_quality as low_quality
 from began_jax.began import BeganState as BeganState
 from began_jax.began import autoencoder_loss as autoencoder_loss
 from began_jax.began import convergence_measure as convergence_measure
@@ -26,9 +30,14 @@ from began_jax.images import to_float as to_float
 from began_jax.images import to_uint8 as to_uint8
 from began_jax.inversion import Inverter as Inverter
 from began_jax.inversion import invert as invert
+from began_jax.kinds import KINDS as KINDS
+from began_jax.kinds import Kind as Kind
 from began_jax.metrics import Ridge as Ridge
+from began_jax.metrics import accuracy_percent as accuracy_percent
+from began_jax.metrics import balanced_accuracy_percent as balanced_accuracy_percent
 from began_jax.metrics import iou as iou
 from began_jax.metrics import nme_percent as nme_percent
+from began_jax.models import AttributeNetwork as AttributeNetwork
 from began_jax.models import Decoder as Decoder
 from began_jax.models import Discriminator as Discriminator
 from began_jax.models import Encoder as Encoder

@@ -22,7 +22,8 @@ class TrainConfig:
     data: str = option(
         "",
         "folder that prepare.py made, any prepared TFDS folder, tfds:NAME, or a built-in set "
-        "(synthetic-faces, synthetic-irises), which is rendered into the run folder",
+        "(synthetic-faces, synthetic-irises), which is rendered into the run folder; #NAME at the end picks one of "
+        "several annotations, as in tfds:celeb_a#attributes",
     )
     height: int = option(128, "rows of the images; other sizes in the data set are cropped and resized to it")
     width: int = option(128, "columns of the images")

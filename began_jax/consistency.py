@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL.Image import Image
 
-from began_jax import kinds, labels
+from began_jax import figures, kinds, labels
 from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
 
@@ -76,3 +77,19 @@ def measure(
         }
         found[sampler] = given
     return Consistency(figures, found, name)
+
+
+def picture(images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, data: DataSet, columns: int = 8) -> Image:
+    """Draws rows of generated images with G_a's annotation above the same with T's.
+
+    Args:
+        images: [N, H, W, C] in [-1, 1].
+        predicted: G_a(z) [N, ...].
+        truth: T(G(z)), of at least the N images.
+        data: whose annotation it is.
+        columns: images a row.
+    """
+    rows = [np.arange(i, min(i + columns, len(images))) for i in range(0, len(images), columns)]
+    order = np.concatenate([row for row in rows for _ in range(2)])
+    shown = np.concatenate([annotation[row] for row in rows for annotation in (predicted, truth)])
+    return figures.annotated_grid(images[order], **kinds.of(data).marks(shown, data), columns=columns)

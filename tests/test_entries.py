@@ -468,3 +468,34 @@ def test_training_on_poor_images_goes_on_as_if_it_had_not_stopped(tmp_path, tiny
     )
     assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(once, stored, strict=True))
+
+
+T = """
+import numpy as np
+
+def row(image):
+    return np.stack([np.linspace(0.2, 0.8, 49), np.full(49, image.mean() / 255)], axis=1)
+"""
+
+
+def test_a_network_learns_from_t_on_generated_images(faces, tmp_path):
+    run = shutil.copytree(faces.after["aspect"], tmp_path / "run")
+    (tmp_path / "t.py").write_text(T)
+    options = ["--annotator", f"{tmp_path / 't.py'}:row", "--workers", 0]
+    recipe = ["--recipe", "regularised", "--epochs", 30, "--labels", 500, "--jitter", 0]
+    for target, count in (("generated", 500), ("both", 520)):
+        printed = done("aspect.py", run, "--target", target, *recipe, *options)
+        assert f"of {count} latents" in printed and f"regularised-{target}" in printed
+    printed = done("evaluate.py", run, "--consistency", 100, "--aspect", "regularised-generated", "--workers", 0)
+    assert f"T {tmp_path / 't.py'}:row" in printed and printed.count("\n") == 1
+    found = figures(run)
+    for sampler in ("uniform", "data"):
+        learnt, mean = (
+            found[f"evaluate/consistency_{name}_{sampler}"] for name in ("nme_percent", "mean_shape_nme_percent")
+        )
+        assert learnt < 0.8 * mean
+        assert learnt < found[f"evaluate/consistency_nme_percent_{sampler}_regularised"]
+        assert found[f"evaluate/consistency_found_percent_{sampler}"] == 100
+    assert Image.open(run / "figures" / "consistency.png").size[0] > 800
+    status, _, err = call("evaluate.py", run, "--annotator", "network")
+    assert status == 2 and "and now network is asked for" in err

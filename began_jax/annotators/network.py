@@ -4,6 +4,7 @@ For rendered sets, whose renderer knows the truth of its own pictures only, and 
 held-out images is stated beside what is measured with it. RUN/annotator/ keeps its training (Orbax).
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -62,25 +63,24 @@ class ImageToMask(nn.Module):
 def load(run: Path, config: TrainConfig, data: DataSet) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
     """Returns the learnt T of a run as a function over blocks of images; trains it, or goes on training, if need be."""
     folder = run / "annotator"
-    examples = ordered(data.source("train"), 0, min(LIMIT, data.splits["train"]))
-    images, targets = to_float(examples["image"]), examples[data.annotation].astype(np.float32)
-    network = (
-        ImageToMask(config.encoder_filters)
-        if targets.ndim == 4
-        else ImageToVector(config.encoder_filters, targets.shape[1:])
-    )
-    agree(folder / "config.json", {"epochs": RECIPE.epochs, "images": len(images)}, "trained")
-    state = aspects.init(RECIPE, network, images.shape[1:])
+    count = min(LIMIT, data.splits["train"])
+    masks = data.annotation == "mask"
+    network = ImageToMask(config.encoder_filters) if masks else ImageToVector(config.encoder_filters, data.shape)
+    recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
+    agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
+    state = aspects.init(recipe, network, (config.height, config.width, config.channels))
     saved = checkpoints.manager(folder)
     if (found := checkpoints.restore_latest(saved, state)) is not None:
         state = found[1]
     start = int(state.epoch)
-    if start < RECIPE.epochs:
+    if start < recipe.epochs:
         one_call = jax.default_backend() != "cpu"  # convolutions in a loop body are slow there
-        trainer = aspects.Trainer(RECIPE, network, jnp.asarray(images), jnp.asarray(targets), one_call)
-        bar = Progress("T (network)", RECIPE.epochs, start, unit="epoch")
+        examples = ordered(data.source("train"), 0, count)
+        images, targets = jnp.asarray(to_float(examples["image"])), jnp.asarray(examples[data.annotation], jnp.float32)
+        trainer = aspects.Trainer(recipe, network, images, targets, one_call)
+        bar = Progress("T (network)", recipe.epochs, start, unit="epoch")
         try:
-            for epoch in range(start + 1, RECIPE.epochs + 1):
+            for epoch in range(start + 1, recipe.epochs + 1):
                 state, metrics = trainer.epoch(state)
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 aspects.check_finite(values, epoch)

@@ -1,5 +1,6 @@
 """Networks of appendix A and table 2, and the table that lists their layers."""
 
+from began_jax.models.aspect import AttributeNetwork as AttributeNetwork
 from began_jax.models.aspect import LandmarkNetwork as LandmarkNetwork
 from began_jax.models.autoencoder import Decoder as Decoder
 from began_jax.models.autoencoder import Discriminator as Discriminator
