@@ -146,7 +146,7 @@ _DEMO = dict(
     learning_rate=8e-4,
     patience=500,
     learning_rate_floor=1e-4,
-    steps=2000,
+    steps=2500,
 )
 
 TRAIN_PRESETS: dict[str, TrainConfig] = {
@@ -171,7 +171,7 @@ ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
     "regularised": AspectConfig(epochs=300, weight_decay=0.1, validation=0.1, jitter=0.3),
     "regularised-mask": AspectConfig(
-        epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
+        labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
     ),
 }
 DEFAULT_RECIPE = {"faces": "paper", "irises": "paper", "demo": "regularised", "demo-irises": "regularised-mask"}

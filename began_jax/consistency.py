@@ -21,19 +21,21 @@ class Consistency(NamedTuple):
     figures: dict[str, float]
     labels: dict[str, labels.Labels]
     annotator: str
+    networks: tuple[str, ...]
 
     def sentence(self, kind: kinds.Kind) -> str:
-        """The figures of the first network in words."""
-        parts = []
-        for sampler in self.labels:
-            figure, mean, sure = (
-                self.figures[f"consistency_{name}_{sampler}"]
-                for name in (kind.metric, kind.mean_metric, "found_percent")
-            )
-            parts.append(
-                f"{kind.shown.format(figure)} for {sampler} z (their mean: {mean:.3g}; T sure of {sure:.1f} %)"
-            )
-        return f"G_a(z) against T(G(z)), T {self.annotator}: {'; '.join(parts)}"
+        """The figures of all networks in words, for each sampler."""
+
+        def both(name: str, form: str = kind.shown) -> str:
+            return " and ".join(form.format(self.figures[name.format(sampler)]) for sampler in self.labels)
+
+        names = [f"{n} {both(f'consistency_{kind.metric}_{{}}_{n}')}" for n in self.networks]
+        mean = both(f"consistency_{kind.mean_metric}_{{}}")
+        sure = both("consistency_found_percent_{}", "{:.1f}")
+        return (
+            f"G_a(z) against T(G(z)) for {' and '.join(self.labels)} z, T {self.annotator} (sure of {sure} %): "
+            f"{', '.join(names)}, their mean {mean}"
+        )
 
 
 def measure(
@@ -76,7 +78,7 @@ def measure(
             **{f"consistency_{kind.metric}_{sampler}_{n}": value for n, value in scores.items()},
         }
         found[sampler] = given
-    return Consistency(figures, found, name)
+    return Consistency(figures, found, name, tuple(networks))
 
 
 def picture(images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, data: DataSet, columns: int = 8) -> Image:

@@ -114,10 +114,12 @@ def collect(
         sample = _sampler(run, config, purpose, sampler)
         latents = {shard: np.asarray(sample(jnp.arange(shard * SHARD, (shard + 1) * SHARD))) for shard in missing}
 
+        block = SHARD if name == NETWORK else _BLOCK
+
         def blocks() -> Iterator[np.ndarray]:
             for shard in missing:
                 images = to_uint8(generate(latents[shard]))
-                yield from (images[i : i + _BLOCK] for i in range(0, SHARD, _BLOCK))
+                yield from np.split(images, SHARD // block)
 
         annotate = network.load(run, config, data) if name == NETWORK else of_worker_processes(
             name, data.annotation, workers

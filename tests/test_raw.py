@@ -222,6 +222,14 @@ def test_faces_are_found_and_dlib_finds_their_landmarks(photographs, tmp_path):
         assert np.linalg.norm(moved - truth, axis=1).mean() < 0.15 * eyes
 
 
+def test_without_the_extra_the_command_says_what_to_install(photographs, tmp_path, capfd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.delitem(sys.modules, "began_jax.annotators.faces", raising=False)
+    message = refused(capfd, "faces", "--images", photographs, "--out", tmp_path / "out")
+    assert "--detector haar" in message and "pip install 'opencv-python-headless<5' (or began_jax[faces])" in message
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_largest_of_several_faces(photographs, tmp_path):
     argv = ("faces", "--images", photographs, "--out", tmp_path / "out", "--workers", 0, "--max-doubt", 20)
     run(*argv, "--several", "largest")

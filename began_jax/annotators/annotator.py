@@ -47,16 +47,21 @@ def load(name: str, **options: Any) -> Annotator:
     place, _, attribute = BUILT_IN.get(name, name).rpartition(":")
     if not place:
         raise InputError(f"--annotator {name}: there are {', '.join(BUILT_IN)}, FILE.py:NAME and PACKAGE.MODULE:NAME")
-    try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except ImportError as error:
-        missing = EXTRA.get(error.name or "")
-        remedy = f"pip install '{missing}' (or began_jax[faces])" if missing else "check the name"
-        raise InputError(f"--annotator {name}: {error}; {remedy}") from None
+    module = _from_file(Path(place)) if place.endswith(".py") else import_module(place, f"--annotator {name}")
     found = getattr(module, attribute, None)
     if not callable(found):
         raise InputError(f"--annotator {name}: {place} has no callable {attribute}")
     return found(**options) if isinstance(found, type) else found
+
+
+def import_module(place: str, option: str) -> Any:
+    """Imports a module; InputError, naming the option that asks for it, where it or a package it needs is missing."""
+    try:
+        return importlib.import_module(place)
+    except ImportError as error:
+        missing = EXTRA.get(error.name or "")
+        remedy = f"pip install '{missing}' (or began_jax[faces])" if missing else "check the name"
+        raise InputError(f"{option}: {error}; {remedy}") from None
 
 
 def _from_file(path: Path) -> Any:
@@ -69,8 +74,10 @@ def _from_file(path: Path) -> Any:
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[name])
-        except BaseException:
+        except BaseException as error:
             del sys.modules[name]
+            if isinstance(error, Exception):
+                raise InputError(f"--annotator: {path} cannot be run ({type(error).__name__}: {error})") from error
             raise
     return sys.modules[name]
 

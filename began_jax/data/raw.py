@@ -164,6 +164,7 @@ def write_raw(
     builder.refuse_taken(out)
     if group_regex is not None:
         _check_groups(group_regex, recipe.ids)
+    recipe.open()  # what it lacks is said before anything is written
     work = out.with_name(out.name + ".work")
     agree(work / "config.json", {**metadata, "pictures": len(recipe.ids)}, "begun")
     lengths, kept, pictures, left_out = _run(recipe, work, workers)

@@ -35,9 +35,7 @@ class FaceRecipe:
         """Loads detector and T, and returns a function from a photograph's number to its one example."""
         detect = None
         if self.detector == "haar":
-            from began_jax.annotators.faces import FaceDetector
-
-            detect = FaceDetector()
+            detect = annotator.import_module("began_jax.annotators.faces", "--detector haar").FaceDetector()
         annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
 
         def example(index: int) -> list[dict[str, Any]]:
