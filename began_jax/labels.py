@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspect_networks, began, runs, sampling
-from began_jax.annotators import annotator, network
+from began_jax import annotator_network, aspect_networks, began, runs, sampling
+from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
 from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.data.datasets import DataSet
@@ -121,7 +121,7 @@ def collect(
                 images = to_uint8(generate(latents[shard]))
                 yield from np.split(images, SHARD // block)
 
-        annotate = network.load(run, config, data) if name == NETWORK else of_worker_processes(
+        annotate = annotator_network.load(run, config, data) if name == NETWORK else of_worker_processes(
             name, data.annotation, workers
         )  # fmt: skip
         bar = Progress(f"T ({sampler})", shards * SHARD, (shards - len(missing)) * SHARD, unit="image")

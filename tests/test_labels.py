@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from began_jax import aspect_networks, began, checkpoints, consistency, kinds, labels, runs
-from began_jax.annotators import network
+from began_jax import annotator_network, aspect_networks, began, checkpoints, consistency, kinds, labels, runs
 from began_jax.configs import AspectConfig, InvertConfig
 from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
@@ -167,23 +166,25 @@ def test_what_an_aspect_network_learns_from(made):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(network, "RECIPE", dataclasses.replace(network.RECIPE, epochs=3, batch_size=4))
+    monkeypatch.setattr(
+        annotator_network, "RECIPE", dataclasses.replace(annotator_network.RECIPE, epochs=3, batch_size=4)
+    )
 
 
 def test_a_t_is_learnt_once_and_goes_on_after_a_stop(made, quick, monkeypatch):
     run, config, data, _ = made
     images = ordered(data.source("train"), 0, 20)["image"]
-    once = np.stack(next(network.load(run, config, data)([images])))
+    once = np.stack(next(annotator_network.load(run, config, data)([images])))
     epochs = json.loads((run / "annotator" / "config.json").read_text())["epochs"]
     assert epochs == 3 and once.shape == (20, 49, 2)
     metrics = json.loads((run / "metrics.json").read_text())
     held_out = ordered(data.source("test"), 0, 4)
-    again = next(network.load(run, config, data)([held_out["image"]]))
+    again = next(annotator_network.load(run, config, data)([held_out["image"]]))
     error = kinds.LANDMARKS.score(np.stack(again), held_out["landmarks"], data).mean()
     assert metrics["annotator/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
 
     stopped, calls = made[0].with_name("stopped"), []
-    finite = network.aspects.check_finite
+    finite = annotator_network.aspects.check_finite
 
     def stop(*args):
         calls.append(args)
@@ -191,17 +192,17 @@ def test_a_t_is_learnt_once_and_goes_on_after_a_stop(made, quick, monkeypatch):
             raise KeyboardInterrupt
         finite(*args)
 
-    monkeypatch.setattr(network.aspects, "check_finite", stop)
+    monkeypatch.setattr(annotator_network.aspects, "check_finite", stop)
     with pytest.raises(KeyboardInterrupt):
-        network.load(stopped, config, data)
-    monkeypatch.setattr(network.aspects, "check_finite", finite)
-    resumed = np.stack(next(network.load(stopped, config, data)([images])))
+        annotator_network.load(stopped, config, data)
+    monkeypatch.setattr(annotator_network.aspects, "check_finite", finite)
+    resumed = np.stack(next(annotator_network.load(stopped, config, data)([images])))
     np.testing.assert_array_equal(resumed, once)
 
 
 def test_a_learnt_t_for_masks(tmp_path, tiny_irises, tiny_config, quick):
     data, config = open_data(tiny_irises), tiny_config(channels=1)
-    found = next(network.load(tmp_path, config, data)([ordered(data.source("train"), 0, 5)["image"]]))
+    found = next(annotator_network.load(tmp_path, config, data)([ordered(data.source("train"), 0, 5)["image"]]))
     assert np.stack(found).shape == (5, 16, 24, 1)
 
 
@@ -228,7 +229,7 @@ def test_consistency_against_the_plain_formula(made):
 
 def test_images_in_any_block_give_the_same_labels(made, quick):
     run, config, data, _ = made
-    annotate = network.load(run, config, data)
+    annotate = annotator_network.load(run, config, data)
     blocks = np.split(ordered(data.source("train"), 0, 20)["image"], [3, 7])
     one = np.concatenate([np.stack(b) for b in annotate(iter(blocks))])
     whole = np.stack(next(annotate([np.concatenate(blocks)])))

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_prepare import run
 
 import prepare
 from began_jax import cli
@@ -40,15 +40,6 @@ def dark(image):
 def broken(image):
     raise ZeroDivisionError("a bug of mine")
 """
-
-
-def run(*argv):
-    """Runs prepare.py's main as its command line would."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        cli.run(lambda: prepare.main([str(a) for a in argv]), "prepare.py")
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 def refused(capfd, *argv):
