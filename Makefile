@@ -13,12 +13,13 @@ READY_TEST := $(VENV)/ready-test-$(VERSION)
 .PHONY: demo demo-irises test test-entries lint format clean
 
 demo: RECIPE = regularised
+demo: GENERATED = --epochs 100
 demo-irises: RECIPE = regularised-mask
 # Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
 demo demo-irises: $(READY)
 	$(BIN)/python train.py $@ --run runs/$@
 	$(BIN)/python invert.py --run runs/$@
-	$(BIN)/python aspect.py --run runs/$@ --target generated
+	$(BIN)/python aspect.py --run runs/$@ --target generated $(GENERATED)
 	$(BIN)/python aspect.py --run runs/$@
 	$(BIN)/python generate.py --run runs/$@ --aspect $(RECIPE)-generated --count 1000 --out runs/$@/generated
 	$(BIN)/python evaluate.py --run runs/$@

@@ -40,7 +40,7 @@ def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int,
     parameters = network.init(key_init, jnp.zeros((1, *np.atleast_1d(latent_size))))["params"]
     copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
     return AspectState(
-        jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.full((), jnp.inf)
+        jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.full((), jnp.inf, jnp.float32)
     )
 
 

@@ -100,7 +100,7 @@ def init(config: TrainConfig) -> BeganState:
         k=jnp.asarray(config.k_0, jnp.float32),
         learning_rate=jnp.asarray(config.learning_rate, jnp.float32),
         convergence=jnp.zeros(()),
-        best_convergence=jnp.full((), jnp.inf),
+        best_convergence=jnp.full((), jnp.inf, jnp.float32),
         best_step=jnp.zeros((), jnp.int32),
     )
 

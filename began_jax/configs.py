@@ -169,7 +169,7 @@ INVERT_PRESETS: dict[str, InvertConfig] = {
 # on the latents do not. The mask recipe is shorter, since its network costs a hundred times as much a step.
 ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
-    "regularised": AspectConfig(epochs=300, weight_decay=0.1, validation=0.1, jitter=0.3),
+    "regularised": AspectConfig(epochs=300, weight_decay=0.5, validation=0.1, jitter=0.3),
     "regularised-mask": AspectConfig(
         labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
     ),
