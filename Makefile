@@ -15,6 +15,7 @@ READY_TEST := $(VENV)/ready-test-$(VERSION)
 demo: RECIPE = regularised
 demo: GENERATED = --epochs 100
 demo-irises: RECIPE = regularised-mask
+demo-irises: GENERATED = --labels 2000 --epochs 20
 # Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
 demo demo-irises: $(READY)
 	$(BIN)/python train.py $@ --run runs/$@

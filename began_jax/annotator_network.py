@@ -73,6 +73,8 @@ def load(run: Path, config: TrainConfig, data: DataSet) -> Callable[[Iterable[np
     masks = data.annotation == "mask"
     network = ImageToMask(config.encoder_filters) if masks else ImageToVector(config.encoder_filters, data.shape)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
+    if masks:  # every pixel is a target, so fewer passes teach as much
+        recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
     agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
     state = aspects.init(recipe, network, (config.height, config.width, config.channels))
     saved = checkpoints.manager(folder)
