@@ -39,9 +39,8 @@ def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int,
     key, key_init = jax.random.split(jax.random.key(config.seed))
     parameters = network.init(key_init, jnp.zeros((1, *np.atleast_1d(latent_size))))["params"]
     copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
-    return AspectState(
-        jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, jnp.full((), jnp.inf, jnp.float32)
-    )
+    best_error = jnp.full((), jnp.inf, jnp.float32)  # without its type it would be weakly typed, and compile twice
+    return AspectState(jnp.zeros((), jnp.int32), key, parameters, optimizer(config).init(parameters), copy, best_error)
 
 
 def optimizer(config: AspectConfig) -> optax.GradientTransformation:
