@@ -482,7 +482,8 @@ def test_a_network_learns_from_t_on_generated_images(faces, tmp_path):
     run = shutil.copytree(faces.after["aspect"], tmp_path / "run")
     (tmp_path / "t.py").write_text(T)
     options = ["--annotator", f"{tmp_path / 't.py'}:row", "--workers", 0]
-    recipe = ["--recipe", "regularised", "--epochs", 30, "--labels", 500, "--jitter", 0]
+    recipe = ["--recipe", "regularised", "--epochs", 60, "--labels", 500, "--jitter", 0, "--weight-decay", 0]
+    recipe += ["--learning-rate", 3e-3]
     for target, count in (("generated", 500), ("both", 520)):
         printed = done("aspect.py", run, "--target", target, *recipe, *options)
         assert f"of {count} latents" in printed and f"regularised-{target}" in printed

@@ -133,6 +133,13 @@ def test_an_annotator_from_a_file(file):
             annotator.annotated(annotator.load(f"{file}:{name}"), image, 16, 24)
 
 
+def test_files_of_one_name_in_two_folders(file, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / file.name).write_text("def only_here(image): return image")
+    annotator.load(f"{file}:corners")
+    assert annotator.load(f"{tmp_path / 'other' / file.name}:only_here").__name__ == "only_here"
+
+
 def test_names_that_are_none(file):
     for name, message in (
         ("dilb", "there are dlib"),

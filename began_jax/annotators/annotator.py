@@ -4,6 +4,7 @@ T is any callable from a picture, uint8 [H, W, C], to its annotation: landmarks 
 and height; a mask [H, W, 1], 0 or 1; or attributes [K], 0 or 1. It raises `Unsure` where it finds no answer.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -68,7 +69,7 @@ def _from_file(path: Path) -> Any:
     path = path.expanduser().resolve()
     if not path.is_file():
         raise InputError(f"--annotator: no such file as {path}")
-    name = f"began_jax_annotator_{path.stem}"
+    name = f"began_jax_annotator_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         sys.modules[name] = importlib.util.module_from_spec(spec)
