@@ -497,6 +497,7 @@ def test_a_network_learns_from_t_on_generated_images(faces, tmp_path):
         assert learnt < 0.8 * mean
         assert learnt < found[f"evaluate/consistency_nme_percent_{sampler}_regularised"]
         assert found[f"evaluate/consistency_found_percent_{sampler}"] == 100
-    assert Image.open(run / "figures" / "consistency.png").size[0] > 800
+    with Image.open(run / "figures" / "consistency.png") as picture:
+        assert picture.size[0] > 800
     status, _, err = call("evaluate.py", run, "--annotator", "network")
     assert status == 2 and "and now network is asked for" in err
