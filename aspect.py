@@ -51,7 +51,8 @@ def main() -> None:
     aspects.check_config(config, len(latents))
     name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
     folder = args.run / "aspect" / (args.name or name)
-    agree(folder / "config.json", dataclasses.asdict(config) | {"latents": len(latents)}, "trained", ("epochs",))
+    wanted = dataclasses.asdict(config) | {"latents": len(latents)}
+    agree(folder / "config.json", wanted, "trained", ("epochs",), dataclasses.asdict(ASPECT_RECIPES[recipe]))
 
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
     state = aspects.init(config, network, train_config.latent_size)

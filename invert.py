@@ -54,7 +54,8 @@ def main() -> None:
     """Parse, data, generator, then shard by shard: optimise and write."""
     args = parse()
     train_config, data = runs.load(args.run)
-    config = cli.given_options(args, INVERT_PRESETS.get(train_config.preset, INVERT_PRESETS["faces"]))
+    preset = INVERT_PRESETS.get(train_config.preset, INVERT_PRESETS["faces"])
+    config = cli.given_options(args, preset)
     if min(config.steps, config.shard_size) < 1 or args.images < 0:
         raise InputError("--steps and --shard-size must be at least 1, --images at least 0")
     if args.steps_per_call is not None and args.steps_per_call < 1:
@@ -64,7 +65,8 @@ def main() -> None:
     state = runs.load_training(args.run, train_config, args.checkpoint)
     step = int(state.step)
     invert = runs.inverter(config, train_config, state, mesh, args.steps_per_call)
-    agree(args.run / "latents" / "config.json", dataclasses.asdict(config) | {"generator_step": step}, "inverted")
+    wanted = dataclasses.asdict(config) | {"generator_step": step}
+    agree(args.run / "latents" / "config.json", wanted, "inverted", defaults=dataclasses.asdict(preset))
 
     size = config.shard_size
     shards = {split: math.ceil(count / size) for split, count in data.splits.items() if split in ("train", "test")}

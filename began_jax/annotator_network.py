@@ -25,9 +25,7 @@ from began_jax.progress import Progress
 from began_jax.runs import record_metrics
 
 # The noise on the images (jitter, in each pixel's standard deviations) is what G(z) differs from a photograph by.
-RECIPE = AspectConfig(
-    epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1
-)  # fmt: skip
+RECIPE = AspectConfig(epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1)
 LIMIT = 8192  # images that it is trained on at most: all of them are on the device
 
 

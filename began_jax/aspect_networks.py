@@ -1,6 +1,5 @@
 """Aspect networks of a run: which network its annotation needs, where the training is kept, how to load it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from began_jax import aspects, checkpoints, kinds
 from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
+from began_jax.json_files import read_json
 
 
 def network_for(config: TrainConfig, data: DataSet) -> nn.Module:
@@ -50,7 +50,7 @@ def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> TrainedAsp
     if not checkpoints.exists(folder):
         raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run} --name {name} first")
     network = network_for(config, data)
-    stored = json.loads((folder / "config.json").read_text())
+    stored = read_json(folder / "config.json")
     # options that came later have their defaults in older runs
     aspect = AspectConfig(**{key: stored[key] for key in AspectConfig.__dataclass_fields__ if key in stored})
     saved = checkpoints.manager(folder, read_only=True)

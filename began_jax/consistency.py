@@ -62,9 +62,10 @@ def measure(
     """
     kind, name = kinds.of(data), labels.choose(run, data, annotator)
     figures: dict[str, float] = {}
-    found = {}
-    for sampler in labels.SAMPLERS:
-        given = labels.collect(run, config, data, name, purpose="test", sampler=sampler, count=count, workers=workers)
+    found = labels.collect(
+        run, config, data, name, purpose="test", samplers=labels.SAMPLERS, count=count, workers=workers
+    )
+    for sampler, given in found.items():
 
         def score(predicted: np.ndarray, truth: np.ndarray = given.annotation) -> float:
             return float(kind.score(predicted, truth, data).mean())
@@ -77,7 +78,6 @@ def measure(
             f"consistency_found_percent_{sampler}": 100 * given.sure,
             **{f"consistency_{kind.metric}_{sampler}_{n}": value for n, value in scores.items()},
         }
-        found[sampler] = given
     return Consistency(figures, found, name, tuple(networks))
 
 

@@ -24,8 +24,16 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is no JSON ({error}); delete it and run the stage again that wrote it") from None
 
 
-def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] = ()) -> None:
+def agree(
+    path: Path,
+    wanted: dict[str, Any],
+    stage: str,
+    free: tuple[str, ...] = (),
+    defaults: dict[str, Any] | None = None,
+) -> None:
     """Write a stage's configuration, or check that it equals the one that is there already.
+
+    A value that is not stored, because its option came later, was its default.
 
     Raises:
       InputError: a value that is not among the `free` ones differs; the message names both.
@@ -34,12 +42,11 @@ def agree(path: Path, wanted: dict[str, Any], stage: str, free: tuple[str, ...] 
         write_json(path, wanted)
         return
     found = read_json(path)
-    wanted = json.loads(json.dumps(wanted))
+    wanted, before = (json.loads(json.dumps(values)) for values in (wanted, (defaults or {}) | found))
     for name, value in wanted.items():
-        # an option that came later was not stored: it had its default then
-        if name not in free and name in found and found[name] != value:
+        if name not in free and before.get(name) != value:
             raise InputError(
-                f"{path.parent} was {stage} with {name} {_shown(found[name])}, and now {_shown(value)} "
+                f"{path.parent} was {stage} with {name} {_shown(before.get(name))}, and now {_shown(value)} "
                 f"is asked for; give the same value, or another folder"
             )
     if found != wanted:

@@ -8,7 +8,7 @@ RUN/labels/{train,test}-{uniform,data}/       one Orbax item a shard: z, annotat
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,57 +93,80 @@ def collect(
     name: str,
     *,
     purpose: str,
-    sampler: str,
+    samplers: Sequence[str],
     count: int,
     workers: int | None = None,
-) -> Labels:
-    """Labels `count` generated images with the T of that name, as far as the run does not hold them already.
+) -> dict[str, Labels]:
+    """Labels `count` images of each sampler with the T of that name, as far as the run does not hold them already.
 
     Raises:
         InputError: T gives another kind or shape of annotation than the data set has, or is sure of no image.
     """
-    _, state = runs.load_inverted(run, config)
-    folder = run / "labels" / f"{purpose}-{sampler}"
-    agree(folder / "config.json", {"annotator": name, "generator_step": int(state.step), "jitter": JITTER}, "labelled")
-    store = Latents(folder)
-    shards = -(-count // SHARD)
-    missing = [shard for shard in range(shards) if shard not in store.done()]
-    shape = data.source("train")[0][data.annotation].shape
+    _, step = runs.inverted(run)
+    wanted = {"annotator": name, "generator_step": step, "jitter": JITTER}
+    stores, missing = {}, []
+    for sampler in samplers:
+        folder = run / "labels" / f"{purpose}-{sampler}"
+        agree(folder / "config.json", wanted, "labelled")
+        stores[sampler] = Latents(folder)
+        there = stores[sampler].done()
+        missing += [(sampler, shard) for shard in range(-(-count // SHARD)) if shard not in there]
     if missing:
+        state = runs.load_training(run, config, step)
         generate = aspect_networks.batched(began.networks(config)[0], state.generator)
-        sample = _sampler(run, config, purpose, sampler)
-        latents = {shard: np.asarray(sample(jnp.arange(shard * SHARD, (shard + 1) * SHARD))) for shard in missing}
+        draw = {sampler: _sampler(run, config, purpose, sampler) for sampler, _ in missing}
+        latents = {
+            (sampler, shard): np.asarray(draw[sampler](jnp.arange(shard * SHARD, (shard + 1) * SHARD)))
+            for sampler, shard in missing
+        }
+        if name == NETWORK:
+            annotate, block = annotator_network.load(run, config, data), SHARD
+        else:
+            annotate, block = of_worker_processes(name, data.annotation, workers), _BLOCK
+        _label(latents, stores, generate, annotate, block, name, data)
+    return {sampler: _sure(store.load(), count, name, sampler) for sampler, store in stores.items()}
 
-        block = SHARD if name == NETWORK else _BLOCK
 
-        def blocks() -> Iterator[np.ndarray]:
-            for shard in missing:
-                images = to_uint8(generate(latents[shard]))
-                yield from np.split(images, SHARD // block)
+def _label(
+    latents: Mapping[tuple[str, int], np.ndarray],
+    stores: Mapping[str, Latents],
+    generate: Callable[[np.ndarray], np.ndarray],
+    annotate: AnnotateBlocks,
+    block: int,
+    name: str,
+    data: DataSet,
+) -> None:
+    """Generates, annotates and stores the latents of each (sampler, shard), one shard after another."""
 
-        annotate = annotator_network.load(run, config, data) if name == NETWORK else of_worker_processes(
-            name, data.annotation, workers
-        )  # fmt: skip
-        bar = Progress(f"T ({sampler})", shards * SHARD, (shards - len(missing)) * SHARD, unit="image")
-        answers = itertools.chain.from_iterable(annotate(blocks()))
-        try:
-            for shard in missing:
-                found = []
-                for answer in itertools.islice(answers, SHARD):
-                    if answer is not None and answer.shape != shape:
-                        raise InputError(
-                            f"--annotator {name}: gives {data.annotation} of shape {list(answer.shape)}, the data set "
-                            f"has {list(shape)}"
-                        )
-                    found.append(answer)
-                    bar.update()
-                sure = np.array([answer is not None for answer in found])
-                annotation = np.stack([np.zeros(shape) if a is None else a for a in found]).astype(np.float32)
-                store.save(shard, [], {"z": latents[shard], "annotation": annotation, "sure": sure})
-        finally:
-            bar.close()
+    def blocks() -> Iterator[np.ndarray]:
+        for z in latents.values():
+            yield from np.split(to_uint8(generate(z)), SHARD // block)
+
+    answers = itertools.chain.from_iterable(annotate(blocks()))
+    bar = Progress("T", len(latents) * SHARD, unit="image")
+    try:
+        for (sampler, shard), z in latents.items():
+            found = []
+            for answer in itertools.islice(answers, SHARD):
+                if answer is not None and answer.shape != data.shape:
+                    raise InputError(
+                        f"--annotator {name}: gives {data.annotation} of shape {list(answer.shape)}, the data set "
+                        f"has {list(data.shape)}"
+                    )
+                found.append(answer)
+                bar.update()
+            sure = np.array([answer is not None for answer in found])
+            annotation = np.stack([np.zeros(data.shape) if a is None else a for a in found]).astype(np.float32)
+            columns = {"z": z, "annotation": annotation, "sure": sure}
+            stores[sampler].save(shard, [], columns)
+    finally:
+        bar.close()
+        for store in stores.values():
             store.wait()
-    columns: Mapping[str, Any] = store.load()
+
+
+def _sure(columns: Mapping[str, Any], count: int, name: str, sampler: str) -> Labels:
+    """The first `count` labels without those that T was not sure of."""
     sure = columns["sure"][:count]
     if not sure.any():
         raise InputError(f"--annotator {name}: is sure of none of {count} generated images ({sampler} latents)")
@@ -165,10 +188,9 @@ def training_pairs(
     if aspect.target != "dataset":
         name = choose(run, data, given)
         samplers = SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
-        for sampler in samplers:
-            count = -(-aspect.labels // len(samplers))
-            found = collect(run, config, data, name, purpose="train", sampler=sampler, count=count, workers=workers)
-            pairs.append((found.z, found.annotation))
+        count = -(-aspect.labels // len(samplers))
+        found = collect(run, config, data, name, purpose="train", samplers=samplers, count=count, workers=workers)
+        pairs += [(labels.z, labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
 

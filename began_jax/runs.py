@@ -18,11 +18,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from began_jax import began, checkpoints, inversion, sharding
-from began_jax.configs import InvertConfig, TrainConfig
+from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
 from began_jax.data import synthetic
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.errors import InputError
-from began_jax.json_files import agree, write_json
+from began_jax.json_files import agree, read_json, write_json
 
 FREE = ("steps", "data", "preset")  # may change between two starts; the data set is compared by its fingerprint
 
@@ -30,7 +30,7 @@ FREE = ("steps", "data", "preset")  # may change between two starts; the data se
 def record_metrics(run: Path, stage: str, metrics: dict[str, float | int], keep: tuple[str, ...] = ()) -> None:
     """Replace the figures of one stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""
     path = run / "metrics.json"
-    old = json.loads(path.read_text()) if path.exists() else {}
+    old = read_json(path) if path.exists() else {}
     keys = {f"{stage}/{name}" for name in keep}
     kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
     write_json(path, kept | {f"{stage}/{name}": value for name, value in metrics.items()})
@@ -67,7 +67,8 @@ def start(run: Path, config: TrainConfig, data: DataSet) -> None:
         else str(Path(config.data).resolve())
     )
     wanted = dataclasses.asdict(config) | {"data": path, "data_set": data.fingerprint}
-    agree(run / "config.json", wanted, "trained", FREE)
+    defaults = dataclasses.asdict(TRAIN_PRESETS.get(config.preset, TrainConfig()))
+    agree(run / "config.json", wanted, "trained", FREE, defaults)
 
 
 def load(run: Path) -> tuple[TrainConfig, DataSet]:
@@ -117,14 +118,20 @@ def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -
     return state
 
 
-def load_inverted(run: Path, config: TrainConfig) -> tuple[InvertConfig, began.BeganState]:
-    """How the latents of a run were made, and the training state they belong to; InputError before invert.py."""
+def inverted(run: Path) -> tuple[InvertConfig, int]:
+    """How the latents of a run were made, and the step of the generator they belong to; InputError before invert.py."""
     path = run / "latents" / "config.json"
     if not path.is_file():
         raise InputError(f"{run / 'latents'} holds no latents: run invert.py --run {run} first")
-    stored = json.loads(path.read_text())
+    stored = read_json(path)
     step = stored.pop("generator_step")
-    return InvertConfig(**stored), load_training(run, config, step)
+    return InvertConfig(**stored), step
+
+
+def load_inverted(run: Path, config: TrainConfig) -> tuple[InvertConfig, began.BeganState]:
+    """As `inverted`, with the training state of that step."""
+    how, step = inverted(run)
+    return how, load_training(run, config, step)
 
 
 def inverter(

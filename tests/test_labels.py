@@ -55,9 +55,10 @@ def made(tmp_path, tiny_faces, tiny_config):
 
 def collect(made, name="spread", count=256, sampler="uniform", purpose="test", **options):
     run, config, data, t = made
-    return labels.collect(
-        run, config, data, t + name, purpose=purpose, sampler=sampler, count=count, workers=0, **options
+    found = labels.collect(
+        run, config, data, t + name, purpose=purpose, samplers=[sampler], count=count, workers=0, **options
     )
+    return found[sampler]
 
 
 def truth(made, z):

@@ -196,6 +196,19 @@ def test_agree_writes_once_and_refuses_a_contradiction_with_both_values(tmp_path
     assert json.loads(path.read_text())["widths"] == [4, 6]
 
 
+def test_an_option_that_is_not_stored_had_its_default(tmp_path):
+    path = tmp_path / "config.json"
+    agree(path, {"height": 16}, "trained")
+    later = {"height": 16, "low_quality": True}
+    with pytest.raises(InputError, match=r"trained with low_quality False, and now True is asked for"):
+        agree(path, later, "trained", defaults={"height": 8, "low_quality": False})
+    with pytest.raises(InputError, match=r"trained with low_quality None, and now True is asked for"):
+        agree(path, later, "trained")
+    assert json.loads(path.read_text()) == {"height": 16}
+    agree(path, later, "trained", defaults={"height": 8, "low_quality": True})
+    assert json.loads(path.read_text()) == later
+
+
 def test_a_run_is_loaded_as_it_was_started(tmp_path, tiny_config, tiny_irises):
     config = tiny_config(channels=1, data=str(tiny_irises))
     data = runs.resolve_data(tmp_path, config)

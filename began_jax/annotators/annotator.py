@@ -27,8 +27,7 @@ BUILT_IN = {
 }
 EXTRA = {"cv2": "opencv-python-headless<5", "dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"}
 
-
-_WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
+WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
 
 
 class Unsure(Exception):
@@ -97,7 +96,7 @@ def annotated(annotate: Annotator, crop: UInt8[np.ndarray, "h w c"], height: int
     Raises:
         Unsure: T has no answer, or one that is no annotation; the text says why.
     """
-    multiple = max(1, -(-_WORKING_SIZE // min(height, width)))
+    multiple = max(1, -(-WORKING_SIZE // min(height, width)))
     answer = np.asarray(annotate(fit_image(crop, multiple * height, multiple * width)))
     if not np.isfinite(answer).all():
         raise Unsure("the annotator's answer is not finite")

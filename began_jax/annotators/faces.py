@@ -13,14 +13,13 @@ import dlib
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from began_jax.annotators.annotator import Unsure
+from began_jax.annotators.annotator import WORKING_SIZE, Unsure
 from began_jax.errors import InputError
 from began_jax.landmarks import OUTER_EYES
 
 MODEL = "shape_predictor_68_face_landmarks.dat"
 POINTS_49 = [i for i in range(17, 68) if i not in (60, 64)]  # no jaw, no inner mouth corners
 MAX_DOUBT = 3.0  # percent of the outer-eye distance; 0.6 is the median of CelebA's crops, 2.5 their 99th percentile
-WORKING_SIZE = 128  # pixels a side that dlib sees at least; smaller pictures are enlarged
 _LONGEST = 640  # pixels that Haar sees at most: large photographs take seconds otherwise, and find more that is no face
 _OFFSETS = ((0, 0, 0, 0), (4, 4, -4, -4), (-4, -4, 4, 4), (4, 0, 4, 0), (-4, 0, -4, 0))  # percent of a box's size
 

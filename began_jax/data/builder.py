@@ -49,6 +49,13 @@ class _RepeatableWriter(tfds_writer.ExampleWriter):
         return super().write(path, ((key, canonical(record)) for key, record in examples))
 
 
+def encoded(example: Example) -> Example:
+    """Returns the example with image and mask as PNG bytes, the mask's 1 as 255; those that are bytes stay."""
+    most = {"image": 1, "mask": 255}
+    pixels = {name: example[name] for name in most if isinstance(example.get(name), np.ndarray)}
+    return example | {name: png(values * np.uint8(most[name])) for name, values in pixels.items()}
+
+
 class AnnotatedImages(tfds.core.ShardBasedBuilder):
     """The data set that `write` prepares: image, id and at most one annotation."""
 
@@ -98,11 +105,7 @@ class AnnotatedImages(tfds.core.ShardBasedBuilder):
             leave=False,
             disable=None,
         ):
-            example = dict(examples[i])
-            for name, most in (("image", 1), ("mask", 255)):
-                if isinstance(example.get(name), np.ndarray):
-                    example[name] = png(example[name] * np.uint8(most))
-            yield i, example
+            yield i, encoded(examples[i])
 
 
 def write(
@@ -131,7 +134,7 @@ def write(
         keypoints: K, number of landmarks.
         names: of the attributes; without them they are numbered.
         description: one sentence for the data set's info.
-        metadata: provenance, kept as JSON beside the records.
+        metadata: provenance, kept as JSON beside the records, with the units of landmarks and the names of attributes.
         files: name -> text of files to put beside the records.
 
     Raises:
@@ -145,6 +148,7 @@ def write(
     }
     if annotation == "landmarks":
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
+        metadata = {**(metadata or {}), "landmark_units": "fraction of width and height"}
     elif annotation == "mask":
         features["mask"] = tfds.features.Image(shape=(height, width, 1), encoding_format="png")
     elif annotation:

@@ -18,17 +18,17 @@ import numpy as np
 
 from began_jax.annotators.annotator import Unsure
 from began_jax.annotators.workers import ordered_map
+from began_jax.data.builder import Example, encoded
 from began_jax.errors import InputError
-from began_jax.images import png
 
 CHUNK = 64  # pictures a task: seconds of work, and all that a stop loses for each worker
-
-Example = dict[str, Any]  # as in builder
 
 
 @runtime_checkable
 class Recipe(Protocol):
     """How a picture becomes examples; picklable, since each worker process gets it."""
+
+    ids: Sequence[str]
 
     def open(self) -> Callable[[int], list[Example]]:
         """Returns a function from a picture's number to its examples; it raises Unsure, or InputError."""
@@ -37,8 +37,7 @@ class Recipe(Protocol):
 class Chunk(NamedTuple):
     """What became of the pictures of a chunk."""
 
-    kept: list[str]  # ids of the examples, in order
-    pictures: list[int]  # the number of each one's picture
+    pictures: list[int]  # for each example, in order, the number of its picture
     left_out: list[tuple[str, str]]  # id, reason
 
 
@@ -47,26 +46,25 @@ class _Maker:
     """What the worker processes are given."""
 
     recipe: Recipe
-    ids: Sequence[str]
     folder: Path
 
     def open(self) -> Callable[[int], Chunk]:
         """Returns a function that makes the chunk of a number and writes it to the folder."""
-        make = self.recipe.open()
+        make, ids = self.recipe.open(), self.recipe.ids
 
         def chunk(number: int) -> Chunk:
             examples, pictures, left_out = [], [], []
-            for index in range(number * CHUNK, min((number + 1) * CHUNK, len(self.ids))):
+            for index in range(number * CHUNK, min((number + 1) * CHUNK, len(ids))):
                 try:
                     made = make(index)
                 except Unsure as why:
-                    left_out.append((self.ids[index], str(why)))
+                    left_out.append((ids[index], str(why)))
                 except InputError as error:
-                    left_out.append((self.ids[index], _reason(error)))
+                    left_out.append((ids[index], _reason(error)))
                 except Exception as error:  # a user's annotator, or a decoder: one picture does not stop the others
-                    left_out.append((self.ids[index], f"{type(error).__name__}: {' '.join(str(error).split())}"))
+                    left_out.append((ids[index], f"{type(error).__name__}: {' '.join(str(error).split())}"))
                 else:
-                    examples += made
+                    examples += map(encoded, made)
                     pictures += [index] * len(made)
             return _write(self.folder / f"{number:06d}.npz", examples, pictures, left_out)
 
@@ -86,12 +84,9 @@ def _write(path: Path, examples: list[Example], pictures: list[int], left_out: l
     }
     for name in examples[0] if examples else ():
         values = [example[name] for example in examples]
-        if name in ("image", "mask"):  # PNGs are a third of the pixels
-            encoded = [
-                np.frombuffer(png(value * np.uint8(255) if name == "mask" else value), np.uint8) for value in values
-            ]
-            columns[f"{name}_end"] = np.cumsum([len(e) for e in encoded])
-            columns[name] = np.concatenate(encoded)
+        if isinstance(values[0], bytes):  # PNGs are a third of the pixels
+            columns[f"{name}_end"] = np.cumsum([len(value) for value in values])
+            columns[name] = np.frombuffer(b"".join(values), np.uint8)
         elif name != "id":
             if len({np.shape(value) for value in values}) > 1:
                 shapes = " and ".join(sorted({str(list(np.shape(value))) for value in values}))
@@ -101,23 +96,23 @@ def _write(path: Path, examples: list[Example], pictures: list[int], left_out: l
     with partial.open("wb") as file:
         np.savez(file, **columns)
     os.replace(partial, path)
-    return Chunk(columns["id"].tolist(), pictures, left_out)
+    return Chunk(pictures, left_out)
 
 
 def _summary(path: Path) -> Chunk:
     with np.load(path, allow_pickle=False) as columns:
         left_out = [(name, why) for name, why in columns["left_out"].tolist()]
-        return Chunk(columns["id"].tolist(), columns["picture"].tolist(), left_out)
+        return Chunk(columns["picture"].tolist(), left_out)
 
 
-def make_chunks(recipe: Recipe, ids: Sequence[str], folder: Path, workers: int | None = None) -> Iterator[Chunk]:
+def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Chunk]:
     """Yields the chunks of all pictures in order; those that are in the folder already are read, not made."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("*.partial"):
         leftover.unlink()
-    count = -(-len(ids) // CHUNK)
+    count = -(-len(recipe.ids) // CHUNK)
     there = {n for n in range(count) if (folder / f"{n:06d}.npz").is_file()}
-    made = ordered_map(_Maker(recipe, ids, folder).open, [n for n in range(count) if n not in there], workers)
+    made = ordered_map(_Maker(recipe, folder).open, [n for n in range(count) if n not in there], workers)
     for number in range(count):
         yield _summary(folder / f"{number:06d}.npz") if number in there else next(made)
 

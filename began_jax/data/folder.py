@@ -236,19 +236,25 @@ class Examples(Sequence):
         return example
 
 
+def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
+    """Returns group -> indices of its ids, as `hold_out` splits them; InputError where the regex matches not all."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(ids):
+        match = re.search(group_regex or ".*", name, re.DOTALL)
+        found = match and match.group(1 if match.re.groups else 0)
+        if found is None:
+            raise InputError(f"--group-regex {group_regex}: does not match {name}; every id must match")
+        groups.setdefault(found, []).append(index)
+    return groups
+
+
 def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed: int) -> tuple[list[int], list[int]]:
     """Splits indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
 
     A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of
     it); without a regex each image is its own group. Both lists are in the order of `ids`.
     """
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(ids):
-        match = re.search(group_regex or ".*", name, re.DOTALL)
-        group = match and match.group(1 if match.re.groups else 0)
-        if group is None:
-            raise InputError(f"--group-regex {group_regex}: does not match {name}; every id must match")
-        groups.setdefault(group, []).append(index)
+    groups = group(ids, group_regex)
     names, test = sorted(groups), []
     for draw in np.random.default_rng(seed).permutation(len(names)):
         if len(test) >= fraction * len(ids):
@@ -290,7 +296,6 @@ def write_folder(
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": holdout, "group_regex": group_regex, "seed": seed}
     source = {"images": images, "landmarks": landmarks, "masks": masks}
-    units = {"landmark_units": "fraction of width and height"} if landmarks else {}
     write(
         out,
         splits,
@@ -298,7 +303,7 @@ def write_folder(
         annotation=folder.annotation,
         keypoints=folder.keypoints,
         description=f"{len(folder.ids)} pictures from {images}, prepared by began_jax",
-        metadata={name: str(path) for name, path in source.items() if path} | size | options | units,
+        metadata={name: str(path) for name, path in source.items() if path} | size | options,
     )
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
     sizes = {name: len(split) for name, split in splits.items()}

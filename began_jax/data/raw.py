@@ -13,7 +13,7 @@ from typing import Any
 from began_jax.annotators.annotator import absolute
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
-from began_jax.data.folder import hold_out, list_images, open_folder, read_landmarks
+from began_jax.data.folder import group, hold_out, list_images, open_folder, read_landmarks
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
@@ -78,9 +78,7 @@ def write_faces(
     options = {"max_doubt": max_doubt, "find_face": False} if annotator == "dlib" else {}
     channels = channels or 3
     kind = "attributes" if annotation == "attributes" else "landmarks"
-    recipe = FaceRecipe(
-        root, ids, height, width, channels, detector, several, annotator, options, kind, known
-    )  # fmt: skip
+    recipe = FaceRecipe(root, ids, height, width, channels, detector, several, annotator, options, kind, known)
     metadata = {
         "images": str(images), "annotation": annotation, "annotator": annotator, "landmarks": str(landmarks or ""),
         "detector": detector, "several": several, "max_doubt": max_doubt, "height": height, "width": width,
@@ -124,7 +122,7 @@ def write_irises(
                              "--group-regex, such as '^([^/]+)/' for one folder a subject")  # fmt: skip
         group_regex = CASIA
     channels = channels or 1
-    recipe = IrisRecipe(images, ids, height, width, channels, masks, annotator, {}, copies, seed)
+    recipe = IrisRecipe(images, ids, height, width, channels, masks, annotator, copies, seed)
     metadata = {
         "images": str(images), "annotator": annotator, "masks": str(masks or ""), "copies": copies, "height": height,
         "width": width, "channels": channels, "holdout": holdout, "group_regex": group_regex, "seed": seed,
@@ -162,13 +160,12 @@ def write_raw(
         InputError: `out` is taken, OUT.work is another command's, or no picture can be used.
     """
     builder.refuse_taken(out)
-    if group_regex is not None:
-        _check_groups(group_regex, recipe.ids)
+    group(recipe.ids, group_regex)  # refuses before the work what `hold_out` would refuse after it
     recipe.open()  # what it lacks is said before anything is written
     work = out.with_name(out.name + ".work")
     agree(work / "config.json", {**metadata, "pictures": len(recipe.ids)}, "begun")
-    lengths, kept, pictures, left_out = _run(recipe, work, workers)
-    if not kept:
+    lengths, pictures, left_out = _run(recipe, work, workers)
+    if not pictures:
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")
     splits = _splits(recipe, pictures, official, holdout, group_regex, seed)
     first = Chunks(work, lengths, [0])[0]
@@ -182,25 +179,21 @@ def write_raw(
         annotation=annotation,
         keypoints=len(first["landmarks"]) if annotation == "landmarks" else None,
         names=(attribute_names or ()) if annotation == "attributes" else (),
-        description=f"{len(kept)} pictures from {recipe.root}, prepared by began_jax",
-        metadata={**metadata, "left_out": len(left_out)}
-        | ({"landmark_units": "fraction of width and height"} if annotation == "landmarks" else {}),
+        description=f"{len(pictures)} pictures from {recipe.root}, prepared by began_jax",
+        metadata={**metadata, "left_out": len(left_out)},
         files={LEFT_OUT: left_out_csv(left_out)},
     )
     shutil.rmtree(work)
-    names = {"landmarks": f"{len(first['landmarks'])} landmarks" if annotation == "landmarks" else ""}
-    names |= {"mask": "masks", "attributes": f"{len(first[annotation])} attributes"}
-    what = f"{recipe.channels} with {names.get(annotation, annotation)}"
+    what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
     return builder.Written({name: len(rows) for name, rows in splits.items() if rows}, what, left_out)
 
 
-def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[str], list[int], list]:
+def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list]:
     bar = Progress("prepare", len(recipe.ids), unit="picture")
-    lengths, kept, pictures, left_out = [], [], [], []
+    lengths, pictures, left_out = [], [], []
     try:
-        for chunk in make_chunks(recipe, recipe.ids, work, workers):
-            lengths.append(len(chunk.kept))
-            kept += chunk.kept
+        for chunk in make_chunks(recipe, work, workers):
+            lengths.append(len(chunk.pictures))
             pictures += chunk.pictures
             left_out += chunk.left_out
             bar.update(len(set(chunk.pictures)) + len(chunk.left_out), left_out=len(left_out))
@@ -210,14 +203,7 @@ def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], li
         raise
     finally:
         bar.close()
-    return lengths, kept, pictures, left_out
-
-
-def _check_groups(group_regex: str, ids) -> None:
-    """Refuses before the work what `hold_out` would refuse after it."""
-    missed = next((name for name in ids if not re.search(group_regex, name)), None)
-    if missed:
-        raise InputError(f"--group-regex {group_regex}: does not match {missed}; every id must match")
+    return lengths, pictures, left_out
 
 
 def _splits(recipe, pictures, official, holdout, group_regex, seed) -> dict[str, list[int]]:

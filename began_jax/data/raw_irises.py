@@ -1,7 +1,7 @@
 """Section 3.2.1 as a recipe: segment an eye picture, crop it to 4:3, resize it, and add low-quality copies of it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ class IrisRecipe:
     channels: int
     masks: Path | None  # human masks, STEM.png; or
     annotator: str | None  # T by name
-    annotator_options: Mapping[str, Any]
     copies: int = 1  # the picture as it is, and copies - 1 of low quality
     seed: int = 0  # of the low-quality copies
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Loads T, and returns a function from a picture's number to its examples."""
-        annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
+        annotate = annotator.load(self.annotator) if self.annotator else None
         spoil = _spoiler(self.seed, self.copies - 1) if self.copies > 1 else None
 
         def examples(index: int) -> list[dict[str, Any]]:
@@ -70,6 +69,4 @@ def _spoiler(seed: int, copies: int) -> Callable[[np.ndarray, np.ndarray, int], 
         made, _ = jax.vmap(lambda key: augment.low_quality(key, image, mask))(keys(jax.numpy.arange(1, copies + 1)))
         return made
 
-    return lambda image, mask, index: list(
-        np.asarray(to_uint8(np.asarray(spoil(to_float(image), mask.astype(np.float32), index))))
-    )
+    return lambda image, mask, index: list(to_uint8(np.asarray(spoil(to_float(image), mask.astype(np.float32), index))))

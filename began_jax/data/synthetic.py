@@ -75,7 +75,6 @@ def write_synthetic(
             "holdout": holdout,
             "seed": seed,
             "count": count,
-        }
-        | ({"landmark_units": "fraction of width and height"} if faces else {}),
+        },
     )
     return {name: len(split) for name, split in splits.items()}

@@ -99,7 +99,7 @@ def paint_hair(
 def paint_beard(
     s: Scene, view: View, planes: np.ndarray, shape: Shape, face: Plane, shade: Plane, places: np.ndarray
 ) -> None:
-    """Paint moustache and beard, to be covered by the lips afterwards."""
+    """Paint a moustache, and the beard where there is one, to be covered by the lips afterwards."""
     height, width = shade.shape
     corner, wide = shape.lips[6], s["face_width"]
     low, lip = shape.face[9, 1] + 0.03, shape.lips[3, 1]
@@ -110,12 +110,8 @@ def paint_beard(
     texture = np.clip(1 + np.float32(0.2) * noise(places[0:2], 110, height, width), 0, 1.4)
     color = hair_color(s) * np.float32(0.8) * (0.45 + 0.55 * shade)
     reach = min(1.0, s["beard"] + 0.2)
-    if s["moustache"]:
-        blend(
-            planes,
-            color,
-            np.float32(s["moustache"]) * texture * face * coverage([view.project(ring)], height, width, blur=0.008),
-        )
+    alpha = coverage([view.project(ring)], height, width, blur=0.008)
+    blend(planes, color, np.float32(s["moustache"]) * texture * face * alpha)
     if not s["beard"]:
         return
     if s["goatee"]:

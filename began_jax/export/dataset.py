@@ -17,13 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-from PIL import Image
 
 from began_jax.errors import InputError
-from began_jax.images import to_uint8
+from began_jax.images import png, to_uint8
 
 _THREADS = 4  # zlib works outside of Python's lock
-_COMPRESSION = 3  # for 128x128 faces 2.5 times as fast as zlib's default 6, files 4 % larger
 
 
 def file_name(index: int) -> str:
@@ -108,8 +106,7 @@ class Dataset:
 
         def save(item: tuple[int, np.ndarray]) -> None:
             index, picture = item
-            picture = picture[..., 0] if picture.shape[-1] == 1 else picture
-            Image.fromarray(picture).save(folder / file_name(index), compress_level=_COMPRESSION)
+            (folder / file_name(index)).write_bytes(png(picture))
 
         # The list waits, and raises what a thread raised.
         list(self._pool.map(save, zip(indices, pictures, strict=True)))
