@@ -1,6 +1,7 @@
 # make demo            the whole way on synthetic faces, into runs/demo
 # make demo-irises     the whole way on synthetic irises, into runs/demo-irises
 # make test | lint     the tests; ruff
+# make bench           our stages beside PyTorch's, under 25 minutes, into runs/bench
 # make PYTHON=python3.13 VENV=.venv313 ...   with another Python
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,8 +10,9 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 # Named after Python's version, so that another PYTHON makes the environment anew.
 READY := $(VENV)/ready-$(VERSION)
 READY_TEST := $(VENV)/ready-test-$(VERSION)
+READY_BENCH := $(VENV)/ready-bench-$(VERSION)
 
-.PHONY: demo demo-irises test test-entries lint format clean
+.PHONY: demo demo-irises test test-entries lint format bench clean
 
 demo: RECIPE = regularised
 demo: GENERATED = --epochs 100
@@ -39,6 +41,9 @@ format: $(READY_TEST)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(READY_BENCH)
+	$(BIN)/python -m benchmarks --out runs/bench
+
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
@@ -46,6 +51,10 @@ $(READY): requirements.txt pyproject.toml
 
 $(READY_TEST): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+$(READY_BENCH): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	touch $@
 
 clean:

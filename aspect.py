@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from began_jax import aspect_networks, aspects, checkpoints, cli, labels, progress, runs
+from began_jax import aspect_networks, aspects, checkpoints, cli, labels, progress, runs, sharding
 from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE
 from began_jax.errors import InputError
 from began_jax.json_files import agree
@@ -47,6 +47,7 @@ def main() -> None:
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     aspects.check_config(config)
+    sharding.use_cpu_devices(config.members)
     latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
     aspects.check_config(config, len(latents))
     name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
@@ -59,7 +60,7 @@ def main() -> None:
     saved = checkpoints.manager(folder)
     if (found := checkpoints.restore_latest(saved, state)) is not None:
         state = found[1]
-    start = int(state.epoch)
+    start = int(state.epoch.max())
     events = progress.event_writer(args.run, f"aspect-{folder.name}", start)
     bar = progress.Progress("aspect", config.epochs, start, unit="epoch")
     values: dict[str, float] = {}
@@ -76,7 +77,7 @@ def main() -> None:
                     events.add_scalar(f"aspect/{name}", value, epoch)
                 stopped = signals[0] if signals else 0
                 if stopped or epoch % args.save_every == 0 or epoch == config.epochs:
-                    checkpoints.save(saved, epoch, state, score=float(state.best_error))
+                    checkpoints.save(saved, epoch, state, score=float(state.best_error.mean()))
                 if stopped:
                     break
     finally:
@@ -85,16 +86,17 @@ def main() -> None:
         saved.wait_until_finished()
         saved.close()
 
-    best = float(state.best_error)
+    best = float(state.best_error.mean())
     if values:
         figures = {
-            "epochs": int(state.epoch),
+            "epochs": int(state.epoch.max()),
             "best_loss": best,
             "steps_per_second": bar.rate * trainer.batches,
         } | values
         runs.record_metrics(args.run, "aspect", figures, keep=("steps_per_second",) if bar.rate == 0 else ())
     remark = " (stopped; the same command goes on)" if stopped else ""
-    print(f"aspect: {int(state.epoch):,} epochs{remark} of {len(latents):,} latents, best loss {best:.3e} -> {folder}")
+    done = f"{int(state.epoch.max()):,} epochs{remark}"
+    print(f"aspect: {done} of {len(latents):,} latents, best loss {best:.3e} -> {folder}")
     if stopped:
         raise SystemExit(128 + stopped)
 

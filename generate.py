@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspect_networks, began, cli, figures, kinds, progress, runs, sampling, sharding
+from began_jax import aspect_networks, began, cli, figures, kinds, progress, runs, sampling, shard_inversion, sharding
 from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
@@ -84,7 +84,7 @@ def main() -> None:
     if written_by_this_command(args.out, provenance | {"count": args.count}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         return
-    invert = runs.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))
+    invert = shard_inversion.inverter(invert_config, config, state, sharding.data_mesh(2, devices=1))
     with kind.writer(args.out, provenance, data) as write:
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(args.mirror_image, data, invert)
@@ -120,7 +120,7 @@ def mirror_interpolation(index: int, data: DataSet, invert: Callable) -> np.ndar
     if not 0 <= index < len(source):
         raise InputError(f"--mirror-image is {index}; the split has {len(source)} images")
     image = to_float(ordered(source, index, index + 1)["image"])
-    *_, result = invert(np.concatenate([image, image[:, :, ::-1]]), np.array([index, index]))
+    *_, (_, result) = invert([(0, np.concatenate([image, image[:, :, ::-1]]), np.array([index, index]))], 2)
     return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
 
 

@@ -10,14 +10,15 @@ import dataclasses
 import math
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from began_jax import cli, progress, runs, sharding
+from began_jax import cli, progress, runs, shard_inversion, sharding
 from began_jax.configs import INVERT_PRESETS
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.json_files import agree
+from began_jax.json_files import agree, read_json
 from began_jax.latents import Latents
 
 
@@ -46,6 +47,12 @@ def parse():
     parser.add_argument(
         "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
     )
+    parser.add_argument(
+        "--remat",
+        action="store_true",
+        help="compute the generator's activations again for the gradient instead of keeping them: larger shards fit",
+    )
+    cli.add_hosts(parser)
     cli.add_options(parser, INVERT_PRESETS)
     return parser.parse_args()
 
@@ -56,17 +63,30 @@ def main() -> None:
     train_config, data = runs.load(args.run)
     preset = INVERT_PRESETS.get(train_config.preset, INVERT_PRESETS["faces"])
     config = cli.given_options(args, preset)
-    if min(config.steps, config.shard_size) < 1 or args.images < 0:
-        raise InputError("--steps and --shard-size must be at least 1, --images at least 0")
+    if min(config.starts, config.window) < 1 or min(config.shard_size, config.steps, args.images) < 0:
+        raise InputError("--starts and --window must be at least 1, --shard-size, --steps and --images at least 0")
+    if config.tolerance < 0 or (config.tolerance and not config.steps):
+        raise InputError(f"--tolerance is {config.tolerance}; it must be at least 0, and 0 where --steps is")
+    if config.optimizer == "bfgs" and config.schedule != "constant":
+        raise InputError(f"--schedule {config.schedule} is for Adam: BFGS finds the lengths of its steps itself")
     if args.steps_per_call is not None and args.steps_per_call < 1:
         raise InputError(f"--steps-per-call is {args.steps_per_call}; it must be at least 1")
-    sharding.use_cpu_devices(config.shard_size, args.cpu_devices)
-    mesh = sharding.data_mesh(config.shard_size)
+    cli.join_hosts(args)
+    sharding.use_cpu_devices(config.shard_size or sharding.CPU_BATCH, args.cpu_devices)
     state = runs.load_training(args.run, train_config, args.checkpoint)
     step = int(state.step)
-    invert = runs.inverter(config, train_config, state, mesh, args.steps_per_call)
-    wanted = dataclasses.asdict(config) | {"generator_step": step}
-    agree(args.run / "latents" / "config.json", wanted, "inverted", defaults=dataclasses.asdict(preset))
+    if args.remat:
+        train_config = dataclasses.replace(train_config, remat=True)
+    stored = args.run / "latents" / "config.json"
+    with sharding.first_process_first("configuration"):
+        if config.shard_size == 0:
+            kept = read_json(stored)["shard_size"] if stored.exists() else None
+            size = kept or shard_inversion.largest_shard(config, train_config, state)
+            config = dataclasses.replace(config, shard_size=size)
+        mesh = sharding.data_mesh(config.shard_size, local=True)  # every process inverts shards of its own
+        invert = shard_inversion.inverter(config, train_config, state, mesh, args.steps_per_call)
+        wanted = dataclasses.asdict(config) | {"generator_step": step}
+        agree(stored, wanted, "inverted", defaults=dataclasses.asdict(preset))
 
     size = config.shard_size
     shards = {split: math.ceil(count / size) for split, count in data.splits.items() if split in ("train", "test")}
@@ -74,29 +94,40 @@ def main() -> None:
         shards["train"] = min(shards["train"], math.ceil(args.images / size))
     stores = {split: Latents(args.run / "latents" / split) for split in shards}
     missing = [(split, i) for split, count in shards.items() for i in range(count) if i not in stores[split].done()]
+    sharding.meet("shards shared")  # before any is written, all have seen the same ones missing
+    missing = sharding.share(missing)
     counts = {split: min(shards[split] * size, data.splits[split]) for split in shards}
     total = sum(counts.values())
     todo = sum(min(size, data.splits[split] - i * size) for split, i in missing)
-    bar = progress.Progress("invert", total * config.steps, (total - todo) * config.steps, unit="image-step")
-    try:
+    name = "invert" if jax.process_count() == 1 else f"invert ({jax.process_index()} of {jax.process_count()})"
+    unit = max(config.steps * config.starts, 1)
+    bar = progress.Progress(name, total * unit, (total - todo) * unit, unit="image-step")
+
+    def read():
         for split, shard in missing:
-            examples = ordered(data.source(split), shard * size, (shard + 1) * size)
-            count = len(examples["id"])
-            # The last shard is filled up with copies, so that every call has one shape; they are dropped again.
-            rows = np.minimum(np.arange(size), count - 1)
-            done = 0
-            for result in invert(to_float(examples["image"][rows]), shard * size + rows):
-                if not isinstance(result, dict):
-                    bar.update(count * (result - done))
-                    done = result
-            result = {name: values[:count] for name, values in result.items()}
-            stores[split].save(shard, examples["id"], result)
-            bar.update(0, l1=float(result["l1"].mean()), psnr_db=float(result["psnr_db"].mean()))
+            first = shard * size
+            examples = ordered(data.source(split), first, first + size)
+            ids[split, shard] = examples["id"]
+            yield (split, shard), to_float(examples["image"]), first + np.arange(len(examples["id"]))
+
+    ids = {}
+    try:
+        for result in invert(read(), size):
+            if not isinstance(result, tuple):
+                bar.update(result)
+                continue
+            (split, shard), found = result
+            stores[split].save(shard, ids.pop((split, shard)), found)
+            done = 0 if config.steps else len(found["l1"])
+            bar.update(done, l1=float(found["l1"].mean()), psnr_db=float(found["psnr_db"].mean()))
     finally:
         bar.close()
         for store in stores.values():
             store.wait()
 
+    sharding.meet("shards written", sharding.LONG)
+    if jax.process_index() > 0:
+        return sharding.leave()
     found = [stores[split].load() for split in shards]
     z, l1, psnr = (np.concatenate([part[name] for part in found]) for name in ("z", "l1", "psnr_db"))
     figures = {
@@ -108,13 +139,16 @@ def main() -> None:
         "failed": int((l1 > config.failure_l1).sum()),
         "generator_step": step,
     }
+    if config.tolerance:
+        figures["mean_steps"] = float(np.concatenate([part["steps"] for part in found]).mean())
     if missing:
-        figures["images_per_second"] = bar.rate / config.steps
+        figures["images_per_second"] = bar.rate / unit * jax.process_count()
     runs.record_metrics(args.run, "invert", figures, keep=("images_per_second",))
     print(
         f"invert: {len(z):,} images, {config.steps} steps, L1 {l1.mean():.4f}, PSNR {psnr.mean():.2f} dB, "
         f"{figures['failed']} failed -> {args.run / 'latents'}"
     )
+    sharding.leave()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ shows samples from the same latents as they learn.
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from began_jax import augment, began, checkpoints, cli, figures, progress, runs, sharding
 from began_jax.configs import TRAIN_PRESETS, check_train_config, train_preset
@@ -31,6 +32,7 @@ def parse() -> tuple:
     parser.add_argument(
         "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
     )
+    cli.add_hosts(parser)
     cli.add_options(parser, TRAIN_PRESETS)
     args = parser.parse_args()
     config = cli.given_options(args, train_preset(args.preset))
@@ -50,13 +52,18 @@ def main() -> None:
         print(layer_table(config))
         return
 
-    sharding.use_cpu_devices(config.batch_size, args.cpu_devices)
+    cli.join_hosts(args)
+    sharding.use_cpu_devices(*cli.cpu_devices(args, config.batch_size))
     mesh = sharding.data_mesh(config.batch_size)
-    data = runs.resolve_data(args.run, config)
+    first = jax.process_index() == 0  # of the processes; it alone prints and writes, but for checkpoints
+    with sharding.first_process_first("data"):
+        data = runs.resolve_data(args.run, config)
     if config.low_quality and data.annotation != "mask":
         raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
-    feed = batches(data.source("train"), config.batch_size, config.seed, masks=config.low_quality)
-    runs.start(args.run, config, data)
+    part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    feed = batches(data.source("train"), config.batch_size, config.seed, masks=config.low_quality, **part)
+    with sharding.first_process_first("configuration"):
+        runs.start(args.run, config, data)
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
     state = jax.jit(lambda: began.init(config), out_shardings=sharding.replicated(mesh))()
@@ -71,14 +78,14 @@ def main() -> None:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 0x10), state.step)  # the latents' is fold_in(key, step)
         return augment.low_quality_batch(key, **batch)
 
-    step = jax.jit(
-        lambda state, batch: began.step(config, state, images_of(state, batch), sharding.split(mesh)),
-        donate_argnums=0,
-        out_shardings=sharding.replicated(mesh),
-    )
-    sample = jax.jit(lambda state: began.samples(config, state, SAMPLES))
-    events = progress.event_writer(args.run, "train", start)
-    bar = progress.Progress("train", config.steps, start)
+    def advance(state, batch, signals):
+        state, metrics = began.step(config, state, images_of(state, batch), sharding.split(mesh))
+        return state, metrics, None if signals is None else signals.max()
+
+    step = jax.jit(advance, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+    sample = jax.jit(lambda state: began.samples(config, state, SAMPLES), out_shardings=sharding.replicated(mesh))
+    events = progress.event_writer(args.run, "train", start) if first else None
+    bar = progress.Progress("train", config.steps, start) if first else None
 
     def save(state) -> None:
         checkpoints.save(saved, int(state.step), state, score=float(state.convergence))
@@ -86,41 +93,49 @@ def main() -> None:
     images = prefetch(feed, start)
     last, stopped = start, 0
     try:
-        with cli.stop_signals() as signals:
+        with cli.errors_end_now(), cli.stop_signals() as signals:
             for last in range(start + 1, config.steps + 1):
-                batch = jax.device_put(next(images), sharding.split(mesh))
-                state, metrics = step(state, batch)
+                batch = next(images)
+                # Among several processes a signal goes with the batch, so that all of them stop at the same step.
+                flags = np.full(len(batch["image"]), signals[0] if signals else 0) if jax.process_count() > 1 else None
+                state, metrics, signal = step(state, *sharding.assemble(mesh, (batch, flags)))
                 # Waiting is no loss on a CPU, where many collectives in flight can deadlock; the feed runs ahead.
                 values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 began.check_finite(values, last)
                 shown = {"M": values["convergence"], "k": values["k"], "diversity": values["diversity"]}
                 if "reconstruction" in values:
                     shown["reconstruction"] = values["reconstruction"]
-                bar.update(1, **shown)
-                stopped = signals[0] if signals else 0
-                if last % 50 == 0:
+                stopped = int(signal) if signal is not None else signals[0] if signals else 0
+                if first:
+                    bar.update(1, **shown)
+                if first and last % 50 == 0:
                     for name, value in values.items():
                         events.add_scalar(f"train/{name}", value, last)
                 if last % args.sample_every == 0:
-                    picture = figures.grid(jax.device_get(sample(state)))
-                    figures.save_image(args.run / "figures" / "training" / f"step_{last:07d}.png", picture)
+                    pictures = jax.device_get(sample(state))
+                    if first:
+                        path = args.run / "figures" / "training" / f"step_{last:07d}.png"
+                        figures.save_image(path, figures.grid(pictures))
                 if stopped or last % args.save_every == 0 or last == config.steps:
                     save(state)
                 if stopped:
                     break
     finally:
         images.close()
-        bar.close()
-        events.close()
+        if first:
+            bar.close()
+            events.close()
         saved.wait_until_finished()
         saved.close()
 
     k, convergence = float(state.k), float(state.convergence)
-    if last > start:
+    if first and last > start:
         figures_of_run = {"steps": last, "k": k, "convergence": convergence, "diversity": values["diversity"]}
         runs.record_metrics(args.run, "train", figures_of_run | {"images_per_second": bar.rate * config.batch_size})
     remark = " (stopped; the same command goes on)" if stopped else ""
-    print(f"train: {int(state.step):,} steps{remark}, M {convergence:.4f}, k {k:.3f} -> {args.run / 'generator'}")
+    if first:
+        print(f"train: {int(state.step):,} steps{remark}, M {convergence:.4f}, k {k:.3f} -> {args.run / 'generator'}")
+    sharding.leave()
     if stopped:
         raise SystemExit(128 + stopped)
 

@@ -28,8 +28,8 @@ from began_jax.data.datasets import open_data as open_data
 from began_jax.errors import InputError as InputError
 from began_jax.images import to_float as to_float
 from began_jax.images import to_uint8 as to_uint8
-from began_jax.inversion import Inverter as Inverter
 from began_jax.inversion import invert as invert
+from began_jax.inverter import Inverter as Inverter
 from began_jax.kinds import KINDS as KINDS
 from began_jax.kinds import Kind as Kind
 from began_jax.metrics import Ridge as Ridge

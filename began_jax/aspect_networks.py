@@ -57,12 +57,15 @@ def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> TrainedAsp
     like = aspects.init(aspect, network, config.latent_size)
     state = checkpoints.restore(saved, saved.latest_step(), like)
     saved.close()
-    return TrainedAspect(batched(network, state.best_parameters), int(state.epoch))
+    annotate = batched(network, state.best_parameters, aspect.members)
+    return TrainedAspect(annotate, int(state.epoch.max()))
 
 
-def batched(network: nn.Module, parameters: Any, batch: int = 256) -> Callable[[np.ndarray], np.ndarray]:
-    """A network as a function over numpy rows, jitted once for one batch shape."""
-    apply = jax.jit(lambda z: network.apply({"params": parameters}, z))
+def batched(
+    network: nn.Module, parameters: Any, members: int = 1, batch: int = 256
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A network, or the mean of an ensemble's, as a function over numpy rows, jitted once for one batch shape."""
+    apply = jax.jit(lambda z: aspects.predict(network, parameters, z, members))
 
     def function(rows: np.ndarray) -> np.ndarray:
         padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), np.float32)])

@@ -1,9 +1,13 @@
 """Training of an aspect network G_a: latents -> annotation (eqs. 1, 5 and 6), for any latents and any targets.
 
 loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
+
+An ensemble (`AspectConfig.members` > 1) is one state whose leaves have a leading axis of members. Each has a seed of
+its own, all have the same validation latents, and the mean of their predictions is the ensemble's.
 """
 
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+from began_jax import sharding
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 
@@ -23,20 +28,28 @@ from began_jax.errors import InputError, require_finite
 class AspectState:
     """Everything that training needs, and the parameters of the best epoch."""
 
-    epoch: Int[Array, ""]  # epochs done
-    key: Key[Array, ""]  # constant; an epoch uses fold_in(key, epoch)
+    epoch: Int[Array, "*members"]  # epochs done
+    key: Key[Array, "*members"]  # constant; an epoch uses fold_in(key, epoch)
     parameters: Any
     optimizer: optax.OptState
     best_parameters: Any  # of the epoch with the lowest error on the validation latents; without those, the last
-    best_error: Float[Array, ""]
+    best_error: Float[Array, "*members"]
 
 
 def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
     """State before the first epoch, a pure function of the configuration (its seed), the network and its input's size.
 
-    The input may have any shape, such as that of an image: a T is learnt in the same way.
+    The input may have any shape, such as that of an image: a T is learnt in the same way. Member i of an ensemble has
+    the seed `config.seed` + i, and starts as a network alone with that seed does.
     """
-    key, key_init = jax.random.split(jax.random.key(config.seed))
+    if config.members == 1:
+        return _init(config, network, latent_size, config.seed)
+    seeds = config.seed + jnp.arange(config.members)
+    return jax.jit(jax.vmap(lambda seed: _init(config, network, latent_size, seed)))(seeds)
+
+
+def _init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...], seed: Any) -> AspectState:
+    key, key_init = jax.random.split(jax.random.key(seed))
     parameters = network.init(key_init, jnp.zeros((1, *np.atleast_1d(latent_size))))["params"]
     copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
     best_error = jnp.full((), jnp.inf, jnp.float32)  # without its type it would be weakly typed, and compile twice
@@ -112,11 +125,19 @@ def end_epoch(
     return state, {"loss": loss, "validation_loss": error}
 
 
+def predict(network: nn.Module, parameters: Any, z: Float[Array, "batch ..."], members: int = 1) -> Array:
+    """G_a(z) [batch, ...]; of an ensemble, the mean over its members."""
+    if members == 1:
+        return network.apply({"params": parameters}, z)
+    return jax.vmap(lambda p: network.apply({"params": p}, z))(parameters).mean(0)
+
+
 class Trainer:
     """The jitted epoch: on the device in one call where loops keep their speed, else a call a step.
 
     Convolutions in a loop body are several times slower on a CPU, so there a mask network's steps are called one by
-    one; a landmark network is matrix products only and always runs a whole epoch a call.
+    one; a landmark network is matrix products only and always runs a whole epoch a call. The members of an ensemble are
+    spread over as many local devices as divide their number, and trained side by side on each.
 
     Args:
       config: of the training.
@@ -135,6 +156,13 @@ class Trainer:
         if one_call is None:
             one_call = targets.ndim < 4 or jax.default_backend() != "cpu"
 
+        if config.members == 1:
+            self._mesh = None
+        else:
+            devices = max(n for n in range(1, jax.local_device_count() + 1) if config.members % n == 0)
+            self._mesh = sharding.data_mesh(config.members, devices, local=True)
+            self._train, self._held = jax.device_put((self._train, self._held), sharding.replicated(self._mesh))
+
         def end(state, losses, held):
             return end_epoch(network, state, losses.mean(), *held)
 
@@ -143,25 +171,46 @@ class Trainer:
             state, losses = jax.lax.scan(lambda s, r: step(config, network, s, *train, r), state, rows)
             return end(state, losses, held)
 
-        self._epoch = jax.jit(epoch, donate_argnums=0) if one_call else None
-        self._rows = jax.jit(lambda state: epoch_rows(config, state, len(train)))
-        self._step = jax.jit(lambda s, data, rows, i: step(config, network, s, *data, rows[i]), donate_argnums=0)
-        self._end = jax.jit(end, donate_argnums=0)
+        def one(state, data, rows, i):
+            return step(config, network, state, *data, rows[i])
+
+        each = self._of_each_member
+        self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None
+        self._rows = jax.jit(each(lambda state: epoch_rows(config, state, len(train)), (0,)))
+        self._step = jax.jit(each(one, (0, None, 0, None)), donate_argnums=0)
+        self._end = jax.jit(each(end, (0, 0, None)), donate_argnums=0)
 
     def epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
-        """One pass over the latents; metrics `loss` (mean over the epoch's batches) and `validation_loss`."""
+        """One pass over the latents; metrics `loss` (mean over the epoch's batches) and `validation_loss`.
+
+        Those of an ensemble are means over its members.
+        """
+        if self._mesh is not None:
+            state = jax.device_put(state, sharding.split(self._mesh))  # nothing to do from the second epoch on
+        state, metrics = self._one_epoch(state)
+        return state, metrics if self._mesh is None else {name: value.mean() for name, value in metrics.items()}
+
+    def _one_epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
         if self._epoch is not None:
             return self._epoch(state, self._train, self._held)
         rows, losses = self._rows(state), []
         for i in range(self.batches):
             state, loss = self._step(state, self._train, rows, i)
             losses.append(loss)
-        return self._end(state, jnp.stack(losses), self._held)
+        return self._end(state, jnp.stack(losses, -1), self._held)
+
+    def _of_each_member(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
+        """The function for one network, or for a device's members at once; `axes` are those of the members."""
+        if self._mesh is None:
+            return function
+        members, shared = sharding.split(self._mesh).spec, sharding.replicated(self._mesh).spec
+        specs = tuple(shared if axis is None else members for axis in axes)
+        return jax.shard_map(jax.vmap(function, axes), mesh=self._mesh, in_specs=specs, out_specs=members)
 
 
 def check_config(config: AspectConfig, count: int | None = None) -> None:
     """Raise InputError for options that cannot be trained with, or not with `count` latents, naming the option."""
-    for name in ("epochs", "batch_size", "learning_rate", "labels"):
+    for name in ("epochs", "batch_size", "learning_rate", "labels", "members"):
         if not getattr(config, name) > 0:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
     for name in ("weight_decay", "jitter"):

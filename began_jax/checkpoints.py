@@ -3,9 +3,13 @@
 A checkpoint is a folder named after its step; Orbax writes it under a temporary name and renames it when it
 is complete, so a kill at any moment leaves complete checkpoints only. Just before that it gets a file
 SHA256SUMS, which `restore` compares (so can `sha256sum -c`): Orbax by itself misses some changed bytes.
+
+Among several processes a manager belongs to all of them, which save and restore together, or to one that is `alone`.
 """
 
 import hashlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,32 @@ from began_jax.errors import InputError
 
 BEST_METRIC = "score"  # lower is better
 SUMS = "SHA256SUMS"
+TEMPORARY = ".orbax-checkpoint-tmp*"
 
 
-def manager(folder: Path, *, keep: int | None = 3, read_only: bool = False) -> ocp.CheckpointManager:
-    """A manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all."""
+class Manager(ocp.CheckpointManager):
+    """Orbax's manager, which knows which checkpoint it is writing: other processes may write beside it."""
+
+    writing: int = -1
+
+    def save(self, step: int, *args, **kwargs) -> bool:
+        self.wait_until_finished()  # Orbax would wait too: it writes one at a time
+        self.writing = step
+        return super().save(step, *args, **kwargs)
+
+
+def manager(
+    folder: Path, *, keep: int | None = 3, read_only: bool = False, alone: dict[str, Callable] | None = None
+) -> Manager:
+    """A manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all.
+
+    Args:
+      folder: of the checkpoints.
+      keep: how many.
+      read_only: leave the folder as it is; a reader is `alone`.
+      alone: use by this process without the others, which may have managers of the same folder; the items of a
+        checkpoint and the class of Orbax's handler of each.
+    """
     options: dict[str, Any] = {"preservation_policy": policies.LatestN()}
     if keep is not None:
         score = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
@@ -29,25 +55,46 @@ def manager(folder: Path, *, keep: int | None = 3, read_only: bool = False) -> o
         options = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
     # Orbax's own read_only logs three warnings each time; a reader need only leave the folder as it is.
     options |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
+    folder, handlers = Path(folder).resolve(), None
+    if (alone or read_only) and jax.process_count() > 1:
+        here = _here_alone()
+        options |= {"create": False, "cleanup_tmp_directories": False, "multiprocessing_options": here}
+        # Handlers of Orbax's own choice would write on the first process only, and say nothing.
+        handlers = {name: handler(multiprocessing_options=here) for name, handler in (alone or {}).items()} or None
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Orbax would clean up in the background, and take away what another process has begun by then.
+            for unnamed in folder.glob(f"*{TEMPORARY}") if jax.process_index() == 0 else ():
+                shutil.rmtree(unnamed)
     options = ocp.CheckpointManagerOptions(**options)
-    folder = Path(folder).resolve()
     if not read_only:
-        options.async_options = ocp.AsyncOptions(post_finalization_callback=lambda: _write_sums(folder))
+        options.async_options = ocp.AsyncOptions(
+            post_finalization_callback=lambda: _write_sums(folder, found.writing),
+            # Orbax signals "the folders are made" by a name that managers of several processes would share.
+            create_directories_asynchronously=handlers is None,
+        )
     try:
-        return ocp.CheckpointManager(folder, options=options)
+        found = Manager(folder, options=options, item_handlers=handlers)
+        return found
     except ValueError as error:  # it reads the score of every checkpoint
         for step in ocp.utils.checkpoint_steps(folder):
             check_files(folder / str(step))
         raise InputError(f"checkpoints in {folder} cannot be read ({error})") from error
 
 
-def _write_sums(folder: Path) -> None:
-    # Orbax calls this on each process between writing a checkpoint and renaming it.
-    if jax.process_index() == 0:
-        for unnamed in folder.glob("*.orbax-checkpoint-tmp*"):
-            files = sorted(path for path in unnamed.glob("*/**/*") if path.is_file())
-            lines = [f"{_sha256(path)}  {path.relative_to(unnamed)}\n" for path in files]
-            (unnamed / SUMS).write_text("".join(lines))
+def _here_alone() -> ocp.options.MultiprocessingOptions:
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+
+
+def _write_sums(folder: Path, step: int) -> None:
+    # Orbax calls this on one process, when all have written their parts and before it renames the checkpoint.
+    for unnamed in folder.glob(f"{step}{TEMPORARY}"):
+        files = sorted(path for path in unnamed.glob("*/**/*") if path.is_file())
+        lines = [f"{_sha256(path)}  {path.relative_to(unnamed)}\n" for path in files]
+        (unnamed / SUMS).write_text("".join(lines))
 
 
 def _sha256(path: Path) -> str:
@@ -93,7 +140,7 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
     """
     folder = Path(checkpoints.directory) / str(step)
     check_files(folder)
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    abstract = jax.tree.map(_here, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
     try:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
     except Exception as error:  # Orbax and TensorStore raise many types, for other shapes, types or names
@@ -101,6 +148,14 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
         raise InputError(
             f"checkpoint {folder} cannot be read ({type(error).__name__}: {reason}); {_remedy(folder)}"
         ) from error
+
+
+def _here(leaf: Any) -> Any:
+    """The leaf, on a device of this process where it names none, or one that belongs to another."""
+    if not isinstance(leaf, jax.ShapeDtypeStruct) or (leaf.sharding and leaf.sharding.addressable_devices):
+        return leaf
+    local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=local)
 
 
 def restore_latest(checkpoints: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:

@@ -5,12 +5,18 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from began_jax import sharding
 from began_jax.errors import DivergedError, InputError
+
+# What JAX says when a process is gone: of several types, by the transport that noticed.
+_LOST = re.compile("Gloo|NCCL|[Hh]eartbeat|Barrier failed|coordination service|Connection (closed|reset)|Socket closed")
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -46,15 +52,43 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
     quiet_logs()
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        main()
-    except InputError as error:
-        print(f"{prog or os.path.basename(sys.argv[0])}: error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except DivergedError as error:
-        print(f"{prog or os.path.basename(sys.argv[0])}: error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(1) from None
+        with errors_end_now(prog):
+            main()
+    except (InputError, DivergedError) as error:
+        print(_line(error, prog), file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _line(error: object, prog: str | None = None) -> str:
+    return f"{prog or os.path.basename(sys.argv[0])}: error: {one_line(error)}"
+
+
+@contextlib.contextmanager
+def errors_end_now(prog: str | None = None) -> Iterator[None]:
+    """While processes are joined an error ends this one at once: every orderly way out would wait for the others."""
+    try:
+        yield
+    except BaseException as error:
+        if not sharding.joined():
+            raise
+        status = 1
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else 1
+        elif isinstance(error, KeyboardInterrupt):
+            status = 130
+        elif isinstance(error, (InputError, DivergedError)):
+            status = 2 if isinstance(error, InputError) else 1
+            print(_line(error, prog), file=sys.stderr)
+        elif _LOST.search(str(error)):
+            reason = f"another process has ended or cannot be reached ({one_line(error)[:120]})"
+            print(_line(f"{reason}; start the same command on all of them to go on", prog), file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 @contextlib.contextmanager
@@ -128,6 +162,42 @@ def add_annotator(parser: argparse.ArgumentParser) -> None:
         "otherwise network",
     )
     parser.add_argument("--workers", type=int, help="processes that T runs in; default: one a core")
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that join several processes, on one host or many, into one command."""
+    group = parser.add_argument_group("several hosts", "the same command on each, with the same folders: docs/hosts.md")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs, and a free port there")
+    group.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
+    group.add_argument("--process-id", type=int, metavar="I", help="which of them this is: 0 to N - 1")
+    group.add_argument(
+        "--distributed", action="store_true", help="take all three from the cluster (SLURM, TPU pods, Open MPI, ...)"
+    )
+
+
+def join_hosts(args: argparse.Namespace) -> None:
+    """Joins the other processes where `add_hosts`'s options ask for it; call before JAX is first used."""
+    given = {"--coordinator": args.coordinator, "--processes": args.processes, "--process-id": args.process_id}
+    absent = [name for name, value in given.items() if value is None]
+    if args.distributed:
+        if len(absent) < len(given):
+            raise InputError(f"--distributed takes {', '.join(given)} from the cluster; give it, or those, not both")
+        sharding.join()
+    elif len(absent) < len(given):
+        if absent:
+            raise InputError(f"{' and '.join(absent)} missing: {', '.join(given)} go together")
+        if not 0 <= args.process_id < args.processes:
+            raise InputError(f"--process-id is {args.process_id}; it must be from 0 to {args.processes - 1}")
+        if not re.fullmatch(r".+:\d+", args.coordinator):
+            raise InputError(f"--coordinator is {args.coordinator}; it must be HOST:PORT")
+        sharding.join(args.coordinator, args.processes, args.process_id)
+
+
+def cpu_devices(args: argparse.Namespace, batch_size: int) -> tuple[int, int | None]:
+    """What `use_cpu_devices` takes: this process's part of a batch, and how many devices were asked for."""
+    if args.distributed and args.cpu_devices is None:
+        return batch_size, 1  # how many processes there are is not known before the devices are made
+    return batch_size // (args.processes or 1), args.cpu_devices
 
 
 def given_options(args: argparse.Namespace, preset: Any) -> Any:

@@ -63,6 +63,16 @@ class TrainConfig:
         "steps; 0: constant, as in the paper",
     )
     learning_rate_floor: float = option(2e-5, "halving stops here: smaller rates have been seen to collapse")
+    precision: str = option(
+        "float32",
+        "what the networks compute in: bfloat16 is faster on GPUs and TPUs, and slower on CPUs; parameters, "
+        "optimisers, losses and the last layer of each network are float32 in both",
+        ("float32", "bfloat16"),
+    )
+    remat: bool = option(
+        False,
+        "compute the decoder's activations again for the gradient instead of keeping them: less memory, more time",
+    )
     seed: int = option(0, "of the parameters, the latents and the order of the images")
     steps: int = option(200_000, "training steps; not in the paper; raise it to train a finished run further")
 
@@ -71,14 +81,23 @@ class TrainConfig:
 class InvertConfig:
     """Inversion of the generator over the data set (eq. 4)."""
 
-    steps: int = option(200, "Adam steps an image; not in the paper")
+    steps: int = option(
+        200, "steps an image, the most of them with --tolerance; not in the paper; 0: the start alone, as z = E(x)"
+    )
+    optimizer: str = option(
+        "adam",
+        "adam (the paper's), or bfgs, one for each image, with --learning-rate as the length of its first step a "
+        "coordinate (0.05 is good): on faces the error of 200 steps of the paper's Adam after 30, and that of 1,000 "
+        "after 80 to 90, at the same price a step (docs/inversion.md)",
+        ("adam", "bfgs"),
+    )
     learning_rate: float = option(0.1, "Adam's first step size (the paper's)")
     beta1: float = option(0.9, "Adam's (the paper's)")
     beta2: float = option(0.999, "Adam's (the paper's)")
     schedule: str = option(
         "constant",
-        "step size over the steps: constant (the paper's), or cosine down to 0, which "
-        "reaches a lower error in the same steps",
+        "step size over the steps: constant (the paper's), or cosine down to 0; on faces, where the lowest error met "
+        "is kept, constant reached the lower one (docs/inversion.md)",
         ("constant", "cosine"),
     )
     start: str = option(
@@ -88,10 +107,26 @@ class InvertConfig:
         "--encoder-weight; not in the paper",
         ("zero", "uniform", "encoder"),
     )
+    starts: int = option(
+        1,
+        "starts an image, the best kept: --start first, then uniform draws from the image's position. Each costs its "
+        "own steps; on faces as many more steps of one start gave more, so it is for generators with bad local minima",
+    )
+    tolerance: float = option(
+        0.0,
+        "an image leaves, and the next takes its slot, when its lowest error fell by less than this share in its last "
+        "--window steps; 0: every image has all --steps, as in the paper. On faces about 5 % fewer steps for the same "
+        "mean error; the gain is that --steps need not be known",
+    )
+    window: int = option(10, "steps between two looks at which images have converged")
     clip: bool = option(
         False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; not in the paper"
     )
-    shard_size: int = option(256, "images optimised together and written together")
+    shard_size: int = option(
+        0,
+        "images optimised together and written together; 0: as many as fit the memory of the devices, up to 4,096 a "
+        "process, and 256 on a CPU; the number found is kept for the run",
+    )
     failure_l1: float = option(
         0.3, "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger counts as failed"
     )
@@ -129,6 +164,11 @@ class AspectConfig:
         0.0,
         "Gaussian noise on the latents while training, in units of each coordinate's standard "
         "deviation: keeps the network smooth between few latents",
+    )
+    members: int = option(
+        1,
+        "networks trained side by side, each with a seed of its own (--seed, --seed + 1, ...), whose mean is the "
+        "annotation; the paper has one",
     )
     seed: int = option(0, "of the parameters, the order of the latents, the validation split and the jitter")
 

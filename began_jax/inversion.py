@@ -1,12 +1,14 @@
-"""Inversion of any generator (eq. 4): z = argmin |x - G(z)|, by one Adam over a whole batch of latents.
+"""Inversion of any generator (eq. 4): z = argmin |x - G(z)|, for a whole batch of latents at once.
 
 Adam is elementwise, so one Adam over [N, latent] with the loss summed over images is N separate ones: results depend
-neither on the batch's size nor on its order. Nothing here knows BEGAN: `generate` is any function from latents
-[N, latent] to images [N, height, width, channels] float in [-1, 1] that treats its rows separately.
+neither on the batch's size nor on its order. BFGS is kept per image and so is no different. Nothing here knows BEGAN:
+`generate` is any function from latents [N, latent] to images [N, height, width, channels] float in [-1, 1] that treats
+its rows separately.
 """
 
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -14,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from began_jax import bfgs
 from began_jax.configs import InvertConfig
 
 Generate = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width channels"]]
@@ -26,9 +29,9 @@ Generate = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height w
 class InversionState:
     """Latents under optimisation, and for each image the best one that was met."""
 
-    step: Int[Array, ""]
+    step: Int[Array, "*batch"]  # one for all, or one an image
     z: Float[Array, "batch latent"]
-    optimizer: optax.OptState
+    optimizer: Any  # Adam's state, for all or an image each as `step` is; or BFGS's, an image each
     best_z: Float[Array, "batch latent"]
     best_error: Float[Array, " batch"]  # l1 of best_z
 
@@ -39,44 +42,64 @@ def l1(x: Float[Array, "*batch h w c"], y: Float[Array, "*batch h w c"]) -> Floa
 
 
 def start(
-    config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], latent_size: int
+    config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], latent_size: int, number: int = 0
 ) -> Float[Array, "batch latent"]:
-    """Latents before the first step; a uniform start depends on the image's index alone.
+    """Latents before the first step; a uniform start depends on the image's index and the start's `number` alone.
 
-    A start from an encoder is no matter of indices: pass its latents to `init` or `invert` instead.
+    Start 0 is the configured one, the others are uniform. A start from an encoder is no matter of indices: pass its
+    latents to `init` or `invert` instead.
     """
-    if config.start == "zero":
+    if config.start == "zero" and number == 0:
         return jnp.zeros((len(indices), latent_size))
-    key = jax.random.key(config.seed)
-    return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), (latent_size,), minval=-1.0))(indices)
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(config.seed)))(indices)
+    if number:
+        keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+    return jax.vmap(lambda key: jax.random.uniform(key, (latent_size,), minval=-1.0))(keys)
 
 
-def init(config: InvertConfig, z: Float[Array, "batch latent"]) -> InversionState:
-    """State before the first step, from starting latents."""
+def init(config: InvertConfig, z: Float[Array, "batch latent"], separate: bool = False) -> InversionState:
+    """State before the first step, from starting latents; `separate` counts each image's steps on their own."""
     error = jnp.full(z.shape[:1], jnp.inf, z.dtype)
-    return InversionState(jnp.zeros((), jnp.int32), z, optimizer(config).init(z), z, error)
+    if config.optimizer == "bfgs":
+        memory = jax.vmap(bfgs.init)(z)
+    else:
+        memory = jax.vmap(optimizer(config).init)(z) if separate else optimizer(config).init(z)
+    return InversionState(jnp.zeros(z.shape[:1] if separate else (), jnp.int32), z, memory, z, error)
 
 
 def optimizer(config: InvertConfig) -> optax.GradientTransformation:
     """Adam (0.1, 0.9, 0.999 in the paper) with the configured step size over the steps."""
     rate = config.learning_rate
     if config.schedule == "cosine":
-        rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+        rate = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
     return optax.adam(rate, config.beta1, config.beta2)
 
 
 def step(
     config: InvertConfig, generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
 ) -> InversionState:
-    """One Adam step on every latent; also notes the errors of the latents that it started from."""
+    """One step on every latent; also notes the errors of the latents that it started from."""
     error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
     # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
     (gradient,) = pull(jnp.ones_like(error))
-    update, optimizer_state = optimizer(config).update(gradient, state.optimizer)
-    z = optax.apply_updates(state.z, update)
+    if config.optimizer == "bfgs":
+        z, memory = jax.vmap(partial(bfgs.step, config.learning_rate))(state.z, error, gradient, state.optimizer)
+    else:
+        change = optimizer(config).update
+        change = jax.vmap(change) if state.step.ndim else change
+        update, memory = change(gradient, state.optimizer)
+        z = optax.apply_updates(state.z, update)
     if config.clip:
         z = z.clip(-1, 1)
-    return keep_best(state, error).replace(step=state.step + 1, z=z, optimizer=optimizer_state)
+    new = keep_best(state, error).replace(step=state.step + 1, z=z, optimizer=memory)
+    # Images with counts of their own reach the last step at different times, and wait there.
+    return where(state.step < config.steps, new, state) if state.step.ndim else new
+
+
+def where(chosen: Bool[Array, " batch"], new: Any, old: Any) -> Any:
+    """Leaves [batch, ...] of one tree at the chosen rows, of the other elsewhere."""
+    pick = lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
+    return jax.tree.map(pick, new, old)
 
 
 def keep_best(state: InversionState, error: Float[Array, " batch"]) -> InversionState:
@@ -98,6 +121,13 @@ def finish(
     return {"z": state.best_z, "l1": l1(generated, images), "psnr_db": -10 * jnp.log10(jnp.maximum(mse, 1e-10))}
 
 
+def best_of(starts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Of the results of several starts, each image's with the lowest `l1`; the first of equal ones."""
+    best = np.argmin([found["l1"] for found in starts], 0)
+    rows = np.arange(len(best))
+    return {name: np.stack([found[name] for found in starts])[best, rows] for name in starts[0]}
+
+
 def invert(
     config: InvertConfig,
     generate: Generate,
@@ -112,47 +142,3 @@ def invert(
         lambda s, _: (step(config, generate, s, images), None), init(config, z), length=config.steps
     )
     return finish(generate, state, images)
-
-
-class Inverter:
-    """The jitted stages of `invert` over arrays split along a mesh axis, with the loop where it is fastest.
-
-    Args:
-      config: of the inversion.
-      generate: (parameters, latents) -> images.
-      parameters: of the generator, replicated.
-      sharding: of arrays with a leading image axis.
-      steps_per_call: steps in one call of the device. By default 1 on a CPU, where a loop on the device loses the
-        library's convolutions, and all of them elsewhere.
-    """
-
-    def __init__(
-        self, config: InvertConfig, generate: Callable, parameters: Any, sharding, steps_per_call: int | None = None
-    ):
-        self._config, self._parameters, self._sharding = config, parameters, sharding
-        if steps_per_call is None:
-            steps_per_call = 1 if jax.default_backend() == "cpu" else config.steps
-        self.steps_per_call = min(steps_per_call, config.steps)
-
-        def run(parameters, state, images, steps):
-            one = lambda s: step(config, lambda z: generate(parameters, z), s, images)  # noqa: E731
-            return one(state) if steps == 1 else jax.lax.fori_loop(0, steps, lambda _, s: one(s), state)
-
-        self._run = jax.jit(run, donate_argnums=1, static_argnums=3)
-        self._init = jax.jit(lambda z: init(config, z))
-        self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
-
-    def __call__(
-        self, images: Float[Array | np.ndarray, "batch height width channels"], z: Float[Array, "batch latent"]
-    ) -> Iterator[Any]:
-        """Yields the number of steps done after each call of the device, and the results last."""
-        images, z = jax.device_put((images, z), self._sharding)
-        state, done = self._init(z), 0
-        while done < self._config.steps:
-            count = min(self.steps_per_call, self._config.steps - done)
-            state = self._run(self._parameters, state, images, count)
-            done += count
-            if done % 10 == 0:
-                jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
-            yield done
-        yield jax.device_get(self._finish(self._parameters, state, images))

@@ -9,15 +9,11 @@ RUN/figures/       pictures                    RUN/events/          TensorBoard
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 
-from began_jax import began, checkpoints, inversion, sharding
+from began_jax import began, checkpoints
 from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
 from began_jax.data import synthetic
 from began_jax.data.datasets import DataSet, open_data
@@ -109,7 +105,7 @@ def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -
             f"{folder} no longer holds step {step}, which RUN/latents was made with (it holds {saved.all_steps()}): "
             f"delete {run / 'latents'} and {run / 'aspect'}, and run invert.py and aspect.py again"
         )
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), jax.eval_shape(lambda: began.init(config))
     )
@@ -132,35 +128,3 @@ def load_inverted(run: Path, config: TrainConfig) -> tuple[InvertConfig, began.B
     """As `inverted`, with the training state of that step."""
     how, step = inverted(run)
     return how, load_training(run, config, step)
-
-
-def inverter(
-    config: InvertConfig,
-    train_config: TrainConfig,
-    state: began.BeganState,
-    mesh: Mesh,
-    steps_per_call: int | None = None,
-) -> Callable[[np.ndarray, np.ndarray], Iterator[Any]]:
-    """A function of images float [N, H, W, C] and their positions in the split [N], which yields as `Inverter` does.
-
-    Raises:
-      InputError: a start from an encoder is asked for, and the run has none.
-    """
-    if config.start == "encoder" and not train_config.encoder_weight:
-        raise InputError("--start encoder needs a run that was trained with --encoder-weight; this one has no encoder")
-    generator, _ = began.networks(train_config)
-    encoder = began.encoder_network(train_config)
-    parameters, encoder_parameters = jax.device_put((state.generator, state.encoder), sharding.replicated(mesh))
-    invert = inversion.Inverter(
-        config, lambda p, z: generator.apply({"params": p}, z), parameters, sharding.split(mesh), steps_per_call
-    )
-    encode = jax.jit(lambda p, x: encoder.apply({"params": p}, x))
-
-    def run(images: np.ndarray, indices: np.ndarray) -> Iterator[Any]:
-        if config.start == "encoder":
-            z = encode(encoder_parameters, jax.device_put(images, sharding.split(mesh)))
-        else:
-            z = inversion.start(config, indices, train_config.latent_size)
-        return invert(images, z)
-
-    return run

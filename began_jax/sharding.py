@@ -1,12 +1,75 @@
-"""Devices: one mesh axis `data`, arrays either replicated or split along their first axis."""
+"""Devices and processes: one mesh axis `data`, arrays either replicated or split along their first axis.
+
+Several processes, one a host or one a device, work as one after `join`: see docs/hosts.md.
+"""
 
 import contextlib
+import math
 import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
+import numpy as np
+import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from began_jax.errors import InputError
+
+# A process that has been silent for so long is dead, and the others end: long beside a stall of the network or of a
+# busy machine, short beside what an idle cluster costs.
+HEARTBEAT_SECONDS = 40
+CPU_BATCH = 256  # images inverted together where there is no device memory to fill
+LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart
+
+
+def join(coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
+    """Join the other processes of this command, before JAX is first used; without arguments the cluster names them.
+
+    Raises:
+      InputError: the environment is that of no cluster that JAX knows.
+    """
+    # Its handler of SIGTERM would take the place of ours; training agrees on when to stop by itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(coordinator, processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except ValueError as error:
+        remedy = "give --coordinator, --processes and --process-id"
+        raise InputError(f"the processes cannot be joined ({error}); {remedy}") from None
+
+
+def joined() -> bool:
+    """Whether this process belongs to several that have to end together."""
+    return jax.distributed.is_initialized()
+
+
+def leave() -> None:
+    """End the common work, when all processes have come so far; nothing follows that needs the others."""
+    if joined():
+        jax.distributed.shutdown()
+
+
+def meet(place: str, seconds: int = 600) -> None:
+    """Wait until every process is at this place, which has a name of its own in the program."""
+    everyone = set(range(jax.process_count()))
+    ocp.multihost.sync_global_processes(f"began_jax:{place}", timeout=seconds, processes=everyone)
+
+
+@contextlib.contextmanager
+def first_process_first(place: str) -> Iterator[None]:
+    """The other processes enter when the first has left: it makes on disk what they then find there."""
+    if jax.process_index() > 0:
+        meet(place, LONG)
+    try:
+        yield
+    finally:
+        if jax.process_index() == 0:
+            meet(place, LONG)
+
+
+def share(items: Sequence) -> list:
+    """This process's part of a list that is the same on all of them: every so many-th."""
+    return list(items[jax.process_index() :: jax.process_count()])
 
 
 def use_cpu_devices(batch_size: int, count: int | None = None) -> None:
@@ -24,13 +87,45 @@ def use_cpu_devices(batch_size: int, count: int | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def data_mesh(batch_size: int, devices: int | None = None) -> Mesh:
-    """The first `devices`, or all, along the axis `data`; InputError unless they divide the batch."""
-    devices = devices or len(jax.devices())
+def data_mesh(batch_size: int, devices: int | None = None, *, local: bool = False) -> Mesh:
+    """The first `devices`, or all, or all `local` to this process, along the axis `data`.
+
+    Raises:
+      InputError: they do not divide the batch.
+    """
+    found = jax.local_devices() if local else jax.devices()
+    devices = devices or len(found)
     if batch_size % devices:
         raise InputError(f"a batch of {batch_size} cannot be split over {devices} devices; use a multiple of {devices}")
     # Explicit axes, the default of make_mesh, refuse gathers and slices of batch-sharded arrays.
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=found[:devices])
+
+
+def largest_batch(compiled: Callable[[int], jax.stages.Compiled], free: int | None = None, cap: int = 4096) -> int:
+    """The largest batch, a power of two for each local device, that fits their memory; CPU_BATCH on a CPU.
+
+    Args:
+      compiled: the call for a batch of a size on one device. Its memory grows by the same for each example, so two
+        small sizes tell that of all.
+      free: bytes on each device; by default what it has now, less a fifth for what comes beside the call.
+      cap: of the whole batch.
+    """
+    devices = jax.local_devices()
+    if free is None:
+        stats = [device.memory_stats() for device in devices]
+        if not all(stat and "bytes_limit" in stat for stat in stats):
+            return CPU_BATCH
+        free = int(0.8 * min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats))
+    small, twice = (memory(compiled(count)) for count in (16, 32))
+    each = max(twice - small, 1) / 16
+    most = min((free - (small - 16 * each)) / each, cap / len(devices))
+    return len(devices) * 2 ** max(0, int(math.log2(max(most, 1))))
+
+
+def memory(call: jax.stages.Compiled) -> int:
+    """Bytes that a compiled call needs on each device: arguments, results and what is in between."""
+    found = call.memory_analysis()
+    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -41,3 +136,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split(mesh: Mesh) -> NamedSharding:
     """The first axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def assemble(mesh: Mesh, shares: Any) -> Any:
+    """Global arrays, split over the mesh along their first axis, from each process's share of their rows."""
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), np.asarray(rows)), shares)

@@ -112,6 +112,30 @@ def test_an_epoch_in_one_call_equals_an_epoch_of_calls(kind):
     assert one.epoch == 3
 
 
+@pytest.mark.parametrize("one_call", [True, False])
+def test_each_member_of_an_ensemble_is_a_network_alone_with_a_seed_of_its_own_and_their_mean_is_predicted(one_call):
+    options = TINY | dict(validation=0.2, jitter=0.1, weight_decay=0.1)
+    network, (latents, targets) = Affine(), examples((2,), 20)
+    config = AspectConfig(**options, members=3)
+    together, history = trained(config, network, latents, targets, one_call=one_call)
+    train, held = aspects.validation_split(config, 20)
+    predictions, losses = [], []
+    for i in range(3):
+        # The validation latents are the ensemble's: they depend on its seed alone.
+        state, metrics = initial(AspectConfig(**options, seed=i), network), []
+        for _ in range(config.epochs):
+            for rows in aspects.epoch_rows(config, state, len(train)):
+                state, loss = aspects.step(config, network, state, latents[train], targets[train], rows)
+                metrics.append(loss)
+            state, _ = aspects.end_epoch(network, state, loss, latents[held], targets[held])
+        assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], together), state, rtol=1e-4, atol=1e-6)
+        predictions.append(network.apply({"params": state.best_parameters}, latents))
+        losses.append(np.mean(metrics[-4:]))
+    np.testing.assert_allclose(history[-1][0]["loss"], np.mean(losses), rtol=1e-4)
+    predicted = aspects.predict(network, together.best_parameters, latents, 3)
+    np.testing.assert_allclose(predicted, np.mean(predictions, 0), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 5), (7, 1)])
 def test_an_epochs_rows_are_a_permutation_without_the_remainder_and_epochs_differ(count, size):
     config = AspectConfig(batch_size=size)
@@ -244,6 +268,7 @@ def test_a_smooth_map_is_learnt_from_few_latents():
         ({"batch_size": 20, "validation": 0.1}, "a batch of 20 is larger than the 18 latents"),
         ({"weight_decay": -0.1}, "--weight-decay is -0.1"),
         ({"jitter": -0.1}, "--jitter is -0.1"),
+        ({"members": 0}, "--members is 0; it must be positive"),
     ],
 )
 def test_options_that_cannot_be_trained_with_are_refused_by_name(changes, message):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -156,6 +159,34 @@ def test_step_split_over_1_2_and_4_devices_equals_the_unsharded_step(initial):
         assert len(state.k.sharding.device_set) == count
         assert_close(metrics, alone_metrics)
         assert_close_states(state, alone)
+
+
+EIGHT = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_disable_most_optimizations", True)
+from began_jax import began, sharding
+from began_jax.configs import TrainConfig
+config = TrainConfig(height=8, width=8, filters=4, encoder_filters=(4, 4), latent_size=4, batch_size=8, k_0=0.3)
+images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+results = []
+for count in (1, 8):
+    mesh = sharding.data_mesh(8, count)
+    state = jax.jit(lambda: began.init(config), out_shardings=sharding.replicated(mesh))()
+    step = jax.jit(lambda s, x: began.step(config, s, x, sharding.split(mesh)), out_shardings=sharding.replicated(mesh))
+    state, metrics = step(state, sharding.assemble(mesh, images))
+    assert len(state.k.sharding.device_set) == count
+    results.append(jax.device_get((metrics, state.generator_optimizer.mu, state.discriminator_optimizer.mu)))
+for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+"""
+
+
+def test_step_split_over_8_devices_equals_that_of_one():
+    # The tests' own process has four.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", EIGHT], env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_data_mesh_spans_all_devices_and_refuses_a_batch_they_do_not_divide():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import began, runs, sharding
+from began_jax import began, shard_inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 
@@ -71,4 +71,4 @@ def test_encoder_learns_to_invert_the_generator(tiny_config):
 def test_encoder_start_needs_an_encoder(tiny_config):
     config = tiny_config()
     with pytest.raises(InputError, match="--encoder-weight"):
-        runs.inverter(InvertConfig(start="encoder"), config, began.init(config), sharding.data_mesh(4))
+        shard_inversion.inverter(InvertConfig(start="encoder"), config, began.init(config), sharding.data_mesh(4))

@@ -396,7 +396,7 @@ def test_a_stage_before_the_one_it_needs_is_refused_and_told_which(faces, tmp_pa
         (["--shard-size", 4], ["shard_size 8, and now 4"]),
         (["--clip"], ["clip False, and now True"]),
         (["--start", "uniform"], ["start zero, and now uniform"]),
-        (["--steps", 0], ["--steps and --shard-size must be at least 1"]),
+        (["--steps", -1], ["--steps and --images at least 0"]),
         (["--images", -1], ["--images at least 0"]),
         (["--steps-per-call", 0], ["--steps-per-call is 0"]),
     ],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
+from began_jax.inverter import Inverter
 from began_jax.models import Decoder
 
 LATENT = 6
@@ -71,7 +72,7 @@ def inverter(config, parameters, devices=1, **options):
         (devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices]
     )
     parameters = jax.device_put(parameters, sharding.replicated(mesh))
-    return inversion.Inverter(config, generate, parameters, sharding.split(mesh), **options)
+    return Inverter(config, generate, parameters, sharding.split(mesh), **options)
 
 
 def assert_equal(results, wanted, tolerance=1e-9):

@@ -1,0 +1,137 @@
+"""The loop of an inversion: a batch with one count of steps, or slots that images leave as they converge."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from began_jax.configs import InvertConfig
+from began_jax.inversion import InversionState, finish, init, step, where
+
+
+class _Batch:
+    """Images whose results are awaited together."""
+
+    def __init__(self, key: Any, images: np.ndarray, z: np.ndarray):
+        self.key, self.images, self.z = key, np.asarray(images), np.asarray(z)
+        self.rows: list[dict[str, np.ndarray] | None] = [None] * len(images)
+
+
+class Inverter:
+    """The jitted stages of `invert` over arrays split along a mesh axis, with the loop where it is fastest.
+
+    Args:
+      config: of the inversion.
+      generate: (parameters, latents) -> images.
+      parameters: of the generator, replicated.
+      sharding: of arrays with a leading image axis.
+      steps_per_call: steps in one call of the device. By default 1 on a CPU, where a loop on the device loses the
+        library's convolutions, and all of them elsewhere.
+    """
+
+    def __init__(
+        self, config: InvertConfig, generate: Callable, parameters: Any, sharding, steps_per_call: int | None = None
+    ):
+        self._config, self._parameters, self._sharding = config, parameters, sharding
+        if steps_per_call is None:
+            steps_per_call = 1 if jax.default_backend() == "cpu" else config.steps
+        self.steps_per_call = max(min(steps_per_call, config.steps), 1)
+
+        def run(parameters, state, images, steps):
+            one = lambda s: step(config, lambda z: generate(parameters, z), s, images)  # noqa: E731
+            return one(state) if steps == 1 else jax.lax.fori_loop(0, steps, lambda _, s: one(s), state)
+
+        self._run = jax.jit(run, donate_argnums=1, static_argnums=3)
+        self._init = jax.jit(lambda z: init(config, z))
+        # Without the shardings the zeros would lie elsewhere than what follows them, and every stage compile twice.
+        self._fill = jax.jit(lambda z, images: (init(config, z, separate=True), images), out_shardings=sharding)
+        self._refill = jax.jit(
+            lambda old, fresh, z, images: where(fresh, (init(config, z, separate=True), images), old), donate_argnums=0
+        )
+        self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
+
+    def __call__(
+        self, images: Float[Array | np.ndarray, "batch height width channels"], z: Float[Array, "batch latent"]
+    ) -> Iterator[Any]:
+        """Yields the number of steps done after each call of the device, and the results last."""
+        images, z = jax.device_put((images, z), self._sharding)
+        state, done = self._init(z), 0
+        while done < self._config.steps:
+            count = min(self.steps_per_call, self._config.steps - done)
+            state = self._run(self._parameters, state, images, count)
+            done += count
+            if done % 10 == 0:
+                jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
+            yield done
+        yield jax.device_get(self._finish(self._parameters, state, images))
+
+    def refilled(
+        self, batches: Iterable[tuple[Any, np.ndarray, np.ndarray]], slots: int
+    ) -> Iterator[int | tuple[Any, dict[str, np.ndarray]]]:
+        """Inverts in `slots`: an image that has converged leaves, and the next one takes its place.
+
+        Each image has its own count of steps and its own optimiser, so its result is that of `invert` with as many
+        steps: a matter of the image and its start alone, not of slot, order or neighbours. It has converged when its
+        lowest error fell by less than the share `tolerance` in its last `window` steps.
+
+        Yields the number of images that have left since the last time, and (key, results) as batches are complete; the
+        results are those of `finish`, and the `steps` [n] that each image had.
+
+        Args:
+          batches: (key, images float [n, height, width, channels], starting latents [n, latent]), n at most `slots`;
+            read as slots become free.
+          slots: images optimised together.
+        """
+        config = self._config
+        queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(len(batch.images)))
+        occupants: list[tuple[_Batch, int] | None] = [None] * slots
+        reference = np.full(slots, np.inf)
+        state = None
+        while True:
+            free = [slot for slot, occupant in enumerate(occupants) if occupant is None]
+            fresh = dict(zip(free, queue, strict=False))
+            for slot, occupant in fresh.items():
+                occupants[slot], reference[slot] = occupant, np.inf
+            if not any(occupants):
+                return
+            if fresh:
+                # A choice by slot, not a scatter: one shape however many are new, and no exchange between devices.
+                chosen, z, x = np.isin(np.arange(slots), list(fresh)), *_in_slots(fresh, slots)
+                chosen, z, x = jax.device_put((chosen, z, x), self._sharding)
+                state = self._refill(state, chosen, z, x) if state else self._fill(z, x)
+            done = 0
+            while done < config.window:
+                count = min(self.steps_per_call, config.window - done)
+                state = (self._run(self._parameters, *state, count), state[1])
+                done += count
+            found = {name: getattr(state[0], name) for name in ("z", "best_z", "best_error", "step")}
+            found = jax.device_get(found)
+            lowest = found["best_error"]
+            left = (found["step"] >= config.steps) | (reference - lowest < config.tolerance * lowest)
+            reference = lowest.copy()  # what a device gave is read-only
+            leaving = [slot for slot in range(slots) if left[slot] and occupants[slot]]
+            yield len(leaving)
+            for slot in leaving:
+                (batch, row), occupants[slot] = occupants[slot], None
+                batch.rows[row] = {name: values[slot] for name, values in found.items()}
+                if None not in batch.rows:
+                    yield batch.key, self._results(batch, slots)
+
+    def _results(self, batch: _Batch, slots: int) -> dict[str, np.ndarray]:
+        # Copies of the last image fill the batch up, so that there is one shape.
+        rows = np.minimum(np.arange(slots), len(batch.images) - 1)
+        found = {name: np.stack([batch.rows[row][name] for row in rows]) for name in batch.rows[0]}
+        state, x = jax.device_put((InversionState(optimizer=(), **found), batch.images[rows]), self._sharding)
+        results = jax.device_get(self._finish(self._parameters, state, x)) | {"steps": found["step"]}
+        return {name: values[: len(batch.images)] for name, values in results.items()}
+
+
+def _in_slots(fresh: dict[int, tuple[_Batch, int]], slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Latents and images at their slots, zeros elsewhere."""
+    rows = [(batch.z[row], batch.images[row]) for batch, row in fresh.values()]
+    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    z, images = (np.zeros((slots, *column.shape[1:]), column.dtype) for column in columns)
+    z[list(fresh)], images[list(fresh)] = columns
+    return z, images

@@ -1,0 +1,1 @@
+"""Measurements: the same work in our code and in PyTorch (`python -m benchmarks`), and the iris segmenter."""

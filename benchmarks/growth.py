@@ -1,0 +1,53 @@
+"""Measurements of our code alone: how cost and memory grow, and whether the input keeps up with the training."""
+
+import tempfile
+
+from benchmarks.parts import CORES, Bench, count
+from benchmarks.results import OURS
+from benchmarks.workers import Worker, working
+
+
+def scaling(bench: Bench) -> None:
+    """Training and inversion against images in a batch, resolution and devices, each point in a new process."""
+    plan, base = bench.plan, bench.plan.scaling
+    points = [(base._replace(batch=batch), None) for batch in plan.images]
+    points += [(base._replace(height=side, width=side), None) for side in plan.resolutions]
+    if CORES > 1:
+        points.append((base, 1))
+    for task, unit in (("train", "step"), ("invert", "image-step")):
+        for size, devices in dict.fromkeys(points):
+            if bench.late(0.95):
+                bench.results.notes.append(f"scaling: {task} {size} was left out, since time was up.")
+                continue
+            bench.say(f"scaling: {task} {size}" + (f", {count(devices, 'device')}" if devices else ""))
+            with working(f"benchmarks.our_tasks:{task}", size=size, devices=devices) as worker:
+                turns = [worker.run(plan.turn_seconds) for _ in range(2)]
+                name = f"ours, {count(worker.info['devices'], 'device')}"
+                memory = {name: worker.megabytes}
+                rows = bench.results.add("scaling", f"{task}, {size}", unit, {name: turns}, {name: worker.info}, memory)
+            a_step = rows[name]["seconds"] * (size.batch if unit == "image-step" else 1)
+            rows[name] |= {"task": task, "size": size._asdict(), "seconds_a_step": a_step}
+
+
+def feeding(bench: Bench) -> None:
+    """The input pipeline alone, training with and without it, and memory against the length of the source."""
+    plan, size = bench.plan, bench.plan.feeding
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        data = {"size": size, "folder": folder, "pictures": plan.pictures}
+        contenders = {OURS: Worker("benchmarks.our_tasks:train", {"size": size})}
+        for encoding in ("png", "jpeg"):
+            bench.say(f"feeding: reading {size}, {encoding}")
+            with working("benchmarks.feeding_tasks:read", **data, encoding=encoding) as worker:
+                turns = {f"ours, {encoding}, input alone": [worker.run(plan.turn_seconds) for _ in range(3)]}
+            bench.results.add("feeding", f"pictures read and decoded, {size}", "picture", turns, {})
+            name = f"ours, fed with {encoding} pictures"
+            contenders[name] = Worker("benchmarks.feeding_tasks:fed_training", data | {"encoding": encoding})
+        bench.compare("feeding", f"training, {size}", "step", contenders)
+    for length in plan.source_lengths:
+        bench.say(f"feeding: a source of {length:,} images")
+        arguments = {"size": size, "length": length, "batches_a_call": plan.source_batches}
+        with working("benchmarks.feeding_tasks:read_simulated", **arguments) as worker:
+            name = f"ours, {length:,} images"
+            turns = {name: [worker.run(0)]}
+            what = f"simulated source, {size.height}x{size.width}"
+            bench.results.add("feeding", what, "picture", turns, {}, {name: worker.megabytes})

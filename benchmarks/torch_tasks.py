@@ -1,0 +1,211 @@
+"""The work of the three stages in PyTorch, written as fast as PyTorch allows without custom kernels.
+
+Adam is PyTorch's fused one where the CPU has it. `compiled` puts each network with its loss through torch.compile.
+Diversity and the best latents met, which ours also computes, are left out.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import operations
+from benchmarks.plan import Size
+from benchmarks.torch_models import Decoder, Discriminator, LandmarkNetwork
+from benchmarks.workers import Task
+
+STEPS_PER_CALL = 5  # of the inversion: ours waits for its device now and then only, so single steps are no measure
+
+
+def adam(parameters, rate: float, beta1: float, beta2: float = 0.999) -> torch.optim.Adam:
+    """Adam with the fastest of PyTorch's implementations on a CPU."""
+    parameters = list(parameters)
+    try:
+        return torch.optim.Adam(parameters, rate, (beta1, beta2), fused=True)
+    except RuntimeError:  # fused Adam on CPUs came with 2.4
+        return torch.optim.Adam(parameters, rate, (beta1, beta2), foreach=True)
+
+
+def memory_format(layout: str) -> torch.memory_format:
+    """`channels_last` or `default`."""
+    return torch.channels_last if layout == "channels_last" else torch.contiguous_format
+
+
+class Players:
+    """BEGAN training, loss power 1, one latent batch for both players, both updated at once (A.2).
+
+    Args:
+      size: of the networks.
+      layout: of images and weights.
+      passes: of the discriminator: 3 as BEGAN is usually written, or 2 with one backward pass for both players.
+      compiled: whether torch.compile is used.
+      learning_rate, gamma, lambda_k: of A.2.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        layout: str = "default",
+        passes: int = 2,
+        compiled: bool = False,
+        learning_rate: float = 1e-4,
+        gamma: float = 0.5,
+        lambda_k: float = 1e-3,
+    ):
+        self.format = memory_format(layout)
+        self.generator = Decoder(size).to(memory_format=self.format)
+        self.discriminator = Discriminator(size).to(memory_format=self.format)
+        self.optimizers = [adam(m.parameters(), learning_rate, 0.5) for m in (self.generator, self.discriminator)]
+        self.k, self.gamma, self.lambda_k = 0.0, gamma, lambda_k
+        self._gradients = self._two_passes if passes == 2 else self._three_passes
+        wrap = torch.compile if compiled else lambda function: function
+        self._generate, self._loss = wrap(self.generator.forward), wrap(self._autoencoder_loss)
+
+    def _autoencoder_loss(self, v: Tensor) -> Tensor:
+        return (v - self.discriminator(v)).abs().mean()
+
+    def _two_passes(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        parameters = list(self.discriminator.parameters())
+        fake = self._generate(z)
+        leaf = fake.detach().requires_grad_()
+        loss_real, loss_fake = self._loss(x), self._loss(leaf)
+        real = torch.autograd.grad(loss_real, parameters)
+        to_fake, *of_fake = torch.autograd.grad(loss_fake, [leaf, *parameters])
+        fake.backward(to_fake)
+        for p, a, b in zip(parameters, real, of_fake, strict=True):
+            p.grad = a.sub_(b, alpha=self.k)
+        return loss_real, loss_fake
+
+    def _three_passes(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        fake = self._generate(z)
+        loss_real = self._loss(x)
+        (loss_real - self.k * self._loss(fake.detach())).backward()
+        self.discriminator.requires_grad_(False)
+        loss_fake = self._loss(fake)
+        loss_fake.backward()
+        self.discriminator.requires_grad_(True)
+        return loss_real, loss_fake
+
+    def step(self, images: Tensor, z: Tensor) -> dict[str, float]:
+        """One step on images uint8 [batch, channels, height, width] and latents; the losses, k_t and M."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        x = images.to(torch.float32, memory_format=self.format).div_(127.5).sub_(1)
+        losses = self._gradients(x, z)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        real, fake = (loss.item() for loss in losses)
+        balance = self.gamma * real - fake
+        self.k = min(max(self.k + self.lambda_k * balance, 0.0), 1.0)
+        return {"loss_real": real, "loss_generated": fake, "k": self.k, "convergence": real + abs(balance)}
+
+
+class Inversion:
+    """Eq. 4 for a batch by one Adam (0.1, 0.9, 0.999), from z = 0."""
+
+    def __init__(self, generator: nn.Module, x: Tensor, latent: int, compiled: bool = False):
+        generator.requires_grad_(False)
+        self.z = torch.zeros(len(x), latent, requires_grad=True)
+        self._optimizer = adam([self.z], 0.1, 0.9)
+
+        def error(z: Tensor) -> Tensor:
+            return (generator(z) - x).abs().mean((1, 2, 3)).sum()
+
+        self._error = torch.compile(error) if compiled else error
+
+    def step(self) -> Tensor:
+        """One step on every latent; the sum over images of the errors that it started from."""
+        error = self._error(self.z)
+        (self.z.grad,) = torch.autograd.grad(error, self.z)
+        self._optimizer.step()
+        return error.detach()
+
+
+class Fit:
+    """Eq. 5: the landmark network by Adam (3e-4, 0.9, 0.999)."""
+
+    def __init__(self, network: nn.Module, latents: Tensor, targets: Tensor, batch: int = 16, compiled: bool = False):
+        self._latents, self._targets, self._batch = latents, targets, batch
+        self._optimizer = adam(network.parameters(), 3e-4, 0.9)
+
+        def loss(z: Tensor, target: Tensor) -> Tensor:
+            return nn.functional.mse_loss(network(z), target)
+
+        self._loss = torch.compile(loss) if compiled else loss
+
+    def step(self, rows: Tensor) -> Tensor:
+        """One step on some rows; their loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self._latents[rows], self._targets[rows])
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def epoch(self) -> float:
+        """A pass over a permutation of the latents, the remainder left out; the mean loss."""
+        rows = torch.randperm(len(self._latents)).split(self._batch)
+        return torch.stack([self.step(r) for r in rows if len(r) == self._batch]).mean().item()
+
+
+def train(size: Size, layout: str, passes: int, compiled: bool, threads: int) -> Task:
+    """A training step, the metrics read."""
+    _start(threads)
+    players = Players(size, layout, passes, compiled)
+    batches = [torch.randint(0, 256, _shape(size), dtype=torch.uint8) for _ in range(4)]
+
+    def call() -> None:
+        batches.append(batches.pop(0))
+        players.step(batches[0], torch.rand(size.batch, size.latent) * 2 - 1)
+
+    return Task(call, 1, {"operations": operations.training_step(size, passes, reduced=False)})
+
+
+def invert(size: Size, layout: str, compiled: bool, threads: int) -> Task:
+    """Steps of a batched inversion; a unit is one step of one image."""
+    _start(threads)
+    generator = Decoder(size).to(memory_format=memory_format(layout))
+    x = (torch.rand(_shape(size)) * 2 - 1).to(memory_format=memory_format(layout))
+    inversion = Inversion(generator, x, size.latent, compiled)
+
+    def call() -> None:
+        for _ in range(STEPS_PER_CALL):
+            inversion.step()
+
+    return Task(
+        call, STEPS_PER_CALL * size.batch, {"operations": operations.inversion_step(size, reduced=False) // size.batch}
+    )
+
+
+def aspect(latents: int, compiled: bool, threads: int) -> Task:
+    """An epoch of the landmark network; a unit is a step."""
+    _start(threads)
+    fit = Fit(LandmarkNetwork(), torch.rand(latents, 64) * 2 - 1, torch.rand(latents, 49, 2), compiled=compiled)
+    return Task(fit.epoch, latents // 16, {"operations": operations.aspect_step(64, (128, 128, 128), 98, 16)})
+
+
+def matmul(side: int, threads: int) -> Task:
+    """A product of two square matrices."""
+    _start(threads)
+    a, b = torch.rand(side, side), torch.rand(side, side)
+    return Task(_without_gradient(lambda: a @ b), 1, {"operations": operations.matmul(side)})
+
+
+def conv(size: Size, threads: int) -> Task:
+    """A 3x3 convolution, channels last."""
+    _start(threads)
+    layer = nn.Conv2d(size.filters, size.filters, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.rand(size.batch, size.filters, size.height, size.width).to(memory_format=torch.channels_last)
+    return Task(_without_gradient(lambda: layer(x)), 1, {"operations": operations.conv(size)})
+
+
+def _start(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+
+
+def _shape(size: Size) -> tuple[int, int, int, int]:
+    return size.batch, size.channels, size.height, size.width
+
+
+def _without_gradient(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    return torch.no_grad()(function)

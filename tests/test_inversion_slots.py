@@ -1,0 +1,339 @@
+"""Beyond one Adam of equal length for all: refilled slots, several starts, BFGS, and the encoder alone."""
+
+import dataclasses
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+
+from began_jax import began, bfgs, checkpoints, inversion, runs, shard_inversion, sharding
+from began_jax.configs import InvertConfig, TrainConfig
+from began_jax.data.datasets import open_data
+from began_jax.inverter import Inverter
+from began_jax.latents import Latents
+
+LATENT = 4
+ROOT = Path(__file__).parents[1]
+TINY = TrainConfig(
+    preset="faces",
+    height=16,
+    width=16,
+    filters=2,
+    encoder_filters=(2, 3),
+    latent_size=3,
+    batch_size=4,
+    encoder_weight=1.0,
+)
+# Each lets some images leave early and others have all steps.
+REFILLED = {
+    "adam": InvertConfig(steps=22, tolerance=0.04, window=5, start="uniform"),
+    "adam-cosine-clip": InvertConfig(steps=22, tolerance=0.04, window=5, schedule="cosine", clip=True),
+    "bfgs": InvertConfig(steps=22, tolerance=0.01, window=3, optimizer="bfgs", clip=True, start="uniform"),
+}
+
+
+@pytest.fixture
+def x64():
+    """Float64, where grouping changes only the last of many digits."""
+    with jax.enable_x64(True):
+        yield
+
+
+def generate(parameters, z):
+    """Smooth, not linear, its coordinates of unequal weight, rows separate."""
+    hidden = jnp.tanh(jnp.einsum("nl,lk->nk", z, parameters["inner"], precision="highest"))
+    return jnp.einsum("nk,kp->np", hidden, parameters["outer"], precision="highest").reshape(len(z), 5, 4, 1)
+
+
+def problem(count, dtype=np.float64):
+    """Parameters, and images some of which can be made exactly and some only nearly."""
+    rng = np.random.default_rng(1)
+    weights = np.geomspace(0.2, 2, LATENT)[:, None]
+    parameters = {"inner": rng.normal(0, 1, (LATENT, 12)) * weights, "outer": rng.normal(0, 0.3, (12, 20))}
+    images = np.asarray(generate(parameters, jnp.asarray(rng.uniform(-1, 1, (count, LATENT)))))
+    noise = rng.normal(0, 1, images.shape) * np.geomspace(1e-3, 0.3, count)[:, None, None, None]
+    return jax.tree.map(lambda a: a.astype(dtype), parameters), (images + noise).astype(dtype)
+
+
+def refilled(config, order, per_batch, slots, dtype=np.float64, devices=1, **options):
+    """Results of ten images that are queued in this order, back in their own; and the Inverter."""
+    parameters, images = problem(10, dtype)
+    z = np.asarray(inversion.start(config, np.arange(10), LATENT)).astype(dtype)
+    mesh = sharding.data_mesh(slots, devices)
+    inverter = Inverter(
+        config, generate, jax.device_put(parameters, sharding.replicated(mesh)), sharding.split(mesh), **options
+    )
+    batches = [np.asarray(order[i : i + per_batch]) for i in range(0, len(order), per_batch)]
+    left, found = 0, {}
+    for result in inverter.refilled(((i, images[rows], z[rows]) for i, rows in enumerate(batches)), slots):
+        if isinstance(result, tuple):
+            found[result[0]] = result[1]
+        else:
+            left += result
+    assert left == len(order)
+    rows = np.concatenate(batches)
+    results = {name: np.concatenate([found[i][name] for i in range(len(batches))]) for name in found[0]}
+    return {name: values[np.argsort(rows)] for name, values in results.items()}, inverter
+
+
+def assert_equal(results, wanted, tolerance=1e-9):
+    assert results.keys() == wanted.keys()
+    for name in wanted:
+        np.testing.assert_allclose(results[name], wanted[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("name", REFILLED)
+def test_a_result_depends_on_the_image_alone_not_on_slot_order_or_number_of_slots(x64, name):
+    config = REFILLED[name]
+    alone, _ = refilled(config, range(10), 1, 1)
+    assert alone["z"].dtype == np.float64
+    assert len(set(alone["steps"])) > 2
+    assert alone["steps"].max() == config.steps  # no multiple of the window
+    for seed, per_batch, slots, devices in ((0, 4, 4, 2), (1, 10, 12, 4)):
+        order = np.random.default_rng(seed).permutation(10)
+        together, _ = refilled(config, order, per_batch, slots, devices=devices)
+        assert_equal(together, alone)
+
+
+@pytest.mark.parametrize("name", ["adam", "bfgs"])
+def test_in_float32_too_bit_for_bit_so_that_a_stop_changes_nothing(name):
+    config = REFILLED[name]
+    whole, _ = refilled(config, range(10), 3, 4, np.float32)
+    # What is left after a stop, when the second batch was complete and the others were not.
+    rest, _ = refilled(config, [2, 1, 0, 6, 9, 8, 7], 3, 4, np.float32)
+    for key in whole:
+        np.testing.assert_array_equal(rest[key], np.delete(whole[key], [3, 4, 5], 0))
+
+
+@pytest.mark.parametrize("name", ["adam", "bfgs"])
+def test_an_image_that_leaves_early_has_what_invert_gives_after_as_many_steps(x64, name):
+    config = REFILLED[name]
+    found, _ = refilled(config, range(10), 5, 6)
+    parameters, images = problem(10)
+    z = inversion.start(config, np.arange(10), LATENT)
+    for row in (found["steps"].argmin(), found["steps"].argmax()):
+        as_long = dataclasses.replace(config, steps=int(found["steps"][row]))
+        wanted = inversion.invert(
+            as_long, lambda z: generate(parameters, z), jnp.asarray(images[row : row + 1]), z[row : row + 1]
+        )
+        assert_equal({key: found[key][row : row + 1] for key in wanted}, wanted)
+        assert not config.clip or np.abs(found["z"]).max() <= 1
+
+
+def test_an_image_leaves_in_the_first_window_in_which_its_lowest_error_hardly_fell(x64):
+    config = REFILLED["bfgs"]
+    found, _ = refilled(config, range(10), 5, 5)
+    parameters, images = problem(10)
+    step = jax.jit(lambda s: inversion.step(config, lambda z: generate(parameters, z), s, jnp.asarray(images)))
+    state, lowest = inversion.init(config, inversion.start(config, np.arange(10), LATENT)), [np.full(10, np.inf)]
+    for _ in range(config.steps // config.window):
+        for _ in range(config.window):
+            state = step(state)
+        lowest.append(np.asarray(state.best_error))
+    lowest = np.array(lowest)
+    hardly = lowest[:-1] - lowest[1:] < config.tolerance * lowest[1:]
+    wanted = np.where(hardly.any(0), (hardly.argmax(0) + 1) * config.window, config.steps)
+    np.testing.assert_array_equal(found["steps"], wanted)
+
+
+def test_nothing_is_compiled_again_whatever_is_refilled(x64):
+    config, steps_per_call = REFILLED["adam"], 2  # 2, 2 and 1 step make a window
+    found, inverter = refilled(config, range(10), 4, 4, devices=2, steps_per_call=steps_per_call)
+    assert_equal(found, refilled(config, range(10), 1, 1)[0])
+    stages = (inverter._run, inverter._fill, inverter._refill, inverter._finish)
+    assert [stage._cache_size() for stage in stages] == [2, 1, 1, 1]
+
+
+def test_no_images_are_no_work():
+    with pytest.raises(StopIteration):
+        next(Inverter(REFILLED["adam"], generate, {}, None).refilled(iter(()), 4))
+
+
+def test_bfgs_reaches_lower_errors_than_the_papers_adam_in_the_same_steps():
+    parameters, images = problem(10, np.float32)
+
+    def run(config):
+        invert = jax.jit(lambda x, z: inversion.invert(config, lambda z: generate(parameters, z), x, z))
+        return np.asarray(invert(images, jnp.zeros((10, LATENT)))["l1"])
+
+    assert run(InvertConfig(steps=30, optimizer="bfgs")).mean() < 0.9 * run(InvertConfig(steps=30)).mean()
+
+
+def test_bfgs_keeps_to_the_secant_equation_and_shortens_a_step_that_went_too_far(x64):
+    hessian = np.diag([1.0, 4.0, 9.0])
+    f = lambda z: (z @ hessian @ z / 2, hessian @ z)  # noqa: E731
+    z = np.array([0.4, -0.3, 0.2])
+    advance = jax.jit(lambda *a: bfgs.step(0.01, *a))
+    trial, memory = advance(z, *f(z), bfgs.init(jnp.asarray(z)))
+    np.testing.assert_allclose(trial, z - 0.01 * 3**0.5 * f(z)[1] / np.linalg.norm(f(z)[1]))
+    following, after = advance(np.asarray(trial), *f(np.asarray(trial)), memory)
+    s, y = np.asarray(trial) - z, f(np.asarray(trial))[1] - f(z)[1]
+    np.testing.assert_allclose(after.inverse_hessian @ y, s, rtol=1e-10)
+    assert np.linalg.eigvalsh(after.inverse_hessian).min() > 0
+    # Had that trial a larger error instead, the next would lie between the two points.
+    nearer, stayed = advance(np.asarray(trial), 10.0, f(np.asarray(trial))[1], memory)
+    np.testing.assert_allclose(nearer, z + 0.1 * s)
+    np.testing.assert_array_equal(stayed.z, z)
+    assert (stayed.rejected, stayed.pairs, after.rejected, after.pairs) == (1, 0, 0, 1)
+    z, memory = np.asarray(following), after
+    for _ in range(25):
+        z, memory = advance(z, *f(z), memory)
+    assert np.abs(memory.z).max() < 1e-4
+
+
+@given(stn.arrays(np.float32, (3, 5), elements=st.floats(0, 1, width=32)))
+def test_of_several_starts_each_images_best_is_kept_with_all_that_belongs_to_it(errors):
+    starts = [{"l1": e, "z": np.stack([e, np.full(5, i)], 1)} for i, e in enumerate(errors)]
+    best = inversion.best_of(starts)
+    np.testing.assert_array_equal(best["l1"], errors.min(0))
+    np.testing.assert_array_equal(best["z"], np.stack([errors.min(0), errors.argmin(0)], 1))
+
+
+@pytest.fixture(scope="module")
+def state():
+    """Tiny networks before any training."""
+    return jax.jit(lambda: began.init(TINY))()
+
+
+@pytest.fixture(scope="module")
+def tiny_inverse(state):
+    """Results of nine random images, in shards of four, by a tiny run that was not trained."""
+    mesh = sharding.data_mesh(4, 2)
+
+    def invert(invert_config):
+        images = np.random.default_rng(0).uniform(-1, 1, (9, 16, 16, 3)).astype(np.float32)
+        inverse = shard_inversion.inverter(invert_config, TINY, state, mesh)
+        shards = [(i, images[i : i + 4], np.arange(i, min(i + 4, 9))) for i in (0, 4, 8)]
+        results = list(inverse(shards, 4))
+        found = dict(result for result in results if isinstance(result, tuple))
+        done = sum(result for result in results if not isinstance(result, tuple))
+        assert done == 9 * invert_config.steps * invert_config.starts
+        return {name: np.concatenate([found[i][name] for i in (0, 4, 8)]) for name in found[0]}, images
+
+    return invert
+
+
+@pytest.mark.parametrize("options", [{}, {"tolerance": 0.05, "window": 2}], ids=["equal", "refilled"])
+def test_more_starts_never_give_a_larger_error(tiny_inverse, options):
+    config = InvertConfig(steps=6, start="uniform", **options)
+    errors = [tiny_inverse(dataclasses.replace(config, starts=n))[0]["l1"] for n in (1, 3)]
+    assert (errors[1] <= errors[0]).all()
+    assert (errors[1] < errors[0]).any()
+
+
+def test_further_starts_are_uniform_draws_from_image_and_number():
+    config = InvertConfig(start="zero", seed=5)
+    second, third = (np.asarray(inversion.start(config, np.arange(6), 50, number)) for number in (1, 2))
+    assert not np.asarray(inversion.start(config, np.arange(6), 50)).any()
+    assert second.min() >= -1
+    assert second.max() < 1
+    assert len(np.unique(np.concatenate([second, third]))) == 600
+    np.testing.assert_array_equal(inversion.start(config, np.array([4]), 50, 1)[0], second[4])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_without_steps_the_encoder_alone_is_the_inverse(tiny_inverse, state, schedule):
+    found, images = tiny_inverse(InvertConfig(steps=0, start="encoder", schedule=schedule))
+    z = began.encoder_network(TINY).apply({"params": state.encoder}, jnp.asarray(images))
+    np.testing.assert_allclose(found["z"], z, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def untrained(state, tiny_faces, tmp_path_factory):
+    """A run folder with a generator that was not trained."""
+    folder = tmp_path_factory.mktemp("run")
+    config = dataclasses.replace(TINY, data=str(tiny_faces))
+    runs.start(folder, config, open_data(str(tiny_faces), 16, 16))
+    saved = checkpoints.manager(folder / "generator")
+    checkpoints.save(saved, 0, state)
+    saved.close()
+    return folder
+
+
+@pytest.fixture
+def run(untrained, tmp_path, monkeypatch):
+    """Such a run, and invert.py on it."""
+    folder = Path(shutil.copytree(untrained, tmp_path / "run"))
+
+    def invert(*options):
+        monkeypatch.setattr(sys, "argv", ["invert.py", "--run", str(folder), *map(str, options)])
+        runpy.run_path(str(ROOT / "invert.py"), run_name="__main__")
+
+    return folder, invert
+
+
+def test_a_stopped_inversion_with_refilling_goes_on_to_the_same_bits(run, monkeypatch, capsys):
+    folder, invert = run
+    options = [
+        "--shard-size",
+        4,
+        "--steps",
+        12,
+        "--window",
+        2,
+        "--tolerance",
+        0.01,
+        "--starts",
+        2,
+        "--start",
+        "encoder",
+    ]
+    invert(*options)
+    assert " 24 images, 12 steps" in capsys.readouterr().out
+    whole = Latents(folder / "latents" / "train", read_only=True).load()
+    assert 0 < json.loads((folder / "metrics.json").read_text())["invert/mean_steps"] <= 24
+    (folder / "latents").rename(folder / "whole")
+
+    saved = []
+
+    def save(self, shard, ids, results):
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(shard)
+        return original(self, shard, ids, results)
+
+    original = Latents.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Latents, "save", save)
+        with pytest.raises(SystemExit) as stopped:
+            invert(*options)
+        assert stopped.value.code == 130
+    invert(*options)
+    resumed = Latents(folder / "latents" / "train", read_only=True).load()
+    assert resumed["id"] == whole["id"]
+    for name in ("z", "l1", "psnr_db", "steps"):
+        np.testing.assert_array_equal(resumed[name], whole[name])
+
+
+def test_steps_0_writes_the_encoders_latents_and_their_error(run):
+    folder, invert = run
+    invert("--shard-size", 8, "--steps", 0, "--start", "encoder")
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert (figures["invert/images"], figures["invert/steps"]) == (24, 0)
+    l1 = np.concatenate([Latents(folder / "latents" / s, read_only=True).load()["l1"] for s in ("train", "test")])
+    np.testing.assert_allclose(figures["invert/l1"], l1.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--starts", 0], "--starts"),
+        (["--tolerance", -1], "--tolerance is -1.0"),
+        (["--steps", 0, "--tolerance", 0.1], "0 where --steps is"),
+        (["--optimizer", "bfgs", "--schedule", "cosine"], "--schedule cosine is for Adam"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(run, options, wanted, capsys):
+    with pytest.raises(SystemExit) as refused:
+        run[1](*options)
+    assert refused.value.code == 2
+    assert wanted in capsys.readouterr().err
