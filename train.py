@@ -30,7 +30,9 @@ def parse() -> tuple:
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
     parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
     parser.add_argument(
-        "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
+        "--cpu-devices",
+        type=int,
+        help="virtual devices that a CPU is split into; default: 1, since convolutions use all cores by themselves",
     )
     cli.add_hosts(parser)
     cli.add_options(parser, TRAIN_PRESETS)
@@ -53,7 +55,7 @@ def main() -> None:
         return
 
     cli.join_hosts(args)
-    sharding.use_cpu_devices(*cli.cpu_devices(args, config.batch_size))
+    sharding.use_cpu_devices(config.batch_size, 1 if args.cpu_devices is None else args.cpu_devices)
     mesh = sharding.data_mesh(config.batch_size)
     first = jax.process_index() == 0  # of the processes; it alone prints and writes, but for checkpoints
     with sharding.first_process_first("data"):

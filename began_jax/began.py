@@ -49,17 +49,17 @@ class BeganState:
     best_step: Int[Array, ""]  # ... and when that was, or the last halving of the learning rate
 
 
-def networks(config: TrainConfig, trained: bool = False) -> tuple[Decoder, Discriminator]:
-    """The generator and the discriminator that a configuration describes, or the same to be `trained`."""
+def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
+    """The generator and the discriminator that a configuration describes."""
     poolings = len(config.encoder_filters) - 1
-    size, how = (config.height, config.width, config.channels), (computation_dtype(config), config.remat, trained)
+    size, how = (config.height, config.width, config.channels), (computation_dtype(config), config.remat)
     generator = Decoder(*size, config.filters, poolings, *how)
     return generator, Discriminator(*size, config.filters, config.encoder_filters, config.latent_size, *how)
 
 
-def encoder_network(config: TrainConfig, trained: bool = False) -> LatentEncoder:
+def encoder_network(config: TrainConfig) -> LatentEncoder:
     """The encoder E that is trained beside the two players where `encoder_weight` is not 0."""
-    return LatentEncoder(config.encoder_filters, config.latent_size, computation_dtype(config), trained)
+    return LatentEncoder(config.encoder_filters, config.latent_size, computation_dtype(config))
 
 
 def computation_dtype(config: TrainConfig) -> Any:
@@ -139,9 +139,9 @@ def encoder_loss(
     The first part makes G able to draw every image of the data set, the second teaches E to invert G, the third makes
     the latents of the data set fill the cube that z is drawn from. G learns from the first part alone.
     """
-    network = encoder_network(config, trained=True)
+    network = encoder_network(config)
     code = network.apply({"params": encoder}, x)
-    reconstruction = autoencoder_loss(x, networks(config, trained=True)[0].apply({"params": generator}, code), 1).mean()
+    reconstruction = autoencoder_loss(x, networks(config)[0].apply({"params": generator}, code), 1).mean()
     consistency = ((network.apply({"params": encoder}, generated) - z) ** 2).mean()
     return config.encoder_weight * (reconstruction + consistency + moment_mismatch(code)), reconstruction
 
@@ -159,7 +159,7 @@ def gradients(
     its input: the input's gradient goes on into G, the parameters' gradient times -k_t joins the real batch's.
     `sharding` is that of the images: the latents follow it, or else every device generates the whole batch.
     """
-    generator, discriminator = networks(config, trained=True)
+    generator, discriminator = networks(config)
     key_g, key_d = jax.random.split(key)
     batch = x.shape[0]
 

@@ -193,13 +193,6 @@ def join_hosts(args: argparse.Namespace) -> None:
         sharding.join(args.coordinator, args.processes, args.process_id)
 
 
-def cpu_devices(args: argparse.Namespace, batch_size: int) -> tuple[int, int | None]:
-    """What `use_cpu_devices` takes: this process's part of a batch, and how many devices were asked for."""
-    if args.distributed and args.cpu_devices is None:
-        return batch_size, 1  # how many processes there are is not known before the devices are made
-    return batch_size // (args.processes or 1), args.cpu_devices
-
-
 def given_options(args: argparse.Namespace, preset: Any) -> Any:
     """The preset with the options that were given on the command line."""
     names = {field.name for field in dataclasses.fields(preset)}

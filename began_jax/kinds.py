@@ -74,8 +74,7 @@ class Kind:
 
 def _mask_network(config: TrainConfig, data: DataSet) -> nn.Module:
     """The generator's architecture with one channel (section 3.2.2)."""
-    poolings = len(config.encoder_filters) - 1
-    return Decoder(config.height, config.width, 1, config.filters, poolings, trained=True)
+    return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
 
 
 def _captions(attributes: np.ndarray, data: DataSet) -> dict[str, Any]:

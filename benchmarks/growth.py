@@ -10,16 +10,15 @@ from benchmarks.workers import Worker, working
 def scaling(bench: Bench) -> None:
     """Training and inversion against images in a batch, resolution and devices, each point in a new process."""
     plan, base = bench.plan, bench.plan.scaling
-    points = [(base._replace(batch=batch), None) for batch in plan.images]
-    points += [(base._replace(height=side, width=side), None) for side in plan.resolutions]
-    if CORES > 1:
-        points.append((base, 1))
-    for task, unit in (("train", "step"), ("invert", "image-step")):
-        for size, devices in dict.fromkeys(points):
+    sizes = [base._replace(batch=batch) for batch in plan.images]
+    sizes += [base._replace(height=side, width=side) for side in plan.resolutions]
+    # The devices that the stage uses, and another number of them.
+    for task, unit, usual, other in (("train", "step", 1, CORES), ("invert", "image-step", CORES, 1)):
+        for size, devices in dict.fromkeys([*((size, usual) for size in sizes), (base, other)]):
             if bench.late(0.95):
                 bench.results.notes.append(f"scaling: {task} {size} was left out, since time was up.")
                 continue
-            bench.say(f"scaling: {task} {size}" + (f", {count(devices, 'device')}" if devices else ""))
+            bench.say(f"scaling: {task} {size}, {count(devices, 'device')}")
             with working(f"benchmarks.our_tasks:{task}", size=size, devices=devices) as worker:
                 turns = [worker.run(plan.turn_seconds) for _ in range(2)]
                 name = f"ours, {count(worker.info['devices'], 'device')}"

@@ -33,7 +33,7 @@ def train_config(size: Size) -> TrainConfig:
     )
 
 
-def train(size: Size, devices: int | None = None) -> Task:
+def train(size: Size, devices: int = 1) -> Task:
     """A training step, the batch put on the devices and the metrics read."""
     images = np.random.default_rng(0).integers(0, 256, (4, *_shape(size)), np.uint8)
 
@@ -44,7 +44,7 @@ def train(size: Size, devices: int | None = None) -> Task:
     return training(size, feed(), devices)
 
 
-def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = None) -> Task:
+def training(size: Size, feed: Iterator[np.ndarray], devices: int = 1) -> Task:
     """A training step on the batches of `feed`."""
     config = train_config(size)
     mesh = _mesh(size.batch, devices)

@@ -105,7 +105,8 @@ def screened(
 ) -> dict[str, Worker]:
     """Tries PyTorch's variants a turn each, and keeps those that a user may be working with.
 
-    Returns the fastest eager one first, then the fastest in the default layout, the fastest in it with three passes,
+    Returns the fastest eager one first, with the allocator's settings that ours has or without, then the fastest
+    without them, in the default layout, the fastest in it with three passes,
     and the fastest one put through torch.compile. None without PyTorch.
     """
     where = " ".join([task, *(f"({value})" for value in arguments.values())])
@@ -132,8 +133,10 @@ def screened(
         attempt(tried[min(took, key=took.get)] | {"threads": 1})
         if tried[min(took, key=took.get)]["threads"] > 1:
             bench.no_gain.add((task, "threads"))
+    usual = min(took, key=took.get)
+    attempt(tried[usual] | {"kept_memory": True})
     fastest = min(took, key=took.get)
-    keep = [fastest]
+    keep = [fastest, usual]
     for wanted in ({"layout": "default"}, {"layout": "default", "passes": 3}):
         keep += sorted((name for name in tried if wanted.items() <= tried[name].items()), key=took.get)[:1]
     if compiled and bench.plan.compile_seconds and not bench.late(0.8) and (task, "compile") not in bench.no_gain:
@@ -157,4 +160,5 @@ def _name(variant: dict[str, Any]) -> str:
     words = {2: "one backward pass", 3: "three passes"}
     parts = ["PyTorch", variant.get("layout"), words.get(variant.get("passes"))]
     parts += ["torch.compile" if "compiled" in variant else None, count(variant["threads"], "thread")]
+    parts += ["kept memory" if "kept_memory" in variant else None]
     return ", ".join(part for part in parts if part)

@@ -108,7 +108,8 @@ def headlines(results: Results) -> list[str]:
 def _growth(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
-        most = max(row["devices"] for row in rows if row["task"] == task)
+        counts = [row["devices"] for row in rows if row["task"] == task]
+        most = max(counts, key=counts.count)
         mine = [row for row in rows if row["task"] == task and row["devices"] == most]
         for axis, noun in (("batch", "images"), ("height", "pixels a side")):
             # The points along an axis differ in nothing else, and are those that most rows are like.
@@ -122,10 +123,11 @@ def _growth(rows: list[dict[str, Any]]) -> list[str]:
                     f"Growth, {task}: a step's time grows as {noun}^{power:.2f} from {low} to {high}, "
                     f"peak memory from {points[low]['megabytes']:.0f} to {points[high]['megabytes']:.0f} MB."
                 )
-        for row in (row for row in rows if row["task"] == task and row["devices"] < most):
+        for row in (row for row in rows if row["task"] == task and row["devices"] != most):
             for twin in (other for other in mine if other["size"] == row["size"]):
                 gain = row["seconds"] / twin["seconds"]
-                lines.append(f"Growth, {task}: {most} virtual devices are {gain:.2f} times as fast as one.")
+                devices = f"{most} virtual device{'s are' if most > 1 else ' is'}"
+                lines.append(f"Growth, {task}: {devices} {gain:.2f} times as fast as {row['devices']}.")
     return lines
 
 

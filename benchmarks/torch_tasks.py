@@ -1,6 +1,6 @@
 """The work of the three stages in PyTorch, written as fast as PyTorch allows without custom kernels.
 
-Adam is PyTorch's fused one where the CPU has it. `compiled` puts each network with its loss through torch.compile.
+Adam is PyTorch's fused one where the CPU has it. `kept_memory` gives PyTorch the allocator's settings that ours has. `compiled` puts each network with its loss through torch.compile.
 Diversity and the best latents met, which ours also computes, are left out.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from began_jax.sharding import keep_memory
 from benchmarks import operations
 from benchmarks.plan import Size
 from benchmarks.torch_models import Decoder, Discriminator, LandmarkNetwork
@@ -147,9 +148,9 @@ class Fit:
         return torch.stack([self.step(r) for r in rows if len(r) == self._batch]).mean().item()
 
 
-def train(size: Size, layout: str, passes: int, compiled: bool, threads: int) -> Task:
+def train(size: Size, layout: str, passes: int, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
     """A training step, the metrics read."""
-    _start(threads)
+    _start(threads, kept_memory)
     players = Players(size, layout, passes, compiled)
     batches = [torch.randint(0, 256, _shape(size), dtype=torch.uint8) for _ in range(4)]
 
@@ -160,9 +161,9 @@ def train(size: Size, layout: str, passes: int, compiled: bool, threads: int) ->
     return Task(call, 1, {"operations": operations.training_step(size, passes, reduced=False)})
 
 
-def invert(size: Size, layout: str, compiled: bool, threads: int) -> Task:
+def invert(size: Size, layout: str, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
     """Steps of a batched inversion; a unit is one step of one image."""
-    _start(threads)
+    _start(threads, kept_memory)
     generator = Decoder(size).to(memory_format=memory_format(layout))
     x = (torch.rand(_shape(size)) * 2 - 1).to(memory_format=memory_format(layout))
     inversion = Inversion(generator, x, size.latent, compiled)
@@ -176,9 +177,9 @@ def invert(size: Size, layout: str, compiled: bool, threads: int) -> Task:
     )
 
 
-def aspect(latents: int, compiled: bool, threads: int) -> Task:
+def aspect(latents: int, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
     """An epoch of the landmark network; a unit is a step."""
-    _start(threads)
+    _start(threads, kept_memory)
     fit = Fit(LandmarkNetwork(), torch.rand(latents, 64) * 2 - 1, torch.rand(latents, 49, 2), compiled=compiled)
     return Task(fit.epoch, latents // 16, {"operations": operations.aspect_step(64, (128, 128, 128), 98, 16)})
 
@@ -198,7 +199,9 @@ def conv(size: Size, threads: int) -> Task:
     return Task(_without_gradient(lambda: layer(x)), 1, {"operations": operations.conv(size)})
 
 
-def _start(threads: int) -> None:
+def _start(threads: int, kept_memory: bool = False) -> None:
+    if kept_memory:
+        keep_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
 

@@ -6,10 +6,11 @@ import hypothesis
 import jax
 import pytest
 
+from began_jax import sharding
 from began_jax.configs import TrainConfig
 from began_jax.data.synthetic import write_synthetic
 
-jax.config.update("jax_num_cpu_devices", 4)
+sharding.use_cpu_devices(4, 4)  # the same convolutions here as in the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_disable_most_optimizations", True)  # tiny networks: compiling is what takes the time

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.models.layers import Conv, PoolProject, UpsampleConv, elu
+from began_jax.models.layers import PoolProject, UpsampleConv, elu
 
 
 class Decoder(nn.Module):
@@ -23,7 +23,6 @@ class Decoder(nn.Module):
       poolings: number of up-samplings (3 in the paper: 128x128 starts at 16x16).
       dtype: of the computation; None: float32.
       remat: keep only what each convolution starts from for the gradient, and compute the rest again.
-      trained: the parameters' gradients will be asked for: faster on a CPU, without forward-mode derivatives.
     """
 
     height: int
@@ -33,21 +32,19 @@ class Decoder(nn.Module):
     poolings: int = 3
     dtype: Any = None
     remat: bool = False
-    trained: bool = False
 
     @nn.compact
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch height width channels"]:
         check_size(self.height, self.width, self.poolings)
         h, w = self.height >> self.poolings, self.width >> self.poolings
-        how = {"dtype": self.dtype, "trained": self.trained}
         block = nn.remat(_elu_of) if self.remat else _elu_of
         x = nn.Dense(h * w * self.filters, dtype=self.dtype, name="dense")(z).reshape(-1, h, w, self.filters)
         for scale in range(self.poolings + 1):
-            first = Conv(self.filters, **how, name="conv0a") if scale == 0 else None
-            first = first or UpsampleConv(self.filters, **how, name=f"upconv{scale}a")
+            first = nn.Conv(self.filters, (3, 3), dtype=self.dtype, name="conv0a") if scale == 0 else None
+            first = first or UpsampleConv(self.filters, dtype=self.dtype, name=f"upconv{scale}a")
             x = block(first, x)
-            x = block(Conv(self.filters, **how, name=f"conv{scale}b"), x)
-        return Conv(self.channels, trained=self.trained, name="output")(x)
+            x = block(nn.Conv(self.filters, (3, 3), dtype=self.dtype, name=f"conv{scale}b"), x)
+        return nn.Conv(self.channels, (3, 3), name="output")(x)
 
 
 def _elu_of(layer: nn.Module, x: Array) -> Array:
@@ -65,18 +62,16 @@ class Encoder(nn.Module):
     widths: tuple[int, ...] = (64, 128, 192, 256)
     latent_size: int = 64
     dtype: Any = None
-    trained: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
         check_size(x.shape[1], x.shape[2], len(self.widths) - 1)
-        how = {"dtype": self.dtype, "trained": self.trained}
-        x = elu(Conv(self.widths[0], **how, name="input")(x))
+        x = elu(nn.Conv(self.widths[0], (3, 3), dtype=self.dtype, name="input")(x))
         for scale, width in enumerate(self.widths):
             if scale > 0:
-                x = PoolProject(width, **how, name=f"pool{scale}")(x)
-            x = elu(Conv(width, **how, name=f"conv{scale}a")(x))
-            x = elu(Conv(width, **how, name=f"conv{scale}b")(x))
+                x = PoolProject(width, dtype=self.dtype, name=f"pool{scale}")(x)
+            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}a")(x))
+            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}b")(x))
         return nn.Dense(self.latent_size, name="dense")(x.reshape(x.shape[0], -1))
 
 
@@ -89,11 +84,10 @@ class LatentEncoder(nn.Module):
     widths: tuple[int, ...] = (64, 128, 192, 256)
     latent_size: int = 64
     dtype: Any = None
-    trained: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
-        return jnp.tanh(Encoder(self.widths, self.latent_size, self.dtype, self.trained, name="encoder")(x))
+        return jnp.tanh(Encoder(self.widths, self.latent_size, self.dtype, name="encoder")(x))
 
 
 class Discriminator(nn.Module):
@@ -107,15 +101,13 @@ class Discriminator(nn.Module):
     latent_size: int = 64
     dtype: Any = None
     remat: bool = False
-    trained: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
-        code = Encoder(self.widths, self.latent_size, self.dtype, self.trained, name="encoder")(x)
+        code = Encoder(self.widths, self.latent_size, self.dtype, name="encoder")(x)
         shape = (self.height, self.width, self.channels)
         poolings = len(self.widths) - 1
-        how = (self.dtype, self.remat, self.trained)
-        return Decoder(*shape, self.filters, poolings, *how, name="decoder")(code)
+        return Decoder(*shape, self.filters, poolings, self.dtype, self.remat, name="decoder")(code)
 
 
 def check_size(height: int, width: int, poolings: int) -> None:
