@@ -105,9 +105,8 @@ def screened(
 ) -> dict[str, Worker]:
     """Tries PyTorch's variants a turn each, and keeps those that a user may be working with.
 
-    Returns the fastest eager one first, with the allocator's settings that ours has or without, then the fastest
-    without them, in the default layout, the fastest in it with three passes,
-    and the fastest one put through torch.compile. None without PyTorch.
+    Returns the fastest eager one first, with the allocator's settings that ours has or without; then the fastest
+    without them, in the default layout, in it with three passes, and through torch.compile. None without PyTorch.
     """
     where = " ".join([task, *(f"({value})" for value in arguments.values())])
     workers: dict[str, Worker] = {}
@@ -138,7 +137,8 @@ def screened(
     fastest = min(took, key=took.get)
     keep = [fastest, usual]
     for wanted in ({"layout": "default"}, {"layout": "default", "passes": 3}):
-        keep += sorted((name for name in tried if wanted.items() <= tried[name].items()), key=took.get)[:1]
+        plain = (n for n in tried if wanted.items() <= tried[n].items() and "kept_memory" not in tried[n])
+        keep += sorted(plain, key=took.get)[:1]
     if compiled and bench.plan.compile_seconds and not bench.late(0.8) and (task, "compile") not in bench.no_gain:
         attempt(tried[fastest] | {"compiled": True}, bench.plan.compile_seconds)
         made = [name for name in tried if "compiled" in tried[name]]

@@ -1,7 +1,8 @@
 """The work of the three stages in PyTorch, written as fast as PyTorch allows without custom kernels.
 
-Adam is PyTorch's fused one where the CPU has it. `kept_memory` gives PyTorch the allocator's settings that ours has. `compiled` puts each network with its loss through torch.compile.
-Diversity and the best latents met, which ours also computes, are left out.
+Adam is PyTorch's fused one where the CPU has it. `kept_memory` gives PyTorch the allocator's settings that ours has.
+`compiled` puts each network with its loss through torch.compile. Diversity and the best latents met, which ours also
+computes, are left out.
 """
 
 from collections.abc import Callable
