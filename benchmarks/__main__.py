@@ -27,6 +27,7 @@ PARTS = {
     "train": parts.train,
     "invert": parts.invert,
     "aspect": parts.aspect,
+    "levers": growth.levers,
     "feeding": growth.feeding,
     "scaling": growth.scaling,
 }

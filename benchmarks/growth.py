@@ -7,6 +7,17 @@ from benchmarks.results import OURS
 from benchmarks.workers import Worker, working
 
 
+def levers(bench: Bench) -> None:
+    """A training step beside the same without one of what is done for a CPU."""
+    for size in bench.plan.levers:
+        contenders = {OURS: Worker("benchmarks.our_tasks:train", {"size": size})}
+        for lever in ("Eigen's convolutions", "one device", "kept memory"):
+            bench.say(f"levers: {size}, without {lever}")
+            name = f"ours, without {lever}"
+            contenders[name] = Worker("benchmarks.our_tasks:train_without", {"size": size, "lever": lever})
+        bench.compare("levers", str(size), "step", contenders)
+
+
 def scaling(bench: Bench) -> None:
     """Training and inversion against images in a batch, resolution and devices, each point in a new process."""
     plan, base = bench.plan, bench.plan.scaling

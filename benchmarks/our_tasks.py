@@ -1,5 +1,8 @@
 """The work of the stages in our code, as the entry points run it: virtual CPU devices, jitted, donated."""
 
+import contextlib
+import os
+import unittest.mock
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +36,7 @@ def train_config(size: Size) -> TrainConfig:
     )
 
 
-def train(size: Size, devices: int = 1) -> Task:
+def train(size: Size, devices: int | None = 1) -> Task:
     """A training step, the batch put on the devices and the metrics read."""
     images = np.random.default_rng(0).integers(0, 256, (4, *_shape(size)), np.uint8)
 
@@ -44,7 +47,20 @@ def train(size: Size, devices: int = 1) -> Task:
     return training(size, feed(), devices)
 
 
-def training(size: Size, feed: Iterator[np.ndarray], devices: int = 1) -> Task:
+def train_without(size: Size, lever: str) -> Task:
+    """A training step without one of what `sharding.use_cpu_devices` does for a CPU.
+
+    Levers: `Eigen's convolutions`, `one device` (then there is a device a core), `kept memory`.
+    """
+    if lever == "Eigen's convolutions":
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS.replace('=-', '=+')}"
+    keep_memory = unittest.mock.patch.object(sharding, "keep_memory")
+    with keep_memory if lever == "kept memory" else contextlib.nullcontext():
+        return train(size, None if lever == "one device" else 1)
+
+
+def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1) -> Task:
     """A training step on the batches of `feed`."""
     config = train_config(size)
     mesh = _mesh(size.batch, devices)

@@ -38,6 +38,7 @@ class Plan:
 
     train: tuple[Size, ...]
     invert: tuple[Size, ...]
+    levers: tuple[Size, ...]  # of the training step on a CPU
     scaling: Size  # what is varied from there
     images: tuple[int, ...]  # batches of the scaling
     resolutions: tuple[int, ...]
@@ -60,6 +61,7 @@ class Plan:
 FULL = Plan(
     train=(Size(64, 64, 32, 16), Size(64, 64, 64, 16), Size(128, 128, 64, 4)),
     invert=(Size(64, 64, 32, 32), Size(64, 64, 64, 16), Size(128, 128, 64, 4)),
+    levers=(Size(64, 64, 32, 16),),
     scaling=Size(64, 64, 32, 8),
     images=(2, 8, 32),
     resolutions=(32, 64, 128),
@@ -83,6 +85,7 @@ _TINY = Size(16, 16, 4, 4, scales=2)
 QUICK = Plan(
     train=(_TINY,),
     invert=(_TINY,),
+    levers=(_TINY,),
     scaling=_TINY,
     images=(4,),
     resolutions=(16,),

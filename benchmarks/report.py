@@ -18,6 +18,7 @@ PARTS = {
     "train": "Training",
     "invert": "Inversion",
     "aspect": "Aspect network",
+    "levers": "Levers of the training step",
     "scaling": "Growth",
     "feeding": "Feeding",
 }
@@ -102,6 +103,11 @@ def headlines(results: Results) -> list[str]:
     for row in results.find("aspect"):
         if "ensemble" in row["contender"]:
             lines.append(f"Aspect network, {_own(row)}: {row['ratio']:.2f} times the cost of one.")
+    lines += [
+        f"Levers, {r['what']}: {r['ratio']:.2f} times the time {_own(r)}."
+        for r in results.find("levers")
+        if "ratio" in r
+    ]
     return lines + _growth(results.find("scaling")) + _feeding(results.find("feeding"))
 
 
