@@ -206,5 +206,5 @@ def test_command_reports_what_it_measured(tmp_path):
 def test_unknown_part_is_refused():
     done = run("--only", "tarin")
     assert done.returncode == 2
-    assert "tarin" in done.stderr and "train, invert, aspect, feeding, scaling" in done.stderr
+    assert "tarin" in done.stderr and "train, invert, aspect, levers, feeding, scaling" in done.stderr
     assert len(done.stderr.splitlines()) == 1
