@@ -23,7 +23,7 @@ HEARTBEAT_SECONDS = 40
 CPU_BATCH = 256  # images inverted together where there is no device memory to fill
 # XLA's own choice on CPUs (YNNPACK) takes 2 to 3 times as long for the gradients of kernels as Eigen's convolutions.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
 LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart
 
 
@@ -84,7 +84,7 @@ def keep_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # another allocator, another system
         options = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
             options(option, value)
 
 
