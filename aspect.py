@@ -47,7 +47,7 @@ def main() -> None:
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     aspects.check_config(config)
-    sharding.use_cpu_devices(config.members)
+    sharding.use_cpu_devices(config.members, large_arrays=False)
     latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
     aspects.check_config(config, len(latents))
     name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"

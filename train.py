@@ -55,7 +55,8 @@ def main() -> None:
         return
 
     cli.join_hosts(args)
-    sharding.use_cpu_devices(config.batch_size, 1 if args.cpu_devices is None else args.cpu_devices)
+    count = 1 if args.cpu_devices is None else args.cpu_devices
+    sharding.use_cpu_devices(config.batch_size, count, kernel_gradients=True)
     mesh = sharding.data_mesh(config.batch_size)
     first = jax.process_index() == 0  # of the processes; it alone prints and writes, but for checkpoints
     with sharding.first_process_first("data"):

@@ -21,9 +21,10 @@ from began_jax.errors import InputError
 # busy machine, short beside what an idle cluster costs.
 HEARTBEAT_SECONDS = 40
 CPU_BATCH = 256  # images inverted together where there is no device memory to fill
-# XLA's own choice on CPUs (YNNPACK) takes 2 to 3 times as long for the gradients of kernels as Eigen's convolutions.
+# XLA's own choice on CPUs (YNNPACK) takes 2 to 3 times as long for the gradients of kernels as Eigen's convolutions, and
+# less for layers of few channels: training is faster with Eigen's, inversion (no gradient of a kernel) with its own.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart
 
 
@@ -76,23 +77,35 @@ def share(items: Sequence) -> list:
     return list(items[jax.process_index() :: jax.process_count()])
 
 
-def keep_memory() -> None:
+def keep_memory(large_arrays: bool = True) -> None:
     """Let the process keep the memory that it frees, where its allocator is glibc's.
 
     XLA frees a call's buffers at its end and asks for as many at the next. A fresh page costs a fault, which made up
     a fifth of a training step's time on a virtual machine.
+
+    Args:
+      large_arrays: one arena for all threads. Glibc gives back each of the others (64 MB) when all in it is free; but
+        threads that ask for many small arrays wait for each other at a single one.
     """
     with contextlib.suppress(OSError, AttributeError):  # another allocator, another system
         options = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1 if large_arrays else 0)):
             options(option, value)
 
 
-def use_cpu_devices(batch_size: int, count: int | None = None) -> None:
-    """Make a CPU fast: `count` virtual devices, memory that is kept, Eigen's convolutions. Call before JAX is used.
+def use_cpu_devices(
+    batch_size: int, count: int | None = None, *, kernel_gradients: bool = False, large_arrays: bool = True
+) -> None:
+    """Make a CPU fast: `count` virtual devices, memory that is kept, fitting convolutions. Call before JAX is used.
 
     By default there is a device a core, as far as the batch divides: elementwise work uses one core a device. On a GPU
     or TPU it has no effect but that the host keeps its memory too.
+
+    Args:
+      batch_size: what the devices share.
+      count: of devices.
+      kernel_gradients: whether convolutions' kernels are trained: then they are Eigen's.
+      large_arrays: see `keep_memory`.
 
     Raises:
       InputError: `count` is less than 1.
@@ -102,10 +115,10 @@ def use_cpu_devices(batch_size: int, count: int | None = None) -> None:
         count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
     if count < 1:
         raise InputError(f"--cpu-devices is {count}; it must be at least 1")
-    keep_memory()
+    keep_memory(large_arrays)
     flags = os.environ.get("XLA_FLAGS", "")
     # A flag that XLA does not know ends the process, so only versions that were tried get it.
-    if jax.__version_info__ < (0, 13) and "ynn_fusion_type" not in flags:
+    if kernel_gradients and jax.__version_info__ < (0, 13) and "ynn_fusion_type" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {EIGEN_CONVOLUTIONS}".strip()
     # RuntimeError: JAX is in use already, so its devices stay; `data_mesh` judges them.
     with contextlib.suppress(RuntimeError):

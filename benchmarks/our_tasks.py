@@ -63,7 +63,7 @@ def train_without(size: Size, lever: str) -> Task:
 def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1) -> Task:
     """A training step on the batches of `feed`."""
     config = train_config(size)
-    mesh = _mesh(size.batch, devices)
+    mesh = _mesh(size.batch, devices, training=True)
     state = jax.jit(lambda: began.init(config), out_shardings=sharding.replicated(mesh))()
     step = jax.jit(
         lambda state, batch: began.step(config, state, batch, sharding.split(mesh)),
@@ -117,7 +117,7 @@ def invert(size: Size, devices: int | None = None) -> Task:
 
 def aspect(latents: int, members: int = 1) -> Task:
     """An epoch of the landmark network, or of an ensemble; a unit is a step of all members."""
-    sharding.use_cpu_devices(members)
+    sharding.use_cpu_devices(members, large_arrays=False)
     config, network = AspectConfig(members=members), LandmarkNetwork()
     random = np.random.default_rng(0)
     z = jnp.asarray(random.uniform(-1, 1, (latents, 64)), jnp.float32)
@@ -155,8 +155,8 @@ def conv(size: Size) -> Task:
     return Task(lambda: jax.block_until_ready(convolve(x, kernel)), 1, {"operations": operations.conv(size)})
 
 
-def _mesh(batch: int, devices: int | None) -> Mesh:
-    sharding.use_cpu_devices(batch, devices)
+def _mesh(batch: int, devices: int | None, training: bool = False) -> Mesh:
+    sharding.use_cpu_devices(batch, devices, kernel_gradients=training)
     return sharding.data_mesh(batch)
 
 

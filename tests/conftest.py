@@ -10,7 +10,7 @@ from began_jax import sharding
 from began_jax.configs import TrainConfig
 from began_jax.data.synthetic import write_synthetic
 
-sharding.use_cpu_devices(4, 4)  # the same convolutions here as in the processes that tests start
+sharding.use_cpu_devices(4, 4, kernel_gradients=True)  # the convolutions of the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 jax.config.update("jax_disable_most_optimizations", True)  # tiny networks: compiling is what takes the time
