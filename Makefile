@@ -12,6 +12,9 @@ READY := $(VENV)/ready-$(VERSION)
 READY_TEST := $(VENV)/ready-test-$(VERSION)
 READY_BENCH := $(VENV)/ready-bench-$(VERSION)
 
+# Files of tests side by side, a core each; what a file's tests share is made once.
+SIDE_BY_SIDE = -n auto --dist loadfile
+
 .PHONY: demo demo-irises test test-entries lint format bench clean
 
 demo: RECIPE = regularised
@@ -28,10 +31,10 @@ demo demo-irises: $(READY)
 	$(BIN)/python evaluate.py --run runs/$@
 
 test: $(READY_TEST)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-entries: $(READY_TEST)
-	$(BIN)/python -m pytest tests/test_entries.py tests/test_train_entry.py
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/test_entries.py tests/test_train_entry.py
 
 lint: $(READY_TEST)
 	$(BIN)/ruff check .

@@ -21,8 +21,8 @@ from began_jax.errors import InputError
 # busy machine, short beside what an idle cluster costs.
 HEARTBEAT_SECONDS = 40
 CPU_BATCH = 256  # images inverted together where there is no device memory to fill
-# XLA's own choice on CPUs (YNNPACK) takes 2 to 3 times as long for the gradients of kernels as Eigen's convolutions, and
-# less for layers of few channels: training is faster with Eigen's, inversion (no gradient of a kernel) with its own.
+# XLA's own choice on CPUs (YNNPACK) takes 2 to 3 times as long for the gradients of kernels as Eigen's convolutions,
+# and less for layers of few channels: training is faster with Eigen's, inversion (no kernel's gradient) with its own.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart

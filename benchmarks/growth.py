@@ -3,19 +3,21 @@
 import tempfile
 
 from benchmarks.parts import CORES, Bench, count
+from benchmarks.plan import LEVERS
 from benchmarks.results import OURS
 from benchmarks.workers import Worker, working
 
 
 def levers(bench: Bench) -> None:
-    """A training step beside the same without one of what is done for a CPU."""
+    """A step of the training and of the inversion beside the same without one of what is done for a CPU."""
     for size in bench.plan.levers:
-        contenders = {OURS: Worker("benchmarks.our_tasks:train", {"size": size})}
-        for lever in ("Eigen's convolutions", "one device", "kept memory"):
-            bench.say(f"levers: {size}, without {lever}")
-            name = f"ours, without {lever}"
-            contenders[name] = Worker("benchmarks.our_tasks:train_without", {"size": size, "lever": lever})
-        bench.compare("levers", str(size), "step", contenders)
+        for task, unit in (("train", "step"), ("invert", "image-step")):
+            contenders = {OURS: Worker(f"benchmarks.our_tasks:{task}", {"size": size})}
+            for lever in LEVERS[task]:
+                bench.say(f"levers: {task}, {size}, without {lever}")
+                arguments = {"size": size, "task": task, "lever": lever}
+                contenders[f"ours, without {lever}"] = Worker("benchmarks.our_tasks:without", arguments)
+            bench.compare("levers", f"{task}, {size}", unit, contenders)
 
 
 def scaling(bench: Bench) -> None:

@@ -47,17 +47,18 @@ def train(size: Size, devices: int | None = 1) -> Task:
     return training(size, feed(), devices)
 
 
-def train_without(size: Size, lever: str) -> Task:
-    """A training step without one of what `sharding.use_cpu_devices` does for a CPU.
-
-    Levers: `Eigen's convolutions`, `one device` (then there is a device a core), `kept memory`.
-    """
+def without(size: Size, task: str, lever: str) -> Task:
+    """`train` or `invert` without one of `plan.LEVERS`."""
+    flags, devices = os.environ.get("XLA_FLAGS", ""), 1 if task == "train" else None
     if lever == "Eigen's convolutions":
-        flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS.replace('=-', '=+')}"
+    elif lever == "XLA's own convolutions":
+        os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS}"
+    elif "device" in lever:
+        devices = None if lever == "one device" else 1
     keep_memory = unittest.mock.patch.object(sharding, "keep_memory")
     with keep_memory if lever == "kept memory" else contextlib.nullcontext():
-        return train(size, None if lever == "one device" else 1)
+        return {"train": train, "invert": invert}[task](size, devices)
 
 
 def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1) -> Task:

@@ -32,13 +32,20 @@ class Size(NamedTuple):
         return f"{self.height}x{self.width}, n={self.filters}, batch {self.batch}"
 
 
+# What makes a step fast on a CPU (`sharding.use_cpu_devices`).
+LEVERS = {
+    "train": ("Eigen's convolutions", "one device", "kept memory"),
+    "invert": ("XLA's own convolutions", "a device a core", "kept memory"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Sizes and durations of one run."""
 
     train: tuple[Size, ...]
     invert: tuple[Size, ...]
-    levers: tuple[Size, ...]  # of the training step on a CPU
+    levers: tuple[Size, ...]  # of the training's and the inversion's steps on a CPU
     scaling: Size  # what is varied from there
     images: tuple[int, ...]  # batches of the scaling
     resolutions: tuple[int, ...]

@@ -18,7 +18,7 @@ PARTS = {
     "train": "Training",
     "invert": "Inversion",
     "aspect": "Aspect network",
-    "levers": "Levers of the training step",
+    "levers": "Levers of the steps on a CPU",
     "scaling": "Growth",
     "feeding": "Feeding",
 }

@@ -189,6 +189,23 @@ def test_step_split_over_8_devices_equals_that_of_one():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("trained", "before", "after"),
+    [
+        (True, "", sharding.EIGEN_CONVOLUTIONS),
+        (True, "--xla_a=1", f"--xla_a=1 {sharding.EIGEN_CONVOLUTIONS}"),
+        (True, "--xla_cpu_experimental_ynn_fusion_type=", "--xla_cpu_experimental_ynn_fusion_type="),
+        (False, "--xla_a=1", "--xla_a=1"),
+    ],
+)
+def test_only_trained_kernels_get_other_convolutions_and_a_users_choice_of_them_stays(
+    monkeypatch, trained, before, after
+):
+    monkeypatch.setenv("XLA_FLAGS", before)
+    sharding.use_cpu_devices(4, kernel_gradients=trained)
+    assert os.environ["XLA_FLAGS"] == after
+
+
 def test_data_mesh_spans_all_devices_and_refuses_a_batch_they_do_not_divide():
     assert sharding.data_mesh(8).devices.size == 4
     with pytest.raises(InputError, match=r"batch of 6 .* 4 devices"):
