@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from began_jax import aspect_networks, aspects, checkpoints, cli, labels, progress, runs, sharding
 from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE
 from began_jax.errors import InputError
-from began_jax.json_files import agree
+from began_jax.json_files import agree, write_json
 
 
 def parse():
@@ -47,13 +47,19 @@ def main() -> None:
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     aspects.check_config(config)
-    sharding.use_cpu_devices(config.members, large_arrays=False)
+    masks = data.annotation == "mask"
+    convolutions = masks or config.target == "generated"  # T may be a network that learns
+    sharding.use_cpu_devices(config.members, kernel_gradients=convolutions, large_arrays=masks)
     latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
     aspects.check_config(config, len(latents))
     name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
     folder = args.run / "aspect" / (args.name or name)
     wanted = dataclasses.asdict(config) | {"latents": len(latents)}
-    agree(folder / "config.json", wanted, "trained", ("epochs",), dataclasses.asdict(ASPECT_RECIPES[recipe]))
+    if checkpoints.exists(folder):
+        defaults = dataclasses.asdict(ASPECT_RECIPES[recipe])
+        agree(folder / "config.json", wanted, "trained", ("epochs",), defaults, "another --name")
+    else:
+        write_json(folder / "config.json", wanted)  # one that is there belongs to a training that saved nothing
 
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
     state = aspects.init(config, network, train_config.latent_size)

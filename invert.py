@@ -67,26 +67,33 @@ def main() -> None:
         raise InputError("--starts and --window must be at least 1, --shard-size, --steps and --images at least 0")
     if config.tolerance < 0 or (config.tolerance and not config.steps):
         raise InputError(f"--tolerance is {config.tolerance}; it must be at least 0, and 0 where --steps is")
+    if config.optimizer == "bfgs" and "schedule" not in args:
+        config = dataclasses.replace(config, schedule="constant")  # the preset's is for Adam
     if config.optimizer == "bfgs" and config.schedule != "constant":
         raise InputError(f"--schedule {config.schedule} is for Adam: BFGS finds the lengths of its steps itself")
     if args.steps_per_call is not None and args.steps_per_call < 1:
         raise InputError(f"--steps-per-call is {args.steps_per_call}; it must be at least 1")
+    stored = args.run / "latents" / "config.json"
+
+    def kept_size():
+        return config.shard_size or (read_json(stored)["shard_size"] if stored.exists() else 0)
+
     cli.join_hosts(args)
-    sharding.use_cpu_devices(config.shard_size or sharding.CPU_BATCH, args.cpu_devices)
+    sharding.use_cpu_devices(kept_size() or sharding.CPU_BATCH, args.cpu_devices)
     state = runs.load_training(args.run, train_config, args.checkpoint)
     step = int(state.step)
     if args.remat:
         train_config = dataclasses.replace(train_config, remat=True)
-    stored = args.run / "latents" / "config.json"
     with sharding.first_process_first("configuration"):
+        devices = None
         if config.shard_size == 0:
-            kept = read_json(stored)["shard_size"] if stored.exists() else None
-            size = kept or shard_inversion.largest_shard(config, train_config, state)
+            size = kept_size() or shard_inversion.largest_shard(config, train_config, state)
             config = dataclasses.replace(config, shard_size=size)
-        mesh = sharding.data_mesh(config.shard_size, local=True)  # every process inverts shards of its own
+            devices = sharding.most_devices(size, jax.local_device_count())  # perhaps others than those it was found on
+        mesh = sharding.data_mesh(config.shard_size, devices, local=True)  # every process inverts shards of its own
         invert = shard_inversion.inverter(config, train_config, state, mesh, args.steps_per_call)
         wanted = dataclasses.asdict(config) | {"generator_step": step}
-        agree(stored, wanted, "inverted", defaults=dataclasses.asdict(preset))
+        agree(stored, wanted, "inverted", (), dataclasses.asdict(preset), f"delete {stored.parent}")
 
     size = config.shard_size
     shards = {split: math.ceil(count / size) for split, count in data.splits.items() if split in ("train", "test")}
@@ -136,7 +143,7 @@ def main() -> None:
         "l1": float(l1.mean()),
         "psnr_db": float(psnr.mean()),
         "fraction_outside_cube": float((np.abs(z) > 1).mean()),
-        "failed": int((l1 > config.failure_l1).sum()),
+        "failed": int((~(l1 <= config.failure_l1)).sum()),
         "generator_step": step,
     }
     if config.tolerance:

@@ -159,7 +159,7 @@ class Trainer:
         if config.members == 1:
             self._mesh = None
         else:
-            devices = max(n for n in range(1, jax.local_device_count() + 1) if config.members % n == 0)
+            devices = sharding.most_devices(config.members, jax.local_device_count())
             self._mesh = sharding.data_mesh(config.members, devices, local=True)
             self._train, self._held = jax.device_put((self._train, self._held), sharding.replicated(self._mesh))
 

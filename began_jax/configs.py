@@ -230,6 +230,10 @@ def check_train_config(config: TrainConfig) -> None:
     for name in positive:
         if not getattr(config, name) > 0:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
+    if config.batch_size < 2:
+        raise InputError("--batch-size is 1; it must be at least 2: diversity is measured within a batch")
+    if config.seed < 0:
+        raise InputError(f"--seed is {config.seed}; it must be at least 0")
     if not 0 < config.gamma <= 1:
         raise InputError(f"--gamma is {config.gamma}; it must be in (0, 1]")
     if not 0 <= config.k_0 <= 1:

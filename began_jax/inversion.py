@@ -123,7 +123,7 @@ def finish(
 
 def best_of(starts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Of the results of several starts, each image's with the lowest `l1`; the first of equal ones."""
-    best = np.argmin([found["l1"] for found in starts], 0)
+    best = np.argmin([np.nan_to_num(found["l1"], nan=np.inf) for found in starts], 0)
     rows = np.arange(len(best))
     return {name: np.stack([found[name] for found in starts])[best, rows] for name in starts[0]}
 

@@ -30,10 +30,11 @@ def agree(
     stage: str,
     free: tuple[str, ...] = (),
     defaults: dict[str, Any] | None = None,
+    otherwise: str = "another folder",
 ) -> None:
     """Write a stage's configuration, or check that it equals the one that is there already.
 
-    A value that is not stored, because its option came later, was its default.
+    A value that is not stored, because its option came later, was its default. `otherwise` is what else can be done.
 
     Raises:
       InputError: a value that is not among the `free` ones differs; the message names both.
@@ -47,7 +48,7 @@ def agree(
         if name not in free and before.get(name) != value:
             raise InputError(
                 f"{path.parent} was {stage} with {name} {_shown(before.get(name))}, and now {_shown(value)} "
-                f"is asked for; give the same value, or another folder"
+                f"is asked for; give the same value, or {otherwise}"
             )
     if found != wanted:
         write_json(path, found | wanted)

@@ -60,11 +60,11 @@ def start(run: Path, config: TrainConfig, data: DataSet) -> None:
     path = (
         config.data
         if config.data in synthetic.KINDS or config.data.startswith("tfds:")
-        else str(Path(config.data).resolve())
+        else str(Path(config.data).expanduser().resolve())
     )
     wanted = dataclasses.asdict(config) | {"data": path, "data_set": data.fingerprint}
     defaults = dataclasses.asdict(TRAIN_PRESETS.get(config.preset, TrainConfig()))
-    agree(run / "config.json", wanted, "trained", FREE, defaults)
+    agree(run / "config.json", wanted, "trained", FREE, defaults, "another --run")
 
 
 def load(run: Path) -> tuple[TrainConfig, DataSet]:

@@ -112,7 +112,7 @@ def use_cpu_devices(
     """
     if count is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+        count = most_devices(batch_size, cores)
     if count < 1:
         raise InputError(f"--cpu-devices is {count}; it must be at least 1")
     keep_memory(large_arrays)
@@ -123,6 +123,11 @@ def use_cpu_devices(
     # RuntimeError: JAX is in use already, so its devices stay; `data_mesh` judges them.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", count)
+
+
+def most_devices(batch_size: int, available: int) -> int:
+    """The largest number of the available devices that divides a batch."""
+    return max(n for n in range(1, available + 1) if batch_size % n == 0)
 
 
 def data_mesh(batch_size: int, devices: int | None = None, *, local: bool = False) -> Mesh:

@@ -1,4 +1,4 @@
-"""Our code beside PyTorch doing the same arithmetic, on this CPU, in turns.
+"""Our code beside the same networks in PyTorch, as well as its users write and tune them, on this CPU, in turns.
 
     python -m benchmarks                    # everything; under 25 minutes on two cores that do nothing else
     python -m benchmarks --quick            # tiny networks, a minute or two: it works, its figures mean nothing

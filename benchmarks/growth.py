@@ -2,6 +2,7 @@
 
 import tempfile
 
+from began_jax.sharding import most_devices
 from benchmarks.parts import CORES, Bench, count
 from benchmarks.plan import LEVERS
 from benchmarks.results import OURS
@@ -27,7 +28,8 @@ def scaling(bench: Bench) -> None:
     sizes += [base._replace(height=side, width=side) for side in plan.resolutions]
     # The devices that the stage uses, and another number of them.
     for task, unit, usual, other in (("train", "step", 1, CORES), ("invert", "image-step", CORES, 1)):
-        for size, devices in dict.fromkeys([*((size, usual) for size in sizes), (base, other)]):
+        points = [*((size, usual) for size in sizes), (base, other)]
+        for size, devices in dict.fromkeys((size, most_devices(size.batch, most)) for size, most in points):
             if bench.late(0.95):
                 bench.results.notes.append(f"scaling: {task} {size} was left out, since time was up.")
                 continue

@@ -19,9 +19,10 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from began_jax import began, inversion, runs, shard_inversion, sharding
+from began_jax import began, cli, inversion, runs, shard_inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.data.datasets import ordered
+from began_jax.errors import InputError
 from began_jax.images import to_float
 
 LAST = 2  # evaluations after the last step: its latents' error, and the image of the best
@@ -61,6 +62,8 @@ class Bench:
         count = min(images, data.splits[self.split]) // 4 * 4
         sharding.use_cpu_devices(count // 4)
         self.mesh = sharding.data_mesh(count // 4)
+        if not self.config.encoder_weight:
+            raise InputError(f"{run} has no encoder, from which some of the curves start: train with --encoder-weight")
         self.state = runs.load_training(run, self.config)
         self.images = to_float(ordered(data.source(self.split), 0, count)["image"])
 
@@ -198,4 +201,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main, "inversion_curve")

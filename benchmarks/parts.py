@@ -128,10 +128,12 @@ def screened(
         return {}
     for variant in variants:
         attempt(variant | {"threads": CORES})
-    if CORES > 1 and (task, "threads") not in bench.no_gain:
+    alone = "size" in arguments and arguments["size"].batch == 1  # one thread may be the best there alone
+    lever = "threads, one image" if alone else "threads"
+    if CORES > 1 and (task, lever) not in bench.no_gain:
         attempt(tried[min(took, key=took.get)] | {"threads": 1})
         if tried[min(took, key=took.get)]["threads"] > 1:
-            bench.no_gain.add((task, "threads"))
+            bench.no_gain.add((task, lever))
     usual = min(took, key=took.get)
     attempt(tried[usual] | {"kept_memory": True})
     fastest = min(took, key=took.get)

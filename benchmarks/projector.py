@@ -44,6 +44,8 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if not parts.HAS_TORCH:
         raise InputError("PyTorch is not installed: pip install -e '.[bench]'")
+    if args.steps < 1:
+        raise InputError(f"--steps is {args.steps}; it must be at least 1")
     if not 1 <= args.images <= args.batch:
         raise InputError(f"--images is {args.images}; it must be from 1 to --batch, which is {args.batch}")
     return args

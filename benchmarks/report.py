@@ -91,6 +91,9 @@ def headlines(results: Results) -> list[str]:
             batched = [r for r in rows if r["what"] == what and "one image at a time" not in r["contender"]]
             best = min(batched, key=lambda row: row["seconds"])
             line = f"{PARTS[part]}, {what}: {best['ratio']:.2f} times PyTorch's best ({_own(best)})"
+            if "kept memory" in best["contender"]:
+                usual = min((r for r in batched if "kept memory" not in r["contender"]), key=lambda row: row["seconds"])
+                line += f", {usual['ratio']:.2f} times its best without our allocator's settings ({_own(usual)})"
             layouts = [r for r in batched if "default" in r["contender"] and "torch.compile" not in r["contender"]]
             default = min(layouts, key=lambda row: row["seconds"], default=None)
             if default and default is not best:
@@ -178,6 +181,10 @@ def text(results: Results, about: dict[str, Any], peak: float | None, minutes: f
             f"The machine's peak in this run: {peak:.0f} GFLOP/s (float32). Operations are those that a contender "
             "computes, multiplications and additions of convolutions and matrix products, counted by hand."
         )
+    lines.append(
+        "PyTorch computes the layers as they are defined, ours as `models/layers.py` rewrites them. Memory is the peak "
+        "of a contender's process; PyTorch's have JAX's modules loaded too."
+    )
     lines += ["", *(f"- {line}" for line in headlines(results))]
     for part, title in PARTS.items():
         if rows := results.find(part):

@@ -1,4 +1,4 @@
-"""The work of the three stages in PyTorch, written as fast as PyTorch allows without custom kernels.
+"""The work of the three stages in PyTorch: the networks' plain definitions, tuned as PyTorch's users tune theirs.
 
 Adam is PyTorch's fused one where the CPU has it. `kept_memory` gives PyTorch the allocator's settings that ours has.
 `compiled` puts each network with its loss through torch.compile. Diversity and the best latents met, which ours also
@@ -180,7 +180,7 @@ def invert(size: Size, layout: str, compiled: bool, threads: int, kept_memory: b
 
 def aspect(latents: int, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
     """An epoch of the landmark network; a unit is a step."""
-    _start(threads, kept_memory)
+    _start(threads, kept_memory, large_arrays=False)
     fit = Fit(LandmarkNetwork(), torch.rand(latents, 64) * 2 - 1, torch.rand(latents, 49, 2), compiled=compiled)
     return Task(fit.epoch, latents // 16, {"operations": operations.aspect_step(64, (128, 128, 128), 98, 16)})
 
@@ -200,9 +200,9 @@ def conv(size: Size, threads: int) -> Task:
     return Task(_without_gradient(lambda: layer(x)), 1, {"operations": operations.conv(size)})
 
 
-def _start(threads: int, kept_memory: bool = False) -> None:
+def _start(threads: int, kept_memory: bool = False, large_arrays: bool = True) -> None:
     if kept_memory:
-        keep_memory()
+        keep_memory(large_arrays)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
 

@@ -336,6 +336,18 @@ def test_an_aspect_training_killed_midway_and_started_again_ends_in_the_same_sta
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
+def test_after_a_diverged_aspect_training_another_learning_rate_may_take_its_name(faces, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(faces.after["aspect"], run)
+    options = [*ASPECT, "--epochs", 1, "--name", "other", "--learning-rate"]
+    status, out, err = call("aspect.py", run, *options, 1e30)
+    assert (status, out) == (1, "") and "lower --learning-rate" in err
+    assert aspect_networks.newest(run) == "regularised"
+    assert call("evaluate.py", run, "--consistency", 0)[0] == 0  # a folder without a network is none
+    assert call("aspect.py", run, *options, 1e-3)[0] == 0
+    assert aspect_networks.newest(run) == "other"
+
+
 @pytest.mark.parametrize("stage", ["invert", "aspect"])
 def test_a_finished_stage_is_left_as_it_is_with_the_same_closing_line(faces, tmp_path, stage):
     run = tmp_path / "run"

@@ -196,6 +196,8 @@ def test_of_several_starts_each_images_best_is_kept_with_all_that_belongs_to_it(
     best = inversion.best_of(starts)
     np.testing.assert_array_equal(best["l1"], errors.min(0))
     np.testing.assert_array_equal(best["z"], np.stack([errors.min(0), errors.argmin(0)], 1))
+    failed = {"l1": np.full(5, np.nan, np.float32), "z": np.zeros((5, 2))}
+    np.testing.assert_array_equal(inversion.best_of([failed, *starts])["l1"], errors.min(0))
 
 
 @pytest.fixture(scope="module")

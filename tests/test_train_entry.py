@@ -196,6 +196,8 @@ REFUSALS = {
     "channels": (["irises", "--data", "DATA"], ["3 channels", "says 1"]),
     "devices": (["faces", "--data", "DATA", "--batch-size", "6"], ["batch of 6", "4 devices"]),
     "negative": (["faces", "--data", "DATA", "--lambda-k", "-1"], ["--lambda-k is -1", "positive"]),
+    "one image": (["faces", "--data", "DATA", "--batch-size", "1"], ["--batch-size is 1", "at least 2"]),
+    "seed": (["faces", "--data", "DATA", "--seed", "-1"], ["--seed is -1", "at least 0"]),
     "gamma": (["faces", "--data", "DATA", "--gamma", "2"], ["--gamma is 2", "(0, 1]"]),
     "save-every": (["faces", "--data", "DATA", "--save-every", "0"], ["--save-every", "at least 1"]),
     "type": (["faces", "--data", "DATA", "--steps", "many"], ["--steps", "'many'"]),
@@ -251,6 +253,13 @@ def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monke
         assert f"{run} was trained with {text} is asked for" in err
     assert [path.name for path in run.iterdir()] == ["config.json"]
     assert (run / "config.json").read_bytes() == before
+
+
+def test_a_data_folder_in_the_home_folder_is_stored_with_its_whole_path(monkeypatch, tmp_path, tiny_faces, tiny_config):
+    monkeypatch.setenv("HOME", str(tiny_faces.parent))
+    config = tiny_config(data=f"~/{tiny_faces.name}", width=16)
+    runs.start(tmp_path, config, runs.resolve_data(tmp_path, config))
+    assert runs.load(tmp_path)[0].data == str(tiny_faces.resolve())
 
 
 def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
