@@ -71,7 +71,8 @@ class TrainConfig:
     )
     remat: bool = option(
         False,
-        "compute the decoder's activations again for the gradient instead of keeping them: less memory, more time",
+        "keep only what each scale of the networks starts from for the gradient, and compute the rest again: less "
+        "memory and more time on GPUs and TPUs; on CPUs XLA undoes it",
     )
     seed: int = option(0, "of the parameters, the latents and the order of the images")
     steps: int = option(200_000, "training steps; not in the paper; raise it to train a finished run further")

@@ -22,7 +22,7 @@ class Decoder(nn.Module):
       filters: channels of every hidden convolution (64 in the paper).
       poolings: number of up-samplings (3 in the paper: 128x128 starts at 16x16).
       dtype: of the computation; None: float32.
-      remat: keep only what each convolution starts from for the gradient, and compute the rest again.
+      remat: keep only what each scale starts from for the gradient, and compute the rest again, scale by scale.
     """
 
     height: int
@@ -37,18 +37,17 @@ class Decoder(nn.Module):
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch height width channels"]:
         check_size(self.height, self.width, self.poolings)
         h, w = self.height >> self.poolings, self.width >> self.poolings
-        block = nn.remat(_elu_of) if self.remat else _elu_of
         x = nn.Dense(h * w * self.filters, dtype=self.dtype, name="dense")(z).reshape(-1, h, w, self.filters)
         for scale in range(self.poolings + 1):
-            first = nn.Conv(self.filters, (3, 3), dtype=self.dtype, name="conv0a") if scale == 0 else None
-            first = first or UpsampleConv(self.filters, dtype=self.dtype, name=f"upconv{scale}a")
-            x = block(first, x)
-            x = block(nn.Conv(self.filters, (3, 3), dtype=self.dtype, name=f"conv{scale}b"), x)
+            x = (nn.remat(Decoder._scale, static_argnums=2) if self.remat else Decoder._scale)(self, x, scale)
         return nn.Conv(self.channels, (3, 3), name="output")(x)
 
-
-def _elu_of(layer: nn.Module, x: Array) -> Array:
-    return elu(layer(x))
+    def _scale(self, x: Array, scale: int) -> Array:
+        if scale == 0:
+            x = elu(nn.Conv(self.filters, (3, 3), dtype=self.dtype, name="conv0a")(x))
+        else:
+            x = elu(UpsampleConv(self.filters, self.dtype, name=f"upconv{scale}a")(x))
+        return elu(nn.Conv(self.filters, (3, 3), dtype=self.dtype, name=f"conv{scale}b")(x))
 
 
 class Encoder(nn.Module):
@@ -57,22 +56,29 @@ class Encoder(nn.Module):
     Args:
       widths: channels at each scale; one pooling between neighbours ((64, 128, 192, 256) in the paper).
       latent_size: length of the code.
+      dtype, remat: see `Decoder`.
     """
 
     widths: tuple[int, ...] = (64, 128, 192, 256)
     latent_size: int = 64
     dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
         check_size(x.shape[1], x.shape[2], len(self.widths) - 1)
-        x = elu(nn.Conv(self.widths[0], (3, 3), dtype=self.dtype, name="input")(x))
-        for scale, width in enumerate(self.widths):
-            if scale > 0:
-                x = PoolProject(width, dtype=self.dtype, name=f"pool{scale}")(x)
-            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}a")(x))
-            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}b")(x))
+        for scale in range(len(self.widths)):
+            x = (nn.remat(Encoder._scale, static_argnums=2) if self.remat else Encoder._scale)(self, x, scale)
         return nn.Dense(self.latent_size, name="dense")(x.reshape(x.shape[0], -1))
+
+    def _scale(self, x: Array, scale: int) -> Array:
+        width = self.widths[scale]
+        if scale == 0:
+            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name="input")(x))
+        else:
+            x = PoolProject(width, dtype=self.dtype, name=f"pool{scale}")(x)
+        x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}a")(x))
+        return elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}b")(x))
 
 
 class LatentEncoder(nn.Module):
@@ -104,7 +110,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
-        code = Encoder(self.widths, self.latent_size, self.dtype, name="encoder")(x)
+        code = Encoder(self.widths, self.latent_size, self.dtype, self.remat, name="encoder")(x)
         shape = (self.height, self.width, self.channels)
         poolings = len(self.widths) - 1
         return Decoder(*shape, self.filters, poolings, self.dtype, self.remat, name="decoder")(code)
