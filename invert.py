@@ -50,8 +50,8 @@ def parse():
     parser.add_argument(
         "--remat",
         action="store_true",
-        help="compute the generator's activations again for the gradient instead of keeping them, so that larger shards "
-        "fit GPUs and TPUs; on CPUs XLA undoes it",
+        help="compute the generator's activations again for the gradient instead of keeping them, so that larger "
+        "shards fit GPUs and TPUs; on CPUs XLA undoes it",
     )
     cli.add_hosts(parser)
     cli.add_options(parser, INVERT_PRESETS)
