@@ -126,7 +126,7 @@ class InvertConfig:
     shard_size: int = option(
         0,
         "images optimised together and written together; 0: as many as fit the memory of the devices, up to 4,096 a "
-        "process, and 256 on a CPU; the number found is kept for the run",
+        "process, and 64 on a CPU; the number found is kept for the run",
     )
     failure_l1: float = option(
         0.3, "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger counts as failed"
