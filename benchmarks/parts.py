@@ -70,9 +70,7 @@ def train(bench: Bench) -> None:
     for i, size in enumerate(bench.plan.train):
         variants = [{"layout": layout, "passes": 2} for layout in LAYOUTS]
         if i == 0:
-            variants.append(
-                {"layout": "default", "passes": 3}
-            )  # as the BEGAN codes have it
+            variants.append({"layout": "default", "passes": 3})  # as the BEGAN codes have it
         contenders = screened(bench, "train", {"size": size}, variants)
         ours = {OURS: Worker("benchmarks.our_tasks:train", {"size": size})}
         bench.compare("train", str(size), "step", ours | contenders)
