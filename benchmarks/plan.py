@@ -83,8 +83,8 @@ FULL = Plan(
     turn_seconds=1.5,
     rounds=6,
     least_rounds=3,
-    comparison_seconds=40.0,
-    compile_seconds=120.0,
+    comparison_seconds=30.0,
+    compile_seconds=90.0,
     total_seconds=24 * 60.0,
 )
 
