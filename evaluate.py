@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from began_jax import aspect_networks, began, checkpoints, cli, consistency, figures, kinds, metrics, runs
+from began_jax import aspect_networks, began, cli, consistency, figures, kinds, metrics, runs
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
@@ -47,7 +47,7 @@ def main() -> None:
     kind = kinds.of(data)
     newest = aspect_networks.newest(args.run)
     name = args.aspect or newest
-    names = sorted(path.name for path in (args.run / "aspect").iterdir() if checkpoints.exists(path))
+    names = [path.name for path in aspect_networks.trained(args.run)]
     if name not in names:
         raise InputError(f"{args.run / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
     train = Latents(args.run / "latents" / "train", read_only=True).load()

@@ -25,9 +25,14 @@ def targets(data: DataSet, split: str, count: int) -> np.ndarray:
     return ordered(data.source(split), 0, count)[data.annotation]
 
 
+def trained(run: Path) -> list[Path]:
+    """Folders of the aspect networks of a run, by name."""
+    return sorted(path for path in (run / "aspect").glob("*") if checkpoints.exists(path))
+
+
 def newest(run: Path) -> str:
     """Name of the aspect network of a run that was trained last; InputError when there is none."""
-    found = [path for path in (run / "aspect").glob("*") if checkpoints.exists(path)]
+    found = trained(run)
     if not found:
         raise InputError(f"{run / 'aspect'} holds no aspect network: run aspect.py --run {run} first")
     return max(found, key=lambda path: max(p.stat().st_mtime for p in path.iterdir())).name

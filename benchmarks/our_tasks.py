@@ -49,16 +49,15 @@ def train(size: Size, devices: int | None = 1) -> Task:
 
 def without(size: Size, task: str, lever: str) -> Task:
     """`train` or `invert` without one of `plan.LEVERS`."""
-    flags, devices = os.environ.get("XLA_FLAGS", ""), 1 if task == "train" else None
+    flags = os.environ.get("XLA_FLAGS", "")
     if lever == "Eigen's convolutions":
         os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS.replace('=-', '=+')}"
     elif lever == "XLA's own convolutions":
         os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS}"
-    elif "device" in lever:
-        devices = None if lever == "one device" else 1
     keep_memory = unittest.mock.patch.object(sharding, "keep_memory")
     with keep_memory if lever == "kept memory" else contextlib.nullcontext():
-        return {"train": train, "invert": invert}[task](size, devices)
+        how = {"one device": {"devices": None}, "a device a core": {"devices": 1}}.get(lever, {})
+        return {"train": train, "invert": invert}[task](size, **how)
 
 
 def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1) -> Task:

@@ -38,8 +38,7 @@ class Decoder(nn.Module):
         check_size(self.height, self.width, self.poolings)
         h, w = self.height >> self.poolings, self.width >> self.poolings
         x = nn.Dense(h * w * self.filters, dtype=self.dtype, name="dense")(z).reshape(-1, h, w, self.filters)
-        for scale in range(self.poolings + 1):
-            x = (nn.remat(Decoder._scale, static_argnums=2) if self.remat else Decoder._scale)(self, x, scale)
+        x = _through_scales(self, x, self.poolings + 1)
         return nn.Conv(self.channels, (3, 3), name="output")(x)
 
     def _scale(self, x: Array, scale: int) -> Array:
@@ -67,8 +66,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
         check_size(x.shape[1], x.shape[2], len(self.widths) - 1)
-        for scale in range(len(self.widths)):
-            x = (nn.remat(Encoder._scale, static_argnums=2) if self.remat else Encoder._scale)(self, x, scale)
+        x = _through_scales(self, x, len(self.widths))
         return nn.Dense(self.latent_size, name="dense")(x.reshape(x.shape[0], -1))
 
     def _scale(self, x: Array, scale: int) -> Array:
@@ -79,6 +77,15 @@ class Encoder(nn.Module):
             x = PoolProject(width, dtype=self.dtype, name=f"pool{scale}")(x)
         x = elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}a")(x))
         return elu(nn.Conv(width, (3, 3), dtype=self.dtype, name=f"conv{scale}b")(x))
+
+
+def _through_scales(network: Encoder | Decoder, x: Array, count: int) -> Array:
+    scale = type(network)._scale
+    if network.remat:
+        scale = nn.remat(scale, static_argnums=2)
+    for i in range(count):
+        x = scale(network, x, i)
+    return x
 
 
 class LatentEncoder(nn.Module):
