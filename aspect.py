@@ -47,9 +47,8 @@ def main() -> None:
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     aspects.check_config(config)
-    masks = data.annotation == "mask"
-    convolutions = masks or config.target == "generated"  # T may be a network that learns
-    sharding.use_cpu_devices(config.members, kernel_gradients=convolutions, large_arrays=masks)
+    convolutions = data.annotation == "mask" or config.target == "generated"  # T may be a network that learns
+    sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
     latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
     aspects.check_config(config, len(latents))
     name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"

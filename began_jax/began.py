@@ -59,7 +59,7 @@ def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
 
 def encoder_network(config: TrainConfig) -> LatentEncoder:
     """The encoder E that is trained beside the two players where `encoder_weight` is not 0."""
-    return LatentEncoder(config.encoder_filters, config.latent_size, computation_dtype(config))
+    return LatentEncoder(config.encoder_filters, config.latent_size, computation_dtype(config), config.remat)
 
 
 def computation_dtype(config: TrainConfig) -> Any:

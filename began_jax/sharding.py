@@ -4,7 +4,6 @@ Several processes, one a host or one a device, work as one after `join`: see doc
 """
 
 import contextlib
-import ctypes
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,6 @@ CPU_BATCH = 64
 # XLA's own choice on CPUs (YNNPACK) takes 2 to 3 times as long for the gradients of kernels as Eigen's convolutions,
 # and less for layers of few channels: training is faster with Eigen's, inversion (no kernel's gradient) with its own.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart
 
 
@@ -79,35 +77,16 @@ def share(items: Sequence) -> list:
     return list(items[jax.process_index() :: jax.process_count()])
 
 
-def keep_memory(large_arrays: bool = True) -> None:
-    """Let the process keep the memory that it frees, where its allocator is glibc's.
-
-    XLA frees a call's buffers at its end and asks for as many at the next. A fresh page costs a fault, which made up
-    a fifth of a training step's time on a virtual machine.
-
-    Args:
-      large_arrays: one arena for all threads. Glibc gives back each of the others (64 MB) when all in it is free; but
-        threads that ask for many small arrays wait for each other at a single one.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another allocator, another system
-        options = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1 if large_arrays else 0)):
-            options(option, value)
-
-
-def use_cpu_devices(
-    batch_size: int, count: int | None = None, *, kernel_gradients: bool = False, large_arrays: bool = True
-) -> None:
-    """Make a CPU fast: `count` virtual devices, memory that is kept, fitting convolutions. Call before JAX is used.
+def use_cpu_devices(batch_size: int, count: int | None = None, *, kernel_gradients: bool = False) -> None:
+    """Make a CPU fast: `count` virtual devices and fitting convolutions. Call before JAX is used.
 
     By default there is a device a core, as far as the batch divides: elementwise work uses one core a device. On a GPU
-    or TPU it has no effect but that the host keeps its memory too.
+    or TPU it has no effect.
 
     Args:
       batch_size: what the devices share.
       count: of devices.
       kernel_gradients: whether convolutions' kernels are trained: then they are Eigen's.
-      large_arrays: see `keep_memory`.
 
     Raises:
       InputError: `count` is less than 1.
@@ -117,7 +96,6 @@ def use_cpu_devices(
         count = most_devices(batch_size, cores)
     if count < 1:
         raise InputError(f"--cpu-devices is {count}; it must be at least 1")
-    keep_memory(large_arrays)
     flags = os.environ.get("XLA_FLAGS", "")
     # A flag that XLA does not know ends the process, so only versions that were tried get it.
     if kernel_gradients and jax.__version_info__ < (0, 13) and "ynn_fusion_type" not in flags:

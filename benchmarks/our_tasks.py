@@ -1,8 +1,6 @@
 """The work of the stages in our code, as the entry points run it: virtual CPU devices, jitted, donated."""
 
-import contextlib
 import os
-import unittest.mock
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,10 +52,8 @@ def without(size: Size, task: str, lever: str) -> Task:
         os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS.replace('=-', '=+')}"
     elif lever == "XLA's own convolutions":
         os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS}"
-    keep_memory = unittest.mock.patch.object(sharding, "keep_memory")
-    with keep_memory if lever == "kept memory" else contextlib.nullcontext():
-        how = {"one device": {"devices": None}, "a device a core": {"devices": 1}}.get(lever, {})
-        return {"train": train, "invert": invert}[task](size, **how)
+    how = {"one device": {"devices": None}, "a device a core": {"devices": 1}}.get(lever, {})
+    return {"train": train, "invert": invert}[task](size, **how)
 
 
 def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1) -> Task:
@@ -117,7 +113,7 @@ def invert(size: Size, devices: int | None = None) -> Task:
 
 def aspect(latents: int, members: int = 1) -> Task:
     """An epoch of the landmark network, or of an ensemble; a unit is a step of all members."""
-    sharding.use_cpu_devices(members, large_arrays=False)
+    sharding.use_cpu_devices(members)
     config, network = AspectConfig(members=members), LandmarkNetwork()
     random = np.random.default_rng(0)
     z = jnp.asarray(random.uniform(-1, 1, (latents, 64)), jnp.float32)

@@ -107,7 +107,7 @@ def screened(
 ) -> dict[str, Worker]:
     """Tries PyTorch's variants a turn each, and keeps those that a user may be working with.
 
-    Returns the fastest eager one first, with the allocator's settings that ours has or without; then the fastest
+    Returns the fastest eager one first, with the allocator tuned or as it comes; then the fastest
     without them, in the default layout, in it with three passes, and through torch.compile. None without PyTorch.
     """
     where = " ".join([task, *(f"({value})" for value in arguments.values())])

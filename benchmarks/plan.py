@@ -34,8 +34,8 @@ class Size(NamedTuple):
 
 # What makes a step fast on a CPU (`sharding.use_cpu_devices`).
 LEVERS = {
-    "train": ("Eigen's convolutions", "one device", "kept memory"),
-    "invert": ("XLA's own convolutions", "a device a core", "kept memory"),
+    "train": ("Eigen's convolutions", "one device"),
+    "invert": ("XLA's own convolutions", "a device a core"),
 }
 
 

@@ -93,7 +93,7 @@ def headlines(results: Results) -> list[str]:
             line = f"{PARTS[part]}, {what}: {best['ratio']:.2f} times PyTorch's best ({_own(best)})"
             if "kept memory" in best["contender"]:
                 usual = min((r for r in batched if "kept memory" not in r["contender"]), key=lambda row: row["seconds"])
-                line += f", {usual['ratio']:.2f} times its best without our allocator's settings ({_own(usual)})"
+                line += f", {usual['ratio']:.2f} times its best with the allocator as it comes ({_own(usual)})"
             layouts = [r for r in batched if "default" in r["contender"] and "torch.compile" not in r["contender"]]
             default = min(layouts, key=lambda row: row["seconds"], default=None)
             if default and default is not best:

@@ -1,21 +1,24 @@
 """The work of the three stages in PyTorch: the networks' plain definitions, tuned as PyTorch's users tune theirs.
 
-Adam is PyTorch's fused one where the CPU has it. `kept_memory` gives PyTorch the allocator's settings that ours has.
+Adam is PyTorch's fused one where the CPU has it. `kept_memory` lets glibc's allocator keep what is freed, which saves
+PyTorch the page faults of every step.
 `compiled` puts each network with its loss through torch.compile. Diversity and the best latents met, which ours also
 computes, are left out.
 """
 
+import contextlib
+import ctypes
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from began_jax.sharding import keep_memory
 from benchmarks import operations
 from benchmarks.plan import Size
 from benchmarks.torch_models import Decoder, Discriminator, LandmarkNetwork
 from benchmarks.workers import Task
 
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 STEPS_PER_CALL = 5  # of the inversion: ours waits for its device now and then only, so single steps are no measure
 
 
@@ -202,9 +205,17 @@ def conv(size: Size, threads: int) -> Task:
 
 def _start(threads: int, kept_memory: bool = False, large_arrays: bool = True) -> None:
     if kept_memory:
-        keep_memory(large_arrays)
+        _keep_memory(large_arrays)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+
+
+def _keep_memory(large_arrays: bool) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # another allocator, another system
+        options = ctypes.CDLL(None).mallopt
+        # Several arenas give back 64 MB whenever one is free; a single one makes threads wait for small arrays.
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1 if large_arrays else 0)):
+            options(option, value)
 
 
 def _shape(size: Size) -> tuple[int, int, int, int]:

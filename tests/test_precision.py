@@ -110,11 +110,17 @@ def compiled_inversion(config, count):
     return jax.jit(run).lower(parameters, state, x).compile()
 
 
-@pytest.mark.parametrize("player", [0, 1], ids=["generator", "discriminator"])
-def test_recomputing_keeps_less_for_the_gradient(tiny_config, player):
+@pytest.mark.parametrize("which", ["generator", "discriminator", "encoder"])
+def test_recomputing_keeps_less_for_the_gradient(tiny_config, which):
     def kept(remat):
         config = tiny_config(height=32, width=32, filters=16, encoder_filters=(16, 32), remat=remat)
-        network, shape = began.networks(config)[player], [(8,), (32, 32, 3)][player]
+        generator, discriminator = began.networks(config)
+        all_of_them = {
+            "generator": (generator, (8,)),
+            "discriminator": (discriminator, (32, 32, 3)),
+            "encoder": (began.encoder_network(config), (32, 32, 3)),
+        }
+        network, shape = all_of_them[which]
         inputs = jax.ShapeDtypeStruct((32, *shape), jnp.float32)
         parameters = jax.eval_shape(network.init, jax.random.key(0), inputs)
         backward = jax.eval_shape(lambda p, x: jax.vjp(network.apply, p, x)[1], parameters, inputs)

@@ -97,10 +97,11 @@ class LatentEncoder(nn.Module):
     widths: tuple[int, ...] = (64, 128, 192, 256)
     latent_size: int = 64
     dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
-        return jnp.tanh(Encoder(self.widths, self.latent_size, self.dtype, name="encoder")(x))
+        return jnp.tanh(Encoder(self.widths, self.latent_size, self.dtype, self.remat, name="encoder")(x))
 
 
 class Discriminator(nn.Module):
