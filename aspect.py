@@ -1,4 +1,4 @@
-"""Train a network from latents to annotations (landmarks or a mask) -> RUN/aspect/NAME/.
+"""Train a network from latents to annotations (landmarks, a mask, attributes) -> RUN/aspect/NAME/.
 
     python aspect.py --run runs/demo                        # the recipe of the run's preset
     python aspect.py --run runs/faces --recipe regularised  # another recipe beside it
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from began_jax import aspect_networks, aspects, checkpoints, cli, labels, progress, runs, sharding
-from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE, check_options
 from began_jax.errors import InputError
-from began_jax.json_files import agree, write_json
+from began_jax.json_files import agree
 
 
 def parse():
@@ -44,21 +44,28 @@ def main() -> None:
     recipe = args.recipe or DEFAULT_RECIPE.get(train_config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[recipe])
     network = aspect_networks.network_for(train_config, data)
+    if args.name and (Path(args.name).name != args.name or args.name == ".."):
+        raise InputError(f"--name is {args.name}; it must be the name of one folder")
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
-    aspects.check_config(config)
+    check_options(config)
     convolutions = data.annotation == "mask" or config.target == "generated"  # T may be a network that learns
     sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
     latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
-    aspects.check_config(config, len(latents))
+    aspects.check_batch(config, len(latents))
     name = recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
     folder = args.run / "aspect" / (args.name or name)
-    wanted = dataclasses.asdict(config) | {"latents": len(latents)}
-    if checkpoints.exists(folder):
-        defaults = dataclasses.asdict(ASPECT_RECIPES[recipe])
-        agree(folder / "config.json", wanted, "trained", ("epochs",), defaults, "another --name")
-    else:
-        write_json(folder / "config.json", wanted)  # one that is there belongs to a training that saved nothing
+    origin = {"latents": len(latents)} | aspect_networks.origin(args.run, config)
+    defaults = dataclasses.asdict(ASPECT_RECIPES[recipe]) | origin
+    agree(
+        folder / "config.json",
+        dataclasses.asdict(config) | origin,
+        "trained",
+        free=("epochs",),
+        defaults=defaults,
+        otherwise="another --name",
+        used=checkpoints.exists(folder),
+    )
 
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
     state = aspects.init(config, network, train_config.latent_size)
@@ -69,6 +76,15 @@ def main() -> None:
     events = progress.event_writer(args.run, f"aspect-{folder.name}", start)
     bar = progress.Progress("aspect", config.epochs, start, unit="epoch")
     values: dict[str, float] = {}
+
+    def save(epoch, state) -> None:
+        # Its figures come first: when the last checkpoint is there, a rerun has nothing left to do.
+        best = float(state.best_error.mean())
+        found = {"epochs": epoch, "best_loss": best} | values
+        if bar.rate:
+            found["steps_per_second"] = bar.rate * trainer.batches
+        runs.record_metrics(args.run, "aspect", found, keep=("steps_per_second",))
+        checkpoints.save(saved, epoch, state, score=best)
 
     stopped = 0
     try:
@@ -82,7 +98,7 @@ def main() -> None:
                     events.add_scalar(f"aspect/{name}", value, epoch)
                 stopped = signals[0] if signals else 0
                 if stopped or epoch % args.save_every == 0 or epoch == config.epochs:
-                    checkpoints.save(saved, epoch, state, score=float(state.best_error.mean()))
+                    save(epoch, state)
                 if stopped:
                     break
     finally:
@@ -91,17 +107,9 @@ def main() -> None:
         saved.wait_until_finished()
         saved.close()
 
-    best = float(state.best_error.mean())
-    if values:
-        figures = {
-            "epochs": int(state.epoch.max()),
-            "best_loss": best,
-            "steps_per_second": bar.rate * trainer.batches,
-        } | values
-        runs.record_metrics(args.run, "aspect", figures, keep=("steps_per_second",) if bar.rate == 0 else ())
     remark = " (stopped; the same command goes on)" if stopped else ""
     done = f"{int(state.epoch.max()):,} epochs{remark}"
-    print(f"aspect: {done} of {len(latents):,} latents, best loss {best:.3e} -> {folder}")
+    print(f"aspect: {done} of {len(latents):,} latents, best loss {float(state.best_error.mean()):.3e} -> {folder}")
     if stopped:
         raise SystemExit(128 + stopped)
 

@@ -37,7 +37,7 @@ def parse():
         choices=("uniform", "data", "interpolated"),
         help="latents: "
         "uniform on the cube, as the paper; drawn from Z_data with --jitter; or between two of Z_data: "
-        "the aspect network was trained on Z_data, and is surer near it",
+        "an aspect network that has learnt T(x) was trained on Z_data",
     )
     parser.add_argument("--jitter", type=float, default=0.1, help="noise of --sampler data, in standard deviations")
     parser.add_argument("--seed", type=int, default=0, help="of the latents")
@@ -100,7 +100,7 @@ def main() -> None:
             write(z, images, annotations)
             bar.update(len(z))
         bar.close()
-    runs.record_metrics(args.run, "generate", {"images": args.count, "images_per_second": bar.rate})
+        runs.record_metrics(args.run, "generate", {"images": args.count, "images_per_second": bar.rate})
     print(
         f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents) "
         f"-> {args.out}, {args.run / 'figures'}"

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from began_jax import cli, progress, runs, shard_inversion, sharding
-from began_jax.configs import INVERT_PRESETS
+from began_jax.configs import INVERT_PRESETS, check_options
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
@@ -64,10 +64,11 @@ def main() -> None:
     train_config, data = runs.load(args.run)
     preset = INVERT_PRESETS.get(train_config.preset, INVERT_PRESETS["faces"])
     config = cli.given_options(args, preset)
-    if min(config.starts, config.window) < 1 or min(config.shard_size, config.steps, args.images) < 0:
-        raise InputError("--starts and --window must be at least 1, --shard-size, --steps and --images at least 0")
-    if config.tolerance < 0 or (config.tolerance and not config.steps):
-        raise InputError(f"--tolerance is {config.tolerance}; it must be at least 0, and 0 where --steps is")
+    check_options(config)
+    if args.images < 0:
+        raise InputError(f"--images is {args.images}; it must be at least 0")
+    if config.tolerance and not config.steps:
+        raise InputError(f"--tolerance is {config.tolerance}; it must be 0 where --steps is")
     if config.optimizer == "bfgs" and "schedule" not in args:
         config = dataclasses.replace(config, schedule="constant")  # the preset's is for Adam
     if config.optimizer == "bfgs" and config.schedule != "constant":
@@ -87,14 +88,14 @@ def main() -> None:
         train_config = dataclasses.replace(train_config, remat=True)
     with sharding.first_process_first("configuration"):
         devices = None
-        if config.shard_size == 0:
+        if config.shard_size == 0 or stored.exists():  # perhaps other devices than those it was found for
             size = kept_size() or shard_inversion.largest_shard(config, train_config, state)
             config = dataclasses.replace(config, shard_size=size)
-            devices = sharding.most_devices(size, jax.local_device_count())  # perhaps others than those it was found on
+            devices = sharding.most_devices(size, jax.local_device_count())
         mesh = sharding.data_mesh(config.shard_size, devices, local=True)  # every process inverts shards of its own
         invert = shard_inversion.inverter(config, train_config, state, mesh, args.steps_per_call)
         wanted = dataclasses.asdict(config) | {"generator_step": step}
-        agree(stored, wanted, "inverted", (), dataclasses.asdict(preset), f"delete {stored.parent}")
+        agree(stored, wanted, "inverted", (), dataclasses.asdict(preset), runs.start_anew(args.run))
 
     size = config.shard_size
     shards = {split: math.ceil(count / size) for split, count in data.splits.items() if split in ("train", "test")}

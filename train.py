@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from began_jax import augment, began, checkpoints, cli, figures, progress, runs, sharding
-from began_jax.configs import TRAIN_PRESETS, check_train_config, train_preset
+from began_jax.configs import TRAIN_PRESETS, check_options, train_preset
 from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
 from began_jax.models import check_size, layer_table
@@ -38,7 +38,7 @@ def parse() -> tuple:
     cli.add_options(parser, TRAIN_PRESETS)
     args = parser.parse_args()
     config = cli.given_options(args, train_preset(args.preset))
-    check_train_config(config)
+    check_options(config)
     check_size(config.height, config.width, len(config.encoder_filters) - 1)
     if args.run is None and not args.layers:
         raise InputError("--run is missing: the folder that this run is kept in")
@@ -90,11 +90,18 @@ def main() -> None:
     events = progress.event_writer(args.run, "train", start) if first else None
     bar = progress.Progress("train", config.steps, start) if first else None
 
-    def save(state) -> None:
+    def save(state, values) -> None:
+        # Its figures come first: when the last checkpoint is there, a rerun has nothing left to do.
+        if first:
+            found = {"steps": int(state.step), "k": float(state.k), "convergence": float(state.convergence)}
+            found |= {"diversity": values["diversity"]}
+            if bar.rate:
+                found["images_per_second"] = bar.rate * config.batch_size
+            runs.record_metrics(args.run, "train", found, keep=("images_per_second",))
         checkpoints.save(saved, int(state.step), state, score=float(state.convergence))
 
     images = prefetch(feed, start)
-    last, stopped = start, 0
+    stopped = 0
     try:
         with cli.errors_end_now(), cli.stop_signals() as signals:
             for last in range(start + 1, config.steps + 1):
@@ -120,7 +127,7 @@ def main() -> None:
                         path = args.run / "figures" / "training" / f"step_{last:07d}.png"
                         figures.save_image(path, figures.grid(pictures))
                 if stopped or last % args.save_every == 0 or last == config.steps:
-                    save(state)
+                    save(state, values)
                 if stopped:
                     break
     finally:
@@ -131,13 +138,10 @@ def main() -> None:
         saved.wait_until_finished()
         saved.close()
 
-    k, convergence = float(state.k), float(state.convergence)
-    if first and last > start:
-        figures_of_run = {"steps": last, "k": k, "convergence": convergence, "diversity": values["diversity"]}
-        runs.record_metrics(args.run, "train", figures_of_run | {"images_per_second": bar.rate * config.batch_size})
     remark = " (stopped; the same command goes on)" if stopped else ""
     if first:
-        print(f"train: {int(state.step):,} steps{remark}, M {convergence:.4f}, k {k:.3f} -> {args.run / 'generator'}")
+        figures_of_run = f"M {float(state.convergence):.4f}, k {float(state.k):.3f}"
+        print(f"train: {int(state.step):,} steps{remark}, {figures_of_run} -> {args.run / 'generator'}")
     sharding.leave()
     if stopped:
         raise SystemExit(128 + stopped)

@@ -1,5 +1,6 @@
 """Aspect networks of a run: which network its annotation needs, where the training is kept, how to load it."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,9 +9,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from began_jax import aspects, checkpoints, kinds
+from began_jax import aspects, checkpoints, kinds, runs
 from began_jax.configs import AspectConfig, TrainConfig
-from began_jax.data.datasets import DataSet, ordered
+from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.json_files import read_json
 
@@ -22,7 +23,16 @@ def network_for(config: TrainConfig, data: DataSet) -> nn.Module:
 
 def targets(data: DataSet, split: str, count: int) -> np.ndarray:
     """Annotations [count, ...] of the first `count` images of a split, such as landmarks [count, K, 2]."""
-    return ordered(data.source(split), 0, count)[data.annotation]
+    source = data.source(split)
+    return np.stack([source.annotation(i) for i in range(count)])
+
+
+def origin(run: Path, config: AspectConfig) -> dict[str, Any]:
+    """What the latents that an aspect network learns from belong to: another origin makes another network."""
+    how, step = runs.inverted(run)
+    if config.target == "generated":
+        return {"generator_step": step}
+    return {"generator_step": step} | {f"inversion_{name}": value for name, value in dataclasses.asdict(how).items()}
 
 
 def trained(run: Path) -> list[Path]:
@@ -49,13 +59,19 @@ def load(run: Path, name: str, config: TrainConfig, data: DataSet) -> TrainedAsp
     """The best parameters of an aspect network's newest checkpoint.
 
     Raises:
-      InputError: there is no such network, or it is damaged.
+      InputError: there is no such network, it is damaged, or it belongs to another state of the generator.
     """
     folder = run / "aspect" / name
     if not checkpoints.exists(folder):
         raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run} --name {name} first")
     network = network_for(config, data)
     stored = read_json(folder / "config.json")
+    _, step = runs.inverted(run)
+    if (learnt := stored.get("generator_step", step)) != step:
+        raise InputError(
+            f"{folder} was trained for the generator of step {learnt}, and the run's latents are now of step {step}: "
+            f"delete it, and run aspect.py again"
+        )
     # options that came later have their defaults in older runs
     aspect = AspectConfig(**{key: stored[key] for key in AspectConfig.__dataclass_fields__ if key in stored})
     saved = checkpoints.manager(folder, read_only=True)

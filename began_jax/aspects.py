@@ -89,12 +89,17 @@ def step(
     latents: Float[Array, "count ..."],
     targets: Float[Array, "count ..."],
     rows: Int[Array, " batch"],
+    deviation: Float[Array, "..."] | None = None,
 ) -> tuple[AspectState, Float[Array, ""]]:
-    """One Adam step on a batch, given as rows of the latents and targets; returns its loss."""
+    """One Adam step on a batch, given as rows of the latents and targets; returns its loss.
+
+    `deviation` is that of the latents over all rows, in units of which they are jittered; by default it is computed.
+    """
     z, target = latents[rows], targets[rows]
     if config.jitter:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
-        z = z + config.jitter * latents.std(0)[None] * jax.random.normal(key, z.shape)
+        deviation = latents.std(0) if deviation is None else deviation
+        z = z + config.jitter * deviation[None] * jax.random.normal(key, z.shape)
 
     def loss(parameters):
         return squared_error(network.apply({"params": parameters}, z), target).mean()
@@ -151,7 +156,9 @@ class Trainer:
         self, config: AspectConfig, network: nn.Module, latents: Array, targets: Array, one_call: bool | None = None
     ):
         train, held = validation_split(config, len(latents))
-        self._train, self._held = (latents[train], targets[train]), (latents[held], targets[held])
+        z = latents[train]
+        deviation = z.std(0) if config.jitter else None  # once, not at every step
+        self._train, self._held = (z, targets[train], deviation), (latents[held], targets[held])
         self.batches = len(train) // config.batch_size
         if one_call is None:
             one_call = targets.ndim < 4 or jax.default_backend() != "cpu"
@@ -167,12 +174,14 @@ class Trainer:
             return end_epoch(network, state, losses.mean(), *held)
 
         def epoch(state, train, held):
+            *data, deviation = train
             rows = epoch_rows(config, state, len(train[0]))
-            state, losses = jax.lax.scan(lambda s, r: step(config, network, s, *train, r), state, rows)
+            state, losses = jax.lax.scan(lambda s, r: step(config, network, s, *data, r, deviation), state, rows)
             return end(state, losses, held)
 
         def one(state, data, rows, i):
-            return step(config, network, state, *data, rows[i])
+            latents, targets, deviation = data
+            return step(config, network, state, latents, targets, rows[i], deviation)
 
         each = self._of_each_member
         self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None
@@ -208,18 +217,8 @@ class Trainer:
         return jax.shard_map(jax.vmap(function, axes), mesh=self._mesh, in_specs=specs, out_specs=members)
 
 
-def check_config(config: AspectConfig, count: int | None = None) -> None:
-    """Raise InputError for options that cannot be trained with, or not with `count` latents, naming the option."""
-    for name in ("epochs", "batch_size", "learning_rate", "labels", "members"):
-        if not getattr(config, name) > 0:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
-    for name in ("weight_decay", "jitter"):
-        if not getattr(config, name) >= 0:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must not be negative")
-    if not 0 <= config.validation < 1:
-        raise InputError(f"--validation is {config.validation}; it must be in [0, 1)")
-    if count is None:
-        return
+def check_batch(config: AspectConfig, count: int) -> None:
+    """Raise InputError for a batch that is larger than what `count` latents leave to train on."""
     train = count - round(config.validation * count)
     if config.batch_size > train:
         raise InputError(f"a batch of {config.batch_size} is larger than the {train} latents to train on")

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import logging
 import os
 import re
@@ -17,6 +18,9 @@ from began_jax.errors import DivergedError, InputError
 
 # What JAX says when a process is gone: of several types, by the transport that noticed.
 _LOST = re.compile("Gloo|NCCL|[Hh]eartbeat|Barrier failed|coordination service|Connection (closed|reset)|Socket closed")
+
+# Why a file or folder cannot be written, where that is the user's to mend and no mistake of ours.
+_UNWRITABLE = {"EACCES", "EPERM", "EEXIST", "ENOTDIR", "EISDIR", "EROFS", "ENOSPC", "EDQUOT"}
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -48,7 +52,10 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 
 
 def run(main: Callable[[], None], prog: str | None = None) -> None:
-    """Runs an entry point: InputError is one line and status 2, DivergedError 1, Ctrl-C 130, SIGTERM 143."""
+    """Runs an entry point: InputError is one line and status 2, DivergedError 1, Ctrl-C 130, SIGTERM 143.
+
+    A place that cannot be written counts as an InputError.
+    """
     quiet_logs()
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -57,6 +64,11 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
     except (InputError, DivergedError) as error:
         print(_line(error, prog), file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+    except OSError as error:
+        if errno.errorcode.get(error.errno) not in _UNWRITABLE:
+            raise
+        print(_line(f"{error.filename} cannot be written: {error.strerror}; give another place", prog), file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

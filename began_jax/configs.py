@@ -4,14 +4,37 @@ Defaults are the paper's where it states them; each field's help gives the reaso
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from began_jax.errors import InputError
 
 
-def option(default, help: str, choices: tuple | None = None):
-    """A dataclass field with the text and the choices that the command line shows."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+class Valid(NamedTuple):
+    """Which values an option may have, and how its refusal says so: "--epochs is 0; it must be positive"."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Valid(lambda value: value > 0, "positive")
+NOT_NEGATIVE = Valid(lambda value: value >= 0, "at least 0")
+FRACTION = Valid(lambda value: 0 <= value < 1, "in [0, 1)")
+SEED = Valid(lambda value: 0 <= value < 2**31, "at least 0 and less than 2^31")
+
+
+def option(default, help: str, choices: tuple | None = None, valid: Valid | None = None):
+    """A dataclass field with the text and the choices that the command line shows, and the values it may have."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "valid": valid})
+
+
+def check_options(config: Any) -> None:
+    """Raise InputError for the first value of a configuration that its option may not have, naming the option."""
+    for field in dataclasses.fields(config):
+        value, valid = getattr(config, field.name), field.metadata.get("valid")
+        if valid is not None and not valid.holds(value):
+            raise InputError(f"--{field.name.replace('_', '-')} is {value}; it must be {valid.words}")
 
 
 @dataclass(frozen=True)
@@ -25,18 +48,28 @@ class TrainConfig:
         "(synthetic-faces, synthetic-irises), which is rendered into the run folder; #NAME at the end picks one of "
         "several annotations, as in tfds:celeb_a#attributes",
     )
-    height: int = option(128, "rows of the images; other sizes in the data set are cropped and resized to it")
-    width: int = option(128, "columns of the images")
+    height: int = option(
+        128, "rows of the images; other sizes in the data set are cropped and resized to it", valid=POSITIVE
+    )
+    width: int = option(128, "columns of the images", valid=POSITIVE)
     channels: int = option(3, "1 grey, 3 RGB", (1, 3))
-    latent_size: int = option(64, "length of z (the paper's 64)")
-    filters: int = option(64, "channels of every decoder convolution (fig. A.2: 64)")
+    latent_size: int = option(64, "length of z (the paper's 64)", valid=POSITIVE)
+    filters: int = option(64, "channels of every decoder convolution (fig. A.2: 64)", valid=POSITIVE)
     encoder_filters: tuple[int, ...] = option(
         (64, 128, 192, 256), "encoder channels at each scale, one pooling between neighbours (fig. A.1, literally)"
     )
     loss_power: int = option(2, "p of L(v) = |v - D(v)|^p: A.1 prints 2; most BEGAN codes use 1", (1, 2))
-    gamma: float = option(0.5, "equilibrium hyper-parameter (A.2): lower gives quality, higher gives diversity")
-    lambda_k: float = option(1e-3, "learning rate of k_t; not in the paper, 0.001 is BEGAN's own")
-    k_0: float = option(0.0, "k at the first step; not in the paper, 0 is BEGAN's own")
+    gamma: float = option(
+        0.5,
+        "equilibrium hyper-parameter (A.2): lower gives quality, higher gives diversity",
+        valid=Valid(lambda value: 0 < value <= 1, "in (0, 1]"),
+    )
+    lambda_k: float = option(1e-3, "learning rate of k_t; not in the paper, 0.001 is BEGAN's own", valid=POSITIVE)
+    k_0: float = option(
+        0.0,
+        "k at the first step; not in the paper, 0 is BEGAN's own",
+        valid=Valid(lambda value: 0 <= value <= 1, "in [0, 1]"),
+    )
     separate_latents: bool = option(
         False,
         "draw z_D and z_G separately (A.2 to the letter) instead of sharing one "
@@ -47,22 +80,30 @@ class TrainConfig:
         "weight of an encoder E trained beside the two players, on |x - G(E(x))|, |E(G(z)) - z|^2 and the moments of "
         "E(x); 0: none, as in the paper. With it G covers the data set within thousands of steps, not hundreds of "
         "thousands, and E starts the inversion near its end",
+        valid=NOT_NEGATIVE,
     )
     low_quality: bool = option(
         False,
         "make the images of each batch poor at random (contrast, shadow, motion blur: section 3.2.1), for a data set "
         "with masks; prepare.py irises --copies does so once, and for the later stages too",
     )
-    batch_size: int = option(16, "images a step; not in the paper, 16 is BEGAN's own")
-    learning_rate: float = option(1e-4, "Adam's, for both players (the paper's)")
-    beta1: float = option(0.5, "Adam's (the paper's)")
-    beta2: float = option(0.999, "Adam's (the paper's)")
+    batch_size: int = option(
+        16,
+        "images a step; not in the paper, 16 is BEGAN's own",
+        valid=Valid(lambda value: value >= 2, "at least 2: diversity is measured within a batch"),
+    )
+    learning_rate: float = option(1e-4, "Adam's, for both players (the paper's)", valid=POSITIVE)
+    beta1: float = option(0.5, "Adam's (the paper's)", valid=FRACTION)
+    beta2: float = option(0.999, "Adam's (the paper's)", valid=FRACTION)
     patience: int = option(
         0,
         "halve the learning rate when the running mean of M has not improved for this many "
         "steps; 0: constant, as in the paper",
+        valid=NOT_NEGATIVE,
     )
-    learning_rate_floor: float = option(2e-5, "halving stops here: smaller rates have been seen to collapse")
+    learning_rate_floor: float = option(
+        2e-5, "halving stops here: smaller rates have been seen to collapse", valid=NOT_NEGATIVE
+    )
     precision: str = option(
         "float32",
         "what the networks compute in: bfloat16 is faster on GPUs and TPUs, and slower on CPUs; parameters, "
@@ -74,8 +115,10 @@ class TrainConfig:
         "keep only what each scale of the networks starts from for the gradient, and compute the rest again: less "
         "memory and more time on GPUs and TPUs; on CPUs XLA undoes it",
     )
-    seed: int = option(0, "of the parameters, the latents and the order of the images")
-    steps: int = option(200_000, "training steps; not in the paper; raise it to train a finished run further")
+    seed: int = option(0, "of the parameters, the latents and the order of the images", valid=SEED)
+    steps: int = option(
+        200_000, "training steps; not in the paper; raise it to train a finished run further", valid=POSITIVE
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +126,9 @@ class InvertConfig:
     """Inversion of the generator over the data set (eq. 4)."""
 
     steps: int = option(
-        200, "steps an image, the most of them with --tolerance; not in the paper; 0: the start alone, as z = E(x)"
+        200,
+        "steps an image, the most of them with --tolerance; not in the paper; 0: the start alone, as z = E(x)",
+        valid=NOT_NEGATIVE,
     )
     optimizer: str = option(
         "adam",
@@ -92,9 +137,9 @@ class InvertConfig:
         "after 80 to 90, at the same price a step (docs/inversion.md)",
         ("adam", "bfgs"),
     )
-    learning_rate: float = option(0.1, "Adam's first step size (the paper's)")
-    beta1: float = option(0.9, "Adam's (the paper's)")
-    beta2: float = option(0.999, "Adam's (the paper's)")
+    learning_rate: float = option(0.1, "Adam's first step size (the paper's)", valid=POSITIVE)
+    beta1: float = option(0.9, "Adam's (the paper's)", valid=FRACTION)
+    beta2: float = option(0.999, "Adam's (the paper's)", valid=FRACTION)
     schedule: str = option(
         "constant",
         "step size over the steps: constant (the paper's), or cosine down to 0; on faces, where the lowest error met "
@@ -112,14 +157,16 @@ class InvertConfig:
         1,
         "starts an image, the best kept: --start first, then uniform draws from the image's position. Each costs its "
         "own steps; on faces as many more steps of one start gave more, so it is for generators with bad local minima",
+        valid=POSITIVE,
     )
     tolerance: float = option(
         0.0,
         "an image leaves, and the next takes its slot, when its lowest error fell by less than this share in its last "
         "--window steps; 0: every image has all --steps, as in the paper. On faces about 5 % fewer steps for the same "
         "mean error; the gain is that --steps need not be known",
+        valid=NOT_NEGATIVE,
     )
-    window: int = option(10, "steps between two looks at which images have converged")
+    window: int = option(10, "steps between two looks at which images have converged", valid=POSITIVE)
     clip: bool = option(
         False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; not in the paper"
     )
@@ -127,11 +174,14 @@ class InvertConfig:
         0,
         "images optimised together and written together; 0: as many as fit the memory of the devices, up to 4,096 a "
         "process, and 64 on a CPU; the number found is kept for the run",
+        valid=NOT_NEGATIVE,
     )
     failure_l1: float = option(
-        0.3, "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger counts as failed"
+        0.3,
+        "an image whose final error (L1 per pixel and channel, [-1, 1] scale) is larger counts as failed",
+        valid=NOT_NEGATIVE,
     )
-    seed: int = option(0, "of the uniform start")
+    seed: int = option(0, "of the uniform start", valid=SEED)
 
 
 @dataclass(frozen=True)
@@ -144,34 +194,41 @@ class AspectConfig:
         "experiments); generated, T(G(z)) of new latents (eq. 1 to the letter); or both",
         ("dataset", "generated", "both"),
     )
-    labels: int = option(10_000, "generated images that T labels, where the target asks for them")
+    labels: int = option(10_000, "generated images that T labels, where the target asks for them", valid=POSITIVE)
     label_sampler: str = option(
         "mixed",
         "their latents: uniform on the cube, data (rows of Z_data with a little noise), or mixed, half and half",
         ("uniform", "data", "mixed"),
     )
-    epochs: int = option(1000, "passes over the latents (the paper's 1,000)")
-    batch_size: int = option(16, "latents a step (the paper's 16)")
-    learning_rate: float = option(3e-4, "Adam's (the paper's)")
-    beta1: float = option(0.9, "Adam's (the paper's)")
-    beta2: float = option(0.999, "Adam's (the paper's)")
-    weight_decay: float = option(0.0, "decoupled, per step relative to the learning rate (AdamW); 0: the paper's Adam")
+    epochs: int = option(1000, "passes over the latents (the paper's 1,000)", valid=POSITIVE)
+    batch_size: int = option(16, "latents a step (the paper's 16)", valid=POSITIVE)
+    learning_rate: float = option(3e-4, "Adam's (the paper's)", valid=POSITIVE)
+    beta1: float = option(0.9, "Adam's (the paper's)", valid=FRACTION)
+    beta2: float = option(0.999, "Adam's (the paper's)", valid=FRACTION)
+    weight_decay: float = option(
+        0.0, "decoupled, per step relative to the learning rate (AdamW); 0: the paper's Adam", valid=NOT_NEGATIVE
+    )
     validation: float = option(
         0.0,
         "fraction of the latents kept from training to choose the best epoch; 0: train "
         "on all and keep the last epoch, as the paper does",
+        valid=FRACTION,
     )
     jitter: float = option(
         0.0,
         "Gaussian noise on the latents while training, in units of each coordinate's standard "
         "deviation: keeps the network smooth between few latents",
+        valid=NOT_NEGATIVE,
     )
     members: int = option(
         1,
         "networks trained side by side, each with a seed of its own (--seed, --seed + 1, ...), whose mean is the "
         "annotation; the paper has one",
+        valid=POSITIVE,
     )
-    seed: int = option(0, "of the parameters, the order of the latents, the validation split and the jitter")
+    seed: int = option(
+        0, "of the parameters, the order of the latents, the validation split and the jitter", valid=SEED
+    )
 
 
 # Minutes on two cores: small images, the power that BEGAN codes use, a higher learning rate, a k_t that finds its
@@ -223,19 +280,3 @@ def train_preset(name: str) -> TrainConfig:
     if name not in TRAIN_PRESETS:
         raise InputError(f"unknown preset {name!r}; presets: {', '.join(TRAIN_PRESETS)}")
     return TRAIN_PRESETS[name]
-
-
-def check_train_config(config: TrainConfig) -> None:
-    """Raise InputError for a value that cannot be trained with, naming the option."""
-    positive = ("height", "width", "latent_size", "filters", "batch_size", "learning_rate", "steps", "lambda_k")
-    for name in positive:
-        if not getattr(config, name) > 0:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it must be positive")
-    if config.batch_size < 2:
-        raise InputError("--batch-size is 1; it must be at least 2: diversity is measured within a batch")
-    if config.seed < 0:
-        raise InputError(f"--seed is {config.seed}; it must be at least 0")
-    if not 0 < config.gamma <= 1:
-        raise InputError(f"--gamma is {config.gamma}; it must be in (0, 1]")
-    if not 0 <= config.k_0 <= 1:
-        raise InputError(f"--k-0 is {config.k_0}; it must be in [0, 1]")

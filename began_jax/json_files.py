@@ -31,15 +31,23 @@ def agree(
     free: tuple[str, ...] = (),
     defaults: dict[str, Any] | None = None,
     otherwise: str = "another folder",
+    used: bool = True,
 ) -> None:
     """Write a stage's configuration, or check that it equals the one that is there already.
 
-    A value that is not stored, because its option came later, was its default. `otherwise` is what else can be done.
+    Args:
+      path: of the configuration.
+      wanted: its values.
+      stage: what was done with it, in the past tense.
+      free: values that may change.
+      defaults: of values that are not stored, because their options came later.
+      otherwise: what can be done other than to give the same value.
+      used: whether anything was made with the stored one; if not, it binds nobody.
 
     Raises:
-      InputError: a value that is not among the `free` ones differs; the message names both.
+      InputError: a value that is not free differs; the message names both.
     """
-    if not path.exists():
+    if not used or not path.exists():
         write_json(path, wanted)
         return
     found = read_json(path)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import annotator_network, aspect_networks, began, runs, sampling
+from began_jax import annotator_network, aspect_networks, began, checkpoints, runs, sampling
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
 from began_jax.configs import AspectConfig, TrainConfig
@@ -52,11 +52,12 @@ def choose(run: Path, data: DataSet, given: str | None) -> str:
         InputError: another one is given than was used before.
     """
     path = run / "labels" / "config.json"
-    before = read_json(path).get("annotator") if path.is_file() else None
+    used = any(checkpoints.exists(folder) for folder in path.parent.glob("*"))
+    before = read_json(path).get("annotator") if used and path.is_file() else None
     name = annotator.absolute(given or before or data.metadata.get("annotator") or NETWORK)
     if name != NETWORK:
         annotator.load(name)  # what it lacks is said before anything is written
-    agree(path, {"annotator": name}, "labelled")
+    agree(path, {"annotator": name}, "labelled", otherwise=f"delete {path.parent}", used=used)
     return name
 
 
@@ -107,7 +108,8 @@ def collect(
     stores, missing = {}, []
     for sampler in samplers:
         folder = run / "labels" / f"{purpose}-{sampler}"
-        agree(folder / "config.json", wanted, "labelled")
+        remedy = f"delete {folder.parent}"
+        agree(folder / "config.json", wanted, "labelled", otherwise=remedy, used=checkpoints.exists(folder))
         stores[sampler] = Latents(folder)
         there = stores[sampler].done()
         missing += [(sampler, shard) for shard in range(-(-count // SHARD)) if shard not in there]

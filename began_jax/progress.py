@@ -42,4 +42,4 @@ class Progress:
 
 def event_writer(run: Path, stage: str, step: int) -> SummaryWriter:
     """TensorBoard events of a stage; those after `step`, written before a stop, are hidden."""
-    return SummaryWriter(str(run / "events" / stage), purge_step=step)
+    return SummaryWriter(str(run / "events" / stage), purge_step=step + 1, flush_secs=5)

@@ -103,7 +103,7 @@ def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -
     if step not in saved.all_steps():
         raise InputError(
             f"{folder} no longer holds step {step}, which RUN/latents was made with (it holds {saved.all_steps()}): "
-            f"delete {run / 'latents'} and {run / 'aspect'}, and run invert.py and aspect.py again"
+            f"{start_anew(run)}, and run invert.py and aspect.py again"
         )
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(
@@ -112,6 +112,11 @@ def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -
     state = checkpoints.restore(saved, step, like)
     saved.close()
     return state
+
+
+def start_anew(run: Path) -> str:
+    """What has to go where the latents of a run are to be made in another way: they, and all that came of them."""
+    return f"delete {', '.join(str(run / name) for name in ('latents', 'aspect', 'labels'))}"
 
 
 def inverted(run: Path) -> tuple[InvertConfig, int]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from began_jax import aspects
-from began_jax.configs import AspectConfig
+from began_jax.configs import AspectConfig, check_options
 from began_jax.errors import DivergedError, InputError
 from began_jax.models import Decoder, LandmarkNetwork
 
@@ -269,17 +269,20 @@ def test_a_smooth_map_is_learnt_from_few_latents():
         ({"weight_decay": -0.1}, "--weight-decay is -0.1"),
         ({"jitter": -0.1}, "--jitter is -0.1"),
         ({"members": 0}, "--members is 0; it must be positive"),
+        ({"beta1": 1.0}, "--beta1 is 1.0; it must be in [0, 1)"),
+        ({"seed": 10**19}, "--seed is 10000000000000000000"),
     ],
 )
 def test_options_that_cannot_be_trained_with_are_refused_by_name(changes, message):
     with pytest.raises(InputError) as error:
-        aspects.check_config(AspectConfig(**changes), 20)
+        check_options(AspectConfig(**changes))
+        aspects.check_batch(AspectConfig(**changes), 20)
     assert message in str(error.value)
 
 
 def test_options_that_can_be_trained_with_pass():
-    aspects.check_config(AspectConfig(batch_size=20), 20)
-    aspects.check_config(AspectConfig(batch_size=18, validation=0.1), 20)
+    aspects.check_batch(AspectConfig(batch_size=20), 20)
+    aspects.check_batch(AspectConfig(batch_size=18, validation=0.1), 20)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

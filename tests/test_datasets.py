@@ -95,6 +95,7 @@ def test_reads_what_was_written(tmp_path, annotation):
             np.testing.assert_array_equal(source.image(i), expected["image"])
             if annotation:
                 np.testing.assert_array_equal(got[annotation], expected[annotation])
+                np.testing.assert_array_equal(source.annotation(i), expected[annotation])
                 assert got[annotation].shape == data.shape
                 assert got[annotation].dtype == np.float32
     with pytest.raises(IndexError):

@@ -119,12 +119,15 @@ def done(script, run, *options):
     return out
 
 
+def train_options(data):
+    return ["faces", "--data", data, "--height", 16, "--width", 16, "--steps", 40, *TRAIN]
+
+
 @pytest.fixture(scope="module")
 def faces(start, tiny_faces, tmp_path_factory):
     """The whole way on faces with landmarks; the stages that will be compared with killed ones as processes."""
     way = Way(tmp_path_factory.mktemp("faces") / "run")
-    options = ["faces", "--data", tiny_faces, "--height", 16, "--width", 16, "--steps", 40, *TRAIN]
-    way.keep("train", finish(start("train.py", way.run, *options)))
+    way.keep("train", finish(start("train.py", way.run, *train_options(tiny_faces))))
     way.keep("invert", finish(start("invert.py", way.run, *INVERT)))
     way.keep("aspect", finish(start("aspect.py", way.run, *ASPECT)))
     way.keep("generate", done("generate.py", way.run, "--count", 20, "--out", way.run / "generated"))
@@ -408,8 +411,8 @@ def test_a_stage_before_the_one_it_needs_is_refused_and_told_which(faces, tmp_pa
         (["--shard-size", 4], ["shard_size 8, and now 4"]),
         (["--clip"], ["clip False, and now True"]),
         (["--start", "uniform"], ["start zero, and now uniform"]),
-        (["--steps", -1], ["--steps and --images at least 0"]),
-        (["--images", -1], ["--images at least 0"]),
+        (["--steps", -1], ["--steps is -1; it must be at least 0"]),
+        (["--images", -1], ["--images is -1"]),
         (["--steps-per-call", 0], ["--steps-per-call is 0"]),
     ],
 )
@@ -423,6 +426,8 @@ def test_other_options_than_those_the_latents_were_made_with_are_refused_with_bo
         (["--jitter", 0.2], ["jitter 0.1, and now 0.2"]),
         (["--batch-size", 19], ["a batch of 19", "18 latents"]),
         (["--save-every", 0], ["--save-every is 0"]),
+        (["--name", ".."], ["--name is ..", "one folder"]),
+        (["--name", "a/b"], ["--name is a/b", "one folder"]),
     ],
 )
 def test_other_options_than_those_a_network_was_trained_with_are_refused_with_both_values(faces, options, wanted):
@@ -447,6 +452,35 @@ def test_a_checkpoint_with_any_file_missing_is_refused_by_name(faces, tmp_path, 
         path.unlink()
         assert_refused(run, script, run, *options, wanted=[run / checkpoint])
         path.write_bytes(content)
+
+
+def test_a_network_of_other_latents_than_the_runs_is_refused(faces, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(faces.after["aspect"], run)
+    config = run / "latents" / "config.json"
+    stored = json.loads(config.read_text())
+    config.write_text(json.dumps(stored | {"optimizer": "bfgs"}))
+    assert_refused(run, "aspect.py", run, *ASPECT, wanted=["inversion_optimizer adam, and now bfgs", "--name"])
+    config.write_text(json.dumps(stored | {"generator_step": 41}))
+    assert_refused(run, "aspect.py", run, *ASPECT, wanted=["generator_step 40, and now 41"])
+    for script, options in (("evaluate.py", []), ("generate.py", ["--out", tmp_path / "out"])):
+        assert_refused(run, script, run, *options, wanted=["step 40", "step 41", "delete it", "aspect.py"])
+
+
+@pytest.mark.parametrize("stage", ["train", "aspect"])
+def test_the_figures_are_there_before_the_last_checkpoint(faces, tiny_faces, tmp_path, monkeypatch, stage):
+    run, seen = tmp_path / "run", []
+    shutil.copytree(faces.after[stage], run)
+
+    def stop(manager, step, *args, **kwargs):
+        seen.append(figures(run))
+        raise SystemExit(9)
+
+    monkeypatch.setattr(checkpoints.Manager, "save", stop)
+    options = [*ASPECT, "--epochs", 41] if stage == "aspect" else [*train_options(tiny_faces), "--steps", 41]
+    assert call(f"{stage}.py", run, *options)[0] == 9
+    name = {"train": "train/steps", "aspect": "aspect/epochs"}[stage]
+    assert [found[name] for found in seen] == [41]
 
 
 def test_a_folder_with_something_in_it_is_no_place_for_a_generated_data_set(faces, tmp_path):

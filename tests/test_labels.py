@@ -142,9 +142,11 @@ def test_which_t_a_run_takes(made):
     prepared = dataclasses.replace(data, metadata=data.metadata | {"annotator": t + "few"})
     assert labels.choose(run.with_name("other"), data, None) == "network"
     assert labels.choose(run, prepared, None) == t + "few"
-    assert labels.choose(run, data, None) == t + "few"  # the run's own from now on
-    with pytest.raises(InputError, match=r"annotator .*t\.py:few, and now .*t\.py:spread"):
-        labels.choose(run, data, t + "spread")
+    assert labels.choose(run, data, t + "spread") == t + "spread"  # nothing was labelled, so nothing is bound
+    collect(made, count=5)
+    assert labels.choose(run, data, None) == t + "spread"  # the run's own from now on
+    with pytest.raises(InputError, match=r"annotator .*t\.py:spread, and now .*t\.py:few .*delete .*labels"):
+        labels.choose(run, data, t + "few")
     with pytest.raises(InputError, match="has no callable nothing"):
         labels.choose(run.with_name("third"), data, t + "nothing")
     assert not run.with_name("third").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from began_jax import began, inversion, sharding
-from began_jax.configs import InvertConfig, check_train_config
+from began_jax.configs import InvertConfig, check_options
 from began_jax.models.layers import elu
 
 
@@ -146,6 +146,6 @@ def test_a_cpu_has_no_memory_to_fill():
 
 def test_the_paper_s_step_is_float32_and_keeps_its_activations(tiny_config):
     config = tiny_config()
-    check_train_config(config)
+    check_options(config)
     assert (config.precision, config.remat) == ("float32", False)
     assert began.computation_dtype(config) is None

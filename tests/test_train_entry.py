@@ -204,6 +204,8 @@ REFUSALS = {
     "widths": (["faces", "--data", "DATA", "--encoder-filters", "4,x"], ["'4,x'", "64,128,192,256"]),
     "low quality": (["faces", "--data", "DATA", "--low-quality"], ["--low-quality needs", "masks", "has landmarks"]),
     "option": (["faces", "--data", "DATA", "--colour", "3"], ["--colour"]),
+    "no folder": (["faces", "--data", "DATA", "--run", __file__], [__file__, "cannot be written", "another place"]),
+    "patience": (["faces", "--data", "DATA", "--patience", "-5"], ["--patience is -5", "at least 0"]),
 }
 
 

@@ -28,10 +28,14 @@ def ordered_map(
         workers: processes; None for one a core, 0 to stay in this one.
 
     Raises:
-        InputError: a worker process died, such as for want of memory; and whatever the function raises.
+        InputError: `workers` is negative, or a worker process died, such as for want of memory.
+
+    What the function raises reaches the caller.
     """
     if workers is None:
         workers = os.cpu_count() or 1
+    if workers < 0:
+        raise InputError(f"--workers is {workers}; it must be 0 (all in one process) or more")
     if workers == 0:
         function = make()
         yield from map(function, tasks)

@@ -59,6 +59,10 @@ class Source(Sequence):
         picture = _decode(self._fields(i)[self.layout.image], self.layout.channels)
         return fit_image(picture, self.height, self.width)
 
+    def annotation(self, i: SupportsIndex) -> np.ndarray:
+        """Returns the annotation alone; no image is decoded."""
+        return self._annotation(self._fields(i))
+
     def _annotation(self, fields: Mapping[str, Any]) -> np.ndarray:
         layout, (names, shape) = self.layout, self.layout.annotated
         stored, wanted = (layout.height, layout.width), (self.height, self.width)
