@@ -15,6 +15,8 @@ def levers(bench: Bench) -> None:
         for task, unit in (("train", "step"), ("invert", "image-step")):
             contenders = {OURS: Worker(f"benchmarks.our_tasks:{task}", {"size": size})}
             for lever in LEVERS[task]:
+                if "device" in lever and CORES == 1:
+                    continue  # that is the same then
                 bench.say(f"levers: {task}, {size}, without {lever}")
                 arguments = {"size": size, "task": task, "lever": lever}
                 contenders[f"ours, without {lever}"] = Worker("benchmarks.our_tasks:without", arguments)
@@ -26,8 +28,9 @@ def scaling(bench: Bench) -> None:
     plan, base = bench.plan, bench.plan.scaling
     sizes = [base._replace(batch=batch) for batch in plan.images]
     sizes += [base._replace(height=side, width=side) for side in plan.resolutions]
-    # The devices that the stage uses, and another number of them.
-    for task, unit, usual, other in (("train", "step", 1, CORES), ("invert", "image-step", CORES, 1)):
+    # The devices that the stage uses, as far as all batches can be split over them, and another number of them.
+    cores = most_devices(min(plan.images), CORES)
+    for task, unit, usual, other in (("train", "step", 1, CORES), ("invert", "image-step", cores, 1)):
         points = [*((size, usual) for size in sizes), (base, other)]
         for size, devices in dict.fromkeys((size, most_devices(size.batch, most)) for size, most in points):
             if bench.late(0.95):

@@ -107,8 +107,8 @@ def screened(
 ) -> dict[str, Worker]:
     """Tries PyTorch's variants a turn each, and keeps those that a user may be working with.
 
-    Returns the fastest eager one first, with the allocator tuned or as it comes; then the fastest
-    without them, in the default layout, in it with three passes, and through torch.compile. None without PyTorch.
+    Returns the fastest eager one first, with the allocator tuned or as it comes; then the fastest with it as it comes,
+    that in the default layout, that with three passes, and the first through torch.compile. None without PyTorch.
     """
     where = " ".join([task, *(f"({value})" for value in arguments.values())])
     workers: dict[str, Worker] = {}
@@ -120,16 +120,18 @@ def screened(
         bench.say(f"{where}: trying {name}")
         try:
             worker = Worker(f"benchmarks.torch_tasks:{task}", {"compiled": False} | arguments | variant, seconds)
+            took[name] = float(np.median(worker.run(bench.plan.turn_seconds)))
         except Failed as failure:
             bench.results.notes.append(f"{where}: {name}: {failure}.")
             return
         workers[name], tried[name] = worker, variant
-        took[name] = float(np.median(worker.run(bench.plan.turn_seconds)))
 
     if not HAS_TORCH:
         return {}
     for variant in variants:
         attempt(variant | {"threads": CORES})
+    if not took:
+        return {}
     alone = "size" in arguments and arguments["size"].batch == 1  # one thread may be the best there alone
     lever = "threads, one image" if alone else "threads"
     if CORES > 1 and (task, lever) not in bench.no_gain:
@@ -149,9 +151,8 @@ def screened(
         keep += made
         if not made or took[made[0]] > 1.05 * took[fastest]:
             bench.no_gain.add((task, "compile"))
-            bench.results.notes.append(
-                f"{where}: torch.compile gains nothing here: not tried at the sizes that follow."
-            )
+            why = "gains nothing" if made else "cannot be had"
+            bench.results.notes.append(f"{where}: torch.compile {why} here: not tried at the sizes that follow.")
     for name in set(workers) - set(keep):
         workers.pop(name).close()
         bench.results.notes.append(

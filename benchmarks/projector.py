@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
 
 
 def projected(config: TrainConfig, state: began.BeganState, images: np.ndarray, steps: int) -> tuple[float, float, str]:
-    """Seconds an image and mean error of PyTorch's inversion, one image at a time in its fastest variant; its name.
+    """Seconds an image and mean error of PyTorch's inversion, one image at a time; the layout and threads, its fastest.
 
     The error is the lowest that each image met.
     """
@@ -136,6 +136,7 @@ class Ours:
 def main() -> None:
     """PyTorch, then each of our options."""
     args = parse()
+    jax.config.update("jax_platforms", "cpu")  # PyTorch's device
     config, data = runs.load(args.run)
     sharding.use_cpu_devices(args.batch)
     state = runs.load_training(args.run, config)

@@ -44,7 +44,6 @@ class Players:
       layout: of images and weights.
       passes: of the discriminator: 3 as BEGAN is usually written, or 2 with one backward pass for both players.
       compiled: whether torch.compile is used.
-      learning_rate, gamma, lambda_k: of A.2.
     """
 
     def __init__(
@@ -53,15 +52,12 @@ class Players:
         layout: str = "default",
         passes: int = 2,
         compiled: bool = False,
-        learning_rate: float = 1e-4,
-        gamma: float = 0.5,
-        lambda_k: float = 1e-3,
     ):
         self.format = memory_format(layout)
         self.generator = Decoder(size).to(memory_format=self.format)
         self.discriminator = Discriminator(size).to(memory_format=self.format)
-        self.optimizers = [adam(m.parameters(), learning_rate, 0.5) for m in (self.generator, self.discriminator)]
-        self.k, self.gamma, self.lambda_k = 0.0, gamma, lambda_k
+        self.optimizers = [adam(m.parameters(), 1e-4, 0.5) for m in (self.generator, self.discriminator)]
+        self.k, self.gamma, self.lambda_k = 0.0, 0.5, 1e-3
         self._gradients = self._two_passes if passes == 2 else self._three_passes
         wrap = torch.compile if compiled else lambda function: function
         self._generate, self._loss = wrap(self.generator.forward), wrap(self._autoencoder_loss)

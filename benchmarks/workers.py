@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -52,7 +53,8 @@ def serve(pipe: Any, function: str, arguments: dict[str, Any]) -> None:
                 begin = time.perf_counter()
                 task.call()
                 samples.append((time.perf_counter() - begin) / task.units)
-            pipe.send((samples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+            unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
+            pipe.send((samples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit))
 
 
 class Worker:

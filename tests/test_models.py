@@ -162,9 +162,11 @@ def test_a_size_that_pooling_does_not_divide_is_refused_with_the_nearest_that_wo
 def test_layer_table_lists_every_layer_and_the_totals(preset):
     config = TRAIN_PRESETS[preset]
     g, d = began.networks(config)
+    size = config.height, config.width, config.channels
     networks = [
         shapes_only(g, 1, 64),
-        shapes_only(d, 1, config.height, config.width, config.channels),
+        shapes_only(d, 1, *size),
+        *([shapes_only(began.encoder_network(config), 1, *size)] if config.encoder_weight else []),
         shapes_only(LandmarkNetwork(), 1, 64),
         shapes_only(began.networks(dataclasses.replace(config, channels=1))[0], 1, 64),
     ]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from began_jax.configs import TrainConfig
 from began_jax.models.aspect import LandmarkNetwork
-from began_jax.models.autoencoder import Decoder, Discriminator
+from began_jax.models.autoencoder import Decoder, Discriminator, LatentEncoder
 
 
 def layer_table(config: TrainConfig, landmarks: int = 49) -> str:
@@ -19,9 +19,15 @@ def layer_table(config: TrainConfig, landmarks: int = 49) -> str:
     z = jax.ShapeDtypeStruct((1, config.latent_size), jnp.float32)
     x = jax.ShapeDtypeStruct((1, *size, config.channels), jnp.float32)
     discriminator = Discriminator(*size, config.channels, config.filters, config.encoder_filters, config.latent_size)
+    encoder = {}
+    if config.encoder_weight:
+        encoder = {
+            "Encoder of images (--encoder-weight)": (LatentEncoder(config.encoder_filters, config.latent_size), x)
+        }
     networks = {
         "Generator (fig. A.2)": (Decoder(*size, config.channels, config.filters, poolings), z),
         "Discriminator (figs. A.1, A.2)": (discriminator, x),
+        **encoder,
         "Aspect network, landmarks (table 2)": (LandmarkNetwork(landmarks), z),
         "Aspect network, mask (section 3.2.2)": (Decoder(*size, 1, config.filters, poolings), z),
     }
