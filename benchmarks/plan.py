@@ -83,7 +83,7 @@ FULL = Plan(
     turn_seconds=1.5,
     rounds=6,
     least_rounds=3,
-    comparison_seconds=30.0,
+    comparison_seconds=20.0,
     compile_seconds=90.0,
     total_seconds=24 * 60.0,
 )
