@@ -12,8 +12,8 @@ READY := $(VENV)/ready-$(VERSION)
 READY_TEST := $(VENV)/ready-test-$(VERSION)
 READY_BENCH := $(VENV)/ready-bench-$(VERSION)
 
-# Files of tests side by side, a core each; what a file's tests share is made once.
-SIDE_BY_SIDE = -n auto --dist loadfile
+# Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
+SIDE_BY_SIDE = -n auto --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo demo-irises test test-entries lint format bench clean
 

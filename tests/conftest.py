@@ -21,6 +21,20 @@ jax.devices()  # now they are made, and an entry point that a test runs in this 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 
+pytest.register_assert_rewrite("ways")
+
+
+LONGEST = ("test_entries", "test_train_entry", "test_hosts", "test_platforms")  # first, or one worker would end late
+
+
+def pytest_collection_modifyitems(items):
+    """The tests of a file go to one worker, which makes what they share once, unless they are marked otherwise."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 TINY = TrainConfig(
     height=16, width=24, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4, learning_rate=1e-3
 )

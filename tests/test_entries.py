@@ -3,52 +3,46 @@
 Runs that are killed, and those they are compared with, are processes of their own; the others run in this one.
 """
 
-import contextlib
-import dataclasses
-import io
 import json
 import os
-import runpy
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from ways import (
+    ASPECT,
+    INVERT,
+    ROOT,
+    STAGES,
+    TRAIN,
+    Way,
+    annotations,
+    aspect_state,
+    assert_refused,
+    assert_same_latents,
+    call,
+    contents,
+    done,
+    figures,
+    finish,
+    generated,
+    kill_when,
+    latents,
+    train_options,
+)
 
-from began_jax import aspect_networks, aspects, began, checkpoints, metrics, runs
-from began_jax.configs import AspectConfig
+from began_jax import aspect_networks, checkpoints, metrics, runs
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
-from began_jax.latents import Latents
 
-ROOT = Path(__file__).parents[1]
-TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--sample-every", 100]
-INVERT = ["--steps", 60, "--shard-size", 8]  # 20 images: two shards, and one that is filled up
-ASPECT = ["--recipe", "regularised", "--validation", 0.1, "--jitter", 0.1, "--epochs", 40]
-ASPECT += ["--batch-size", 4, "--save-every", 2]
-STAGES = ("train", "invert", "aspect", "generate", "evaluate")
-
-
-@dataclasses.dataclass
-class Way:
-    """A run that went the whole way: what each stage printed, and copies of the folder after some of them."""
-
-    run: Path
-    printed: dict[str, str] = dataclasses.field(default_factory=dict)
-    after: dict[str, Path] = dataclasses.field(default_factory=dict)
-
-    def keep(self, stage, printed):
-        self.printed[stage] = printed
-        self.after[stage] = self.run.with_name(f"after_{stage}")
-        shutil.copytree(self.run, self.after[stage])
+# On another worker than the tests on faces: the whole way takes longest of all.
+BESIDE = pytest.mark.xdist_group("irises")
 
 
 @pytest.fixture(scope="module")
@@ -74,53 +68,6 @@ def start(tmp_path_factory):
     for process in processes:
         process.kill()
         process.communicate()
-
-
-def finish(process, status=0):
-    """The standard output of a process that ends with this status."""
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == status, err
-    return out
-
-
-def kill_when(condition, process):
-    deadline = time.monotonic() + 600
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    finish(process, -signal.SIGKILL)
-
-
-def call(script, run, *options):
-    """Status, standard output and standard error of an entry point, run in this process."""
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    terminated = signal.getsignal(signal.SIGTERM)
-    arguments = [script, *map(str, options), "--run", str(run)]
-    try:
-        with (
-            mock.patch.object(sys, "argv", arguments),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-    except SystemExit as stopped:
-        status = stopped.code
-    finally:
-        signal.signal(signal.SIGTERM, terminated)
-    return status, out.getvalue(), err.getvalue()
-
-
-def done(script, run, *options):
-    """The standard output of an entry point, run in this process, that ends well."""
-    status, out, err = call(script, run, *options)
-    assert status == 0, err
-    return out
-
-
-def train_options(data):
-    return ["faces", "--data", data, "--height", 16, "--width", 16, "--steps", 40, *TRAIN]
 
 
 @pytest.fixture(scope="module")
@@ -149,62 +96,9 @@ def irises(tiny_irises, tmp_path_factory):
     return way
 
 
-@pytest.fixture(params=["faces", "irises"])
+@pytest.fixture(params=["faces", pytest.param("irises", marks=BESIDE)])
 def way(request):
     return request.getfixturevalue(request.param)
-
-
-def contents(folder):
-    """Everything in a folder but TensorBoard's files: folders, and files with their bytes."""
-    paths = [path for path in sorted(folder.rglob("*")) if "events" not in path.relative_to(folder).parts]
-    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in paths}
-
-
-def figures(run):
-    return json.loads((run / "metrics.json").read_text())
-
-
-def latents(run, split="train"):
-    return Latents(run / "latents" / split, read_only=True).load()
-
-
-def assert_same_latents(a, b):
-    for split in ("train", "test"):
-        one, other = latents(a, split), latents(b, split)
-        assert one["id"] == other["id"]
-        for name in ("z", "l1", "psnr_db"):
-            assert one[name].tobytes() == other[name].tobytes(), (split, name)
-
-
-def aspect_state(run, name):
-    """(epoch, state) of the newest checkpoint of an aspect network, and the network."""
-    config, data = runs.load(run)
-    folder = run / "aspect" / name
-    stored = json.loads((folder / "config.json").read_text())
-    aspect = AspectConfig(**{field.name: stored[field.name] for field in dataclasses.fields(AspectConfig)})
-    network = aspect_networks.network_for(config, data)
-    like = jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size))
-    saved = checkpoints.manager(folder, read_only=True)
-    epoch, state = checkpoints.restore_latest(saved, like)
-    saved.close()
-    return epoch, jax.device_get(state.replace(key=jax.random.key_data(state.key))), network
-
-
-def annotations(run, z):
-    """What the best parameters of the run's aspect network make of latents."""
-    (folder,) = (run / "aspect").iterdir()
-    _, state, network = aspect_state(run, folder.name)
-    apply = jax.jit(lambda parameters, z: network.apply({"params": parameters}, z))
-    return np.asarray(apply(state.best_parameters, jax.numpy.asarray(z)))
-
-
-def generated(run, z):
-    """The images that the run's generator makes of latents."""
-    config, _ = runs.load(run)
-    generator, _ = began.networks(config)
-    parameters = runs.load_training(run, config).generator
-    apply = jax.jit(lambda parameters, z: generator.apply({"params": parameters}, z))
-    return np.asarray(apply(parameters, jax.numpy.asarray(z)))
 
 
 def test_every_stage_leaves_its_files_its_figures_and_one_closing_line(way):
@@ -269,6 +163,7 @@ def test_generated_faces_are_a_coco_data_set_of_what_the_networks_make_of_its_la
         assert np.abs(picture - to_uint8(images[index])).max() <= 1
 
 
+@BESIDE
 def test_generated_irises_have_the_masks_that_the_network_makes_of_their_latents(irises):
     out = irises.run / "generated"
     z = np.load(out / "latents.npy")
@@ -361,17 +256,6 @@ def test_a_finished_stage_is_left_as_it_is_with_the_same_closing_line(faces, tmp
     after, name = contents(run), Path("metrics.json")  # whose order changes
     assert {**after, name: None} == {**before, name: None}
     assert figures(run) == figures_before
-
-
-def assert_refused(folder, script, run, *options, wanted):
-    """One line on standard error with these parts, status 2, and nothing changed in `folder`."""
-    before = contents(folder)
-    status, out, err = call(script, run, *options)
-    assert (status, out, err.count("\n")) == (2, "", 1), err
-    assert err.startswith(f"{script}: error: ")
-    for part in wanted:
-        assert str(part) in err
-    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("stage", ["invert", "aspect", "generate", "evaluate"])
@@ -502,8 +386,10 @@ def test_a_network_that_the_run_does_not_have_is_refused(faces, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@BESIDE
 def test_training_on_poor_images_goes_on_as_if_it_had_not_stopped(tmp_path, tiny_irises):
-    options = ["irises", "--data", tiny_irises, "--height", 16, "--width", 24, *TRAIN, "--low-quality"]
+    options = ["irises", "--data", tiny_irises, "--height", 16, "--width", 24, *TRAIN]
+    options += ["--encoder-filters", 4, "--low-quality"]  # one scale, for less to compile
     done("train.py", tmp_path / "once", *options, "--steps", 3)
     done("train.py", tmp_path / "twice", *options, "--steps", 2)
     done("train.py", tmp_path / "twice", *options, "--steps", 3)

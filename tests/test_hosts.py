@@ -120,7 +120,7 @@ def test_two_processes_killed_stopped_and_continued_train_as_one_does(trained, t
     wait_for(lambda: generator.exists() and max(steps(generator)) > 2, two)
     kill_and_see_the_other_end(two, victim=1)
     before = max(steps(generator))
-    assert json.loads((run / "metrics.json").read_text())["train/steps"] == 2
+    assert before <= json.loads((run / "metrics.json").read_text())["train/steps"] <= before + 2
 
     two = train(2, run, *FAR)
     wait_for(lambda: max(steps(generator)) > before, two)
