@@ -49,7 +49,7 @@ def main() -> None:
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     check_options(config)
-    convolutions = data.annotation == "mask" or config.target == "generated"  # T may be a network that learns
+    convolutions = data.annotation == "mask" or config.target != "dataset"  # T may be a network that learns
     sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
     latents, targets = labels.training_pairs(args.run, train_config, data, config, args.annotator, args.workers)
     aspects.check_batch(config, len(latents))
