@@ -7,7 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Named after Python's version, so that another PYTHON makes the environment anew.
+MADE := $(VENV)/made-$(VERSION)
 READY := $(VENV)/ready-$(VERSION)
 READY_TEST := $(VENV)/ready-test-$(VERSION)
 READY_BENCH := $(VENV)/ready-bench-$(VERSION)
@@ -47,18 +49,18 @@ format: $(READY_TEST)
 bench: $(READY_BENCH)
 	$(BIN)/python -m benchmarks --out runs/bench
 
-$(READY): requirements.txt pyproject.toml
+$(MADE): requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-$(READY_TEST): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+$(READY): $(MADE)
+	$(INSTALL) -e .
 	touch $@
 
-$(READY_BENCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	touch $@
+$(READY_TEST): $(MADE)
+	$(INSTALL) -e '.[test]'
+	touch $(READY) $@
 
-clean:
-	rm -rf $(VENV)
+$(READY_BENCH): $(MADE)
+	$(INSTALL) -e '.[bench]'
+	touch $(READY) $@
