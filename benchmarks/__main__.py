@@ -3,7 +3,7 @@
     python -m benchmarks                    # all but levers; under 25 minutes on two cores that do nothing else
     python -m benchmarks --quick            # tiny networks, a minute or two: it works, its figures mean nothing
     python -m benchmarks --only train       # some parts
-    python -m benchmarks --only levers      # our steps without each of what makes them fast on a CPU; five minutes
+    python -m benchmarks --only levers      # our steps without each of what makes them fast on a CPU; three minutes
 
 Prints a table of medians, quartiles, ratios and shares of the machine's peak, and writes it to OUT/results.md with
 OUT/results.json and OUT/ratios.png. Without PyTorch (pip install -e '.[bench]') ours is measured alone.
