@@ -64,3 +64,6 @@ $(READY_TEST): $(MADE)
 $(READY_BENCH): $(MADE)
 	$(INSTALL) -e '.[bench]'
 	touch $(READY) $@
+
+clean:
+	rm -rf $(VENV)

@@ -18,6 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ways import finish, wait_for
 
 from began_jax import began, checkpoints, runs
 from began_jax.configs import TRAIN_PRESETS, TrainConfig
@@ -69,24 +70,9 @@ def start(tiny_faces, tmp_path_factory):
         process.communicate()
 
 
-def finish(process, status=0):
-    """The standard output of a process that ends with this status."""
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == status, err
-    return out
-
-
 def steps(run):
     folder = run / "generator"
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def final_state(run):

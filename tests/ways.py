@@ -43,17 +43,21 @@ class Way:
 
 def finish(process, status=0):
     """The standard output of a process that ends with this status."""
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     return out
 
 
-def kill_when(condition, process):
-    deadline = time.monotonic() + 600
+def wait_for(condition, process):
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def kill_when(condition, process):
+    wait_for(condition, process)
     process.kill()
     finish(process, -signal.SIGKILL)
 
