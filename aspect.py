@@ -13,10 +13,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from began_jax import aspect_networks, aspects, checkpoints, cli, labels, progress, runs, sharding
+from began_jax import aspects, progress, sharding
 from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE, check_options
 from began_jax.errors import InputError
-from began_jax.json_files import agree
+from began_jax.files import agree
+from began_jax.run import checkpoints, cli, labels
+from began_jax.run import folder as runs
+from began_jax.run import networks as aspect_networks
 
 
 def parse():

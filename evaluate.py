@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from began_jax import aspect_networks, began, cli, consistency, figures, kinds, metrics, runs
+from began_jax import began, figures, kinds, metrics
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.latents import Latents
+from began_jax.run import cli, consistency
+from began_jax.run import folder as runs
+from began_jax.run import networks as aspect_networks
+from began_jax.run.latents import Latents
 
 SHOWN = 16  # held-out images in the pictures
 

@@ -15,11 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspect_networks, began, cli, figures, kinds, progress, runs, sampling, shard_inversion, sharding
+from began_jax import began, figures, kinds, progress, sampling, sharding
 from began_jax.data.datasets import DataSet, ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.latents import Latents
+from began_jax.run import cli
+from began_jax.run import folder as runs
+from began_jax.run import networks as aspect_networks
+from began_jax.run import shards as shard_inversion
+from began_jax.run.latents import Latents
 
 BATCH = 256  # images generated, annotated and written together
 

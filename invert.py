@@ -13,13 +13,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from began_jax import cli, progress, runs, shard_inversion, sharding
+from began_jax import progress, sharding
 from began_jax.configs import INVERT_PRESETS, check_options
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
+from began_jax.files import agree, read_json
 from began_jax.images import to_float
-from began_jax.json_files import agree, read_json
-from began_jax.latents import Latents
+from began_jax.run import cli
+from began_jax.run import folder as runs
+from began_jax.run import shards as shard_inversion
+from began_jax.run.latents import Latents
 
 
 def parse():

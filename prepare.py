@@ -14,8 +14,8 @@ import argparse
 import re
 from pathlib import Path
 
-from began_jax.cli import ArgumentParser, run
 from began_jax.errors import InputError
+from began_jax.run.cli import ArgumentParser, run
 
 KINDS = {
     "folder": "ready pictures, with landmarks or masks or neither",
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     """Checks the command line, writes the data set and says what it wrote."""
     args, given = _parse(argv)
     if args.kind in RENDERED:
-        from began_jax.data.synthetic import write_synthetic
+        from began_jax.data.synthetic.dataset import write_synthetic
 
         sizes = write_synthetic(args.kind, args.out, args.count, args.holdout, args.height, args.width, args.seed)
         what = "3 with 49 landmarks" if args.kind == "synthetic-faces" else "1 with masks"

@@ -12,11 +12,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from began_jax import augment, began, checkpoints, cli, figures, progress, runs, sharding
+from began_jax import augment, began, figures, progress, sharding
 from began_jax.configs import TRAIN_PRESETS, check_options, train_preset
 from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
 from began_jax.models import check_size, layer_table
+from began_jax.run import checkpoints, cli
+from began_jax.run import folder as runs
 
 SAMPLES = 36  # in the pictures made while training
 

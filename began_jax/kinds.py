@@ -31,8 +31,8 @@ from began_jax.export.attributes import attribute_writer
 from began_jax.export.coco import coco_writer
 from began_jax.export.masks import mask_writer
 from began_jax.landmarks import scheme
-from began_jax.models.aspect import AttributeNetwork, LandmarkNetwork
 from began_jax.models.autoencoder import Decoder
+from began_jax.models.mlp import AttributeNetwork, LandmarkNetwork
 
 Marks = Callable[[np.ndarray, DataSet], dict[str, Any]]
 Measure = Callable[[np.ndarray, np.ndarray, DataSet], Any]

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from began_jax.errors import InputError
@@ -56,6 +55,8 @@ def leave() -> None:
 
 def meet(place: str, seconds: int = 600) -> None:
     """Wait until every process is at this place, which has a name of its own in the program."""
+    import orbax.checkpoint as ocp  # here, since the pure library needs no Orbax
+
     everyone = set(range(jax.process_count()))
     ocp.multihost.sync_global_processes(f"began_jax:{place}", timeout=seconds, processes=everyone)
 

@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from began_jax import cli
 from began_jax.errors import InputError
 from began_jax.figures import save_image
-from began_jax.json_files import write_json
+from began_jax.files import write_json
+from began_jax.run import cli
 from benchmarks import growth, parts, report
 from benchmarks.plan import FULL, QUICK
 from benchmarks.results import Results

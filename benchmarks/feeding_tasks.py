@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from began_jax.data.datasets import batches, open_data, prefetch
-from began_jax.data.synthetic import write_synthetic
+from began_jax.data.synthetic.dataset import write_synthetic
 from benchmarks import our_tasks
 from benchmarks.plan import Size
 from benchmarks.workers import Task

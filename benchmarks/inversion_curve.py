@@ -19,11 +19,14 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from began_jax import began, cli, inversion, runs, shard_inversion, sharding
+from began_jax import began, inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
+from began_jax.run import cli
+from began_jax.run import folder as runs
+from began_jax.run import shards as shard_inversion
 
 LAST = 2  # evaluations after the last step: its latents' error, and the image of the best
 MARKS = (0, 1, 2, 5, 10, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 700, 1000)  # steps at which a curve is read

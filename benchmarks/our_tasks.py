@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from began_jax import aspects, began, inversion, sharding
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
-from began_jax.inverter import Inverter
+from began_jax.inversion.loop import Inverter
 from began_jax.models import LandmarkNetwork
 from benchmarks import operations
 from benchmarks.plan import Size

@@ -12,10 +12,11 @@ import dataclasses
 import jax
 import numpy as np
 
-from began_jax import began, cli, progress, sharding
+from began_jax import began, progress, sharding
 from began_jax.configs import TrainConfig
-from began_jax.data.synthetic import Examples
+from began_jax.data.synthetic.dataset import Examples
 from began_jax.errors import InputError
+from began_jax.run import cli
 
 CONFIG = TrainConfig(
     height=32,

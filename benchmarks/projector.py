@@ -16,11 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import began, cli, inversion, progress, runs, shard_inversion, sharding
+from began_jax import began, inversion, progress, sharding
 from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
+from began_jax.run import cli
+from began_jax.run import folder as runs
+from began_jax.run import shards as shard_inversion
 from benchmarks import parts
 from benchmarks.plan import Size
 

@@ -8,7 +8,7 @@ import pytest
 
 from began_jax import sharding
 from began_jax.configs import TrainConfig
-from began_jax.data.synthetic import write_synthetic
+from began_jax.data.synthetic.dataset import write_synthetic
 
 sharding.use_cpu_devices(4, 4, kernel_gradients=True)  # the convolutions of the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")

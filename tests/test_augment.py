@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from began_jax import augment
-from began_jax.augment import AugmentConfig, low_quality
+from began_jax.data.augment import AugmentConfig, low_quality
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import began, shard_inversion, sharding
+from began_jax import began, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
+from began_jax.run import shards as shard_inversion
 
 
 def codes_of(rng, mean, mixing, batch):

@@ -37,9 +37,12 @@ from ways import (
     train_options,
 )
 
-from began_jax import aspect_networks, checkpoints, metrics, runs
+from began_jax import metrics
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
+from began_jax.run import networks as aspect_networks
 
 # On another worker than the tests on faces: the whole way takes longest of all.
 BESIDE = pytest.mark.xdist_group("irises")

@@ -14,9 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from began_jax import began, checkpoints, cli, runs, sharding
+from began_jax import began, sharding
 from began_jax.errors import InputError
-from began_jax.latents import Latents
+from began_jax.run import checkpoints, cli
+from began_jax.run import folder as runs
+from began_jax.run.latents import Latents
 
 ROOT = Path(__file__).parents[1]
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
-from began_jax.inverter import Inverter
+from began_jax.inversion.loop import Inverter
 from began_jax.models import Decoder
 
 LATENT = 6

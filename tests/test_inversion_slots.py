@@ -15,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from began_jax import began, bfgs, checkpoints, inversion, runs, shard_inversion, sharding
+from began_jax import began, inversion, sharding
 from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data.datasets import open_data
-from began_jax.inverter import Inverter
-from began_jax.latents import Latents
+from began_jax.inversion import bfgs
+from began_jax.inversion.loop import Inverter
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
+from began_jax.run import shards as shard_inversion
+from began_jax.run.latents import Latents
 
 LATENT = 4
 ROOT = Path(__file__).parents[1]

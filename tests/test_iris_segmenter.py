@@ -9,7 +9,7 @@ cv2 = pytest.importorskip("cv2", reason="the iris segmenter needs opencv-python-
 
 from began_jax.annotators.annotator import Unsure  # noqa: E402
 from began_jax.annotators.irises import IrisSegmenter, find_eye  # noqa: E402
-from began_jax.data.synthetic_irises import render  # noqa: E402
+from began_jax.data.synthetic.irises import render  # noqa: E402
 
 SEED = 7
 HEIGHT, WIDTH = 240, 320

@@ -20,13 +20,15 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from began_jax import aspect_networks, figures, kinds, runs
+from began_jax import figures, kinds
 from began_jax.data.builder import AnnotatedImages
 from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.kinds import KINDS, Kind
-from began_jax.latents import Latents
+from began_jax.run import folder as runs
+from began_jax.run import networks as aspect_networks
+from began_jax.run.latents import Latents
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("Bright", "Lit_From_The_Left", "Reddish")

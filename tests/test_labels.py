@@ -6,13 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from began_jax import annotator_network, aspect_networks, began, checkpoints, consistency, kinds, labels, runs
+from began_jax import began, kinds
 from began_jax.configs import AspectConfig, InvertConfig
 from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
+from began_jax.files import agree
 from began_jax.images import to_uint8
-from began_jax.json_files import agree
-from began_jax.latents import Latents
+from began_jax.run import checkpoints, consistency, labels
+from began_jax.run import folder as runs
+from began_jax.run import learnt_annotator as annotator_network
+from began_jax.run import networks as aspect_networks
+from began_jax.run.latents import Latents
 
 T = """
 import numpy as np

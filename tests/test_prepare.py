@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 import prepare
-from began_jax import cli
 from began_jax.data.builder import write
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.folder import hold_out
+from began_jax.run import cli
 
 K = 3
 NAMES = [f"s{subject}/{frame}.png" for subject in range(5) for frame in range(2)]

@@ -14,12 +14,12 @@ from PIL import Image
 from test_prepare import run
 
 import prepare
-from began_jax import cli
 from began_jax.data import celeba, chunks
 from began_jax.data.datasets import open_data, ordered
-from began_jax.data.synthetic_faces import render as render_face
-from began_jax.data.synthetic_irises import render as render_eye
+from began_jax.data.synthetic.faces import render as render_face
+from began_jax.data.synthetic.irises import render as render_eye
 from began_jax.images import fit_image
+from began_jax.run import cli
 
 T = """
 import numpy as np

@@ -10,9 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from began_jax import began, checkpoints, runs
+from began_jax import began
 from began_jax.errors import InputError
-from began_jax.json_files import agree
+from began_jax.files import agree
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
 
 
 def small_state(seed):

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from began_jax.data import drawing, synthetic_faces, synthetic_factors, synthetic_irises
+from began_jax.data.synthetic import drawing
+from began_jax.data.synthetic import faces as synthetic_faces
+from began_jax.data.synthetic import factors as synthetic_factors
+from began_jax.data.synthetic import irises as synthetic_irises
 
 INDICES = range(12)
 RENDERERS = pytest.mark.parametrize("render", [synthetic_faces.render, synthetic_irises.render])

@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from ways import finish, wait_for
 
-from began_jax import began, checkpoints, runs
+from began_jax import began
 from began_jax.configs import TRAIN_PRESETS, TrainConfig
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
 
 ROOT = Path(__file__).parents[1]
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]

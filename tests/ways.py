@@ -15,9 +15,12 @@ from unittest import mock
 import jax
 import numpy as np
 
-from began_jax import aspect_networks, aspects, began, checkpoints, runs
+from began_jax import aspects, began
 from began_jax.configs import AspectConfig
-from began_jax.latents import Latents
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
+from began_jax.run import networks as aspect_networks
+from began_jax.run.latents import Latents
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--sample-every", 100]

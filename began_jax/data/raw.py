@@ -17,7 +17,7 @@ from began_jax.data.folder import group, hold_out, list_images, open_folder, rea
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
-from began_jax.json_files import agree
+from began_jax.files import agree
 from began_jax.progress import Progress
 
 LEFT_OUT = "left_out.csv"

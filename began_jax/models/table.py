@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from began_jax.configs import TrainConfig
-from began_jax.models.aspect import LandmarkNetwork
 from began_jax.models.autoencoder import Decoder, Discriminator, LatentEncoder
+from began_jax.models.mlp import LandmarkNetwork
 
 
 def layer_table(config: TrainConfig, landmarks: int = 49) -> str:

@@ -17,7 +17,7 @@ lashes and highlights do not cut it.
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from began_jax.data.drawing import blend, coverage, ellipse, noise, pixel_centers
+from began_jax.data.synthetic.drawing import blend, coverage, ellipse, noise, pixel_centers
 
 _ASPECT = 0.75
 _FIBRES = 8

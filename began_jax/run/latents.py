@@ -10,8 +10,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint._src.serialization import ocdbt_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils as ts_utils
 
-from began_jax import checkpoints
 from began_jax.errors import InputError
+from began_jax.run import checkpoints
 
 
 class _WrittenHere(ocp.type_handlers.NumpyHandler):

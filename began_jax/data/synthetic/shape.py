@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from began_jax.data.synthetic_factors import Scene
+from began_jax.data.synthetic.factors import Scene
 
 Points = Float[np.ndarray, "_ 3"]
 

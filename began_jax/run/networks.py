@@ -9,11 +9,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from began_jax import aspects, checkpoints, kinds, runs
+from began_jax import aspects, kinds
 from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
-from began_jax.json_files import read_json
+from began_jax.files import read_json
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
 
 
 def network_for(config: TrainConfig, data: DataSet) -> nn.Module:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from began_jax import began, inversion, sharding
 from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.errors import InputError
-from began_jax.inverter import Inverter
+from began_jax.inversion.loop import Inverter
 
 
 def inverter(

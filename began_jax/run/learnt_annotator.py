@@ -14,15 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from began_jax import aspects, checkpoints, kinds
-from began_jax.aspect_networks import batched
+from began_jax import aspects, kinds
 from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.data.datasets import DataSet, ordered
+from began_jax.files import agree
 from began_jax.images import to_float
-from began_jax.json_files import agree
 from began_jax.models.layers import PoolProject, UpsampleConv, elu
 from began_jax.progress import Progress
-from began_jax.runs import record_metrics
+from began_jax.run import checkpoints
+from began_jax.run.folder import record_metrics
+from began_jax.run.networks import batched
 
 # The noise on the images (jitter, in each pixel's standard deviations) is what G(z) differs from a photograph by.
 RECIPE = AspectConfig(epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from began_jax.data.drawing import (
+from began_jax.data.synthetic.drawing import (
     blend,
     coverage,
     coverages,
@@ -23,10 +23,10 @@ from began_jax.data.drawing import (
     smooth_curve,
     soften,
 )
-from began_jax.data.synthetic_factors import Scene, draw_scene
-from began_jax.data.synthetic_hair import hair_color, paint_beard, paint_hair
-from began_jax.data.synthetic_shape import Points, Shape, View, make_shape, make_view, mirror, points
-from began_jax.data.synthetic_skin import paint_folds, skin_color, skin_light, skin_tone
+from began_jax.data.synthetic.factors import Scene, draw_scene
+from began_jax.data.synthetic.hair import hair_color, paint_beard, paint_hair
+from began_jax.data.synthetic.shape import Points, Shape, View, make_shape, make_view, mirror, points
+from began_jax.data.synthetic.skin import paint_folds, skin_color, skin_light, skin_tone
 
 LANDMARKS_COUNT = 49
 

@@ -16,16 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import annotator_network, aspect_networks, began, checkpoints, runs, sampling
+from began_jax import began, sampling
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
 from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
+from began_jax.files import agree, read_json
 from began_jax.images import to_uint8
-from began_jax.json_files import agree, read_json
-from began_jax.latents import Latents
 from began_jax.progress import Progress
+from began_jax.run import checkpoints
+from began_jax.run import folder as runs
+from began_jax.run import learnt_annotator as annotator_network
+from began_jax.run import networks as aspect_networks
+from began_jax.run.latents import Latents
 
 SAMPLERS = ("uniform", "data")  # z uniform on the cube; or rows of Z_data with noise of
 JITTER = 0.1  # standard deviations, as generate.py draws them by default

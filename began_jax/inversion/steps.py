@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from began_jax import bfgs
 from began_jax.configs import InvertConfig
+from began_jax.inversion import bfgs
 
 Generate = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width channels"]]
 

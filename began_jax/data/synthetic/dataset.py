@@ -33,11 +33,11 @@ class Examples(Sequence):
         index = self.start + i
         example: Example = {"id": f"{self.kind}-{index:06d}"}
         if self.kind == "synthetic-faces":
-            from began_jax.data.synthetic_faces import render
+            from began_jax.data.synthetic.faces import render
 
             example["image"], example["landmarks"] = render(self.seed, index, self.height, self.width)
         else:
-            from began_jax.data.synthetic_irises import render
+            from began_jax.data.synthetic.irises import render
 
             example["image"], example["mask"] = render(self.seed, index, self.height, self.width)
         return example

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import jax
 
-from began_jax import began, checkpoints
+from began_jax import began
 from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
-from began_jax.data import synthetic
 from began_jax.data.datasets import DataSet, open_data
+from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
-from began_jax.json_files import agree, read_json, write_json
+from began_jax.files import agree, read_json, write_json
+from began_jax.run import checkpoints
 
 FREE = ("steps", "data", "preset")  # may change between two starts; the data set is compared by its fingerprint
 

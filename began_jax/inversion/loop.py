@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
-from began_jax.inversion import InversionState, finish, init, step, where
+from began_jax.inversion.steps import InversionState, finish, init, step, where
 
 
 class _Batch:

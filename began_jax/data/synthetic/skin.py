@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
-from began_jax.data.drawing import blend, coverage, coverages, noise, palette, rgb, ribbon, smooth_curve
-from began_jax.data.synthetic_factors import Scene
-from began_jax.data.synthetic_shape import Shape, View, mirror, points
+from began_jax.data.synthetic.drawing import blend, coverage, coverages, noise, palette, rgb, ribbon, smooth_curve
+from began_jax.data.synthetic.factors import Scene
+from began_jax.data.synthetic.shape import Shape, View, mirror, points
 
 Plane = Float[np.ndarray, "height width"]
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL.Image import Image
 
-from began_jax import figures, kinds, labels
+from began_jax import figures, kinds
 from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
+from began_jax.run import labels
 
 
 class Consistency(NamedTuple):

@@ -1,0 +1,1 @@
+"""Rendered faces and irises, whose annotations are exact by construction."""
