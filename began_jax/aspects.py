@@ -6,6 +6,7 @@ An ensemble (`AspectConfig.members` > 1) is one state whose leaves have a leadin
 its own, all have the same validation latents, and the mean of their predictions is the ensemble's.
 """
 
+import dataclasses
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from jaxtyping import Array, Float, Int, Key
 from began_jax import sharding
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
+from began_jax.models import apply
 
 
 @typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
@@ -34,6 +36,16 @@ class AspectState:
     optimizer: optax.OptState
     best_parameters: Any  # of the epoch with the lowest error on the validation latents; without those, the last
     best_error: Float[Array, "*members"]
+
+    @property
+    def done(self) -> int:
+        """Epochs done."""
+        return int(self.epoch.max())
+
+    @property
+    def score(self) -> float:
+        """The error of the best epoch, of an ensemble the mean."""
+        return float(self.best_error.mean())
 
 
 def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
@@ -102,12 +114,12 @@ def step(
         z = z + config.jitter * deviation[None] * jax.random.normal(key, z.shape)
 
     def loss(parameters):
-        return squared_error(network.apply({"params": parameters}, z), target).mean()
+        return squared_error(apply(network, parameters, z), target).mean()
 
     value, gradient = jax.value_and_grad(loss)(state.parameters)
     update, optimizer_state = optimizer(config).update(gradient, state.optimizer, state.parameters)
     parameters = optax.apply_updates(state.parameters, update)
-    return state.replace(parameters=parameters, optimizer=optimizer_state), value
+    return dataclasses.replace(state, parameters=parameters, optimizer=optimizer_state), value
 
 
 def end_epoch(
@@ -119,13 +131,13 @@ def end_epoch(
 ) -> tuple[AspectState, dict[str, Array]]:
     """Count the epoch and note its parameters when their validation error is the lowest (or none is measured)."""
     if len(latents) == 0:
-        state = state.replace(best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=loss)
-        return state.replace(epoch=state.epoch + 1), {"loss": loss}
-    error = squared_error(network.apply({"params": state.parameters}, latents), targets).mean()
+        state = dataclasses.replace(state, best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=loss)
+        return dataclasses.replace(state, epoch=state.epoch + 1), {"loss": loss}
+    error = squared_error(apply(network, state.parameters, latents), targets).mean()
     better = error < state.best_error
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best_parameters)
-    state = state.replace(
-        epoch=state.epoch + 1, best_parameters=best, best_error=jnp.where(better, error, state.best_error)
+    state = dataclasses.replace(
+        state, epoch=state.epoch + 1, best_parameters=best, best_error=jnp.where(better, error, state.best_error)
     )
     return state, {"loss": loss, "validation_loss": error}
 
@@ -133,8 +145,8 @@ def end_epoch(
 def predict(network: nn.Module, parameters: Any, z: Float[Array, "batch ..."], members: int = 1) -> Array:
     """G_a(z) [batch, ...]; of an ensemble, the mean over its members."""
     if members == 1:
-        return network.apply({"params": parameters}, z)
-    return jax.vmap(lambda p: network.apply({"params": p}, z))(parameters).mean(0)
+        return apply(network, parameters, z)
+    return jax.vmap(lambda p: apply(network, p, z))(parameters).mean(0)
 
 
 class Trainer:
@@ -174,9 +186,10 @@ class Trainer:
             return end_epoch(network, state, losses.mean(), *held)
 
         def epoch(state, train, held):
-            *data, deviation = train
-            rows = epoch_rows(config, state, len(train[0]))
-            state, losses = jax.lax.scan(lambda s, r: step(config, network, s, *data, r, deviation), state, rows)
+            latents, targets, deviation = train
+            rows = epoch_rows(config, state, len(latents))
+            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation)  # noqa: E731
+            state, losses = jax.lax.scan(step_on, state, rows)
             return end(state, losses, held)
 
         def one(state, data, rows, i):

@@ -8,6 +8,7 @@
 Images are float32 NHWC in [-1, 1], latents uniform on [-1, 1]^latent_size.
 """
 
+import dataclasses
 import typing
 from typing import Any
 
@@ -21,7 +22,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from began_jax.configs import TrainConfig
 from began_jax.errors import require_finite
 from began_jax.images import to_float
-from began_jax.models import Decoder, Discriminator, LatentEncoder
+from began_jax.models import Decoder, Discriminator, LatentEncoder, apply
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 M_DECAY = (
@@ -47,6 +48,16 @@ class BeganState:
     convergence: Float[Array, ""]  # running mean of M
     best_convergence: Float[Array, ""]  # its lowest value so far, ...
     best_step: Int[Array, ""]  # ... and when that was, or the last halving of the learning rate
+
+    @property
+    def done(self) -> int:
+        """Steps done."""
+        return int(self.step)
+
+    @property
+    def score(self) -> float:
+        """The running mean of M, lowest in the best checkpoint."""
+        return float(self.convergence)
 
 
 def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
@@ -140,9 +151,9 @@ def encoder_loss(
     the latents of the data set fill the cube that z is drawn from. G learns from the first part alone.
     """
     network = encoder_network(config)
-    code = network.apply({"params": encoder}, x)
-    reconstruction = autoencoder_loss(x, networks(config)[0].apply({"params": generator}, code), 1).mean()
-    consistency = ((network.apply({"params": encoder}, generated) - z) ** 2).mean()
+    code = apply(network, encoder, x)
+    reconstruction = autoencoder_loss(x, apply(networks(config)[0], generator, code), 1).mean()
+    consistency = ((apply(network, encoder, generated) - z) ** 2).mean()
     return config.encoder_weight * (reconstruction + consistency + moment_mismatch(code)), reconstruction
 
 
@@ -168,10 +179,10 @@ def gradients(
         return z if sharding is None else jax.lax.with_sharding_constraint(z, sharding)
 
     def generate(params, z):
-        return generator.apply({"params": params}, z)
+        return apply(generator, params, z)
 
     def loss(params, v):
-        return autoencoder_loss(v, discriminator.apply({"params": params}, v), config.loss_power).mean()
+        return autoencoder_loss(v, apply(discriminator, params, v), config.loss_power).mean()
 
     z_g = latents(key_g)
     fake, back_to_generator = jax.vjp(lambda params: generate(params, z_g), state.generator)
@@ -240,7 +251,8 @@ def step(
     encoder, encoder_optimizer = update(state.encoder, grads_e, state.encoder_optimizer)
     measure = convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
     k = next_k(state.k, losses["loss_real"], losses["loss_generated"], config.gamma, config.lambda_k)
-    state = state.replace(
+    state = dataclasses.replace(
+        state,
         step=state.step + 1,
         generator=generator,
         discriminator=discriminator,
@@ -258,7 +270,8 @@ def track_convergence(config: TrainConfig, state: BeganState, measure: Array) ->
     """Update the running mean of M, and halve the learning rate when it has not improved for `patience` steps."""
     mean = jnp.where(state.step == 1, measure, M_DECAY * state.convergence + (1 - M_DECAY) * measure)
     better = mean < state.best_convergence
-    state = state.replace(
+    state = dataclasses.replace(
+        state,
         convergence=mean,
         best_convergence=jnp.where(better, mean, state.best_convergence),
         best_step=jnp.where(better, state.step, state.best_step),
@@ -267,7 +280,8 @@ def track_convergence(config: TrainConfig, state: BeganState, measure: Array) ->
         return state
     stalled = state.step - state.best_step >= config.patience
     floor = jnp.minimum(config.learning_rate_floor, config.learning_rate)
-    return state.replace(
+    return dataclasses.replace(
+        state,
         learning_rate=jnp.where(stalled, jnp.maximum(state.learning_rate / 2, floor), state.learning_rate),
         best_step=jnp.where(stalled, state.step, state.best_step),
     )
@@ -277,7 +291,7 @@ def samples(config: TrainConfig, state: BeganState, count: int) -> Float[Array, 
     """Images from `count` latents that depend on the seed only, so that pictures of a run can be compared."""
     generator, _ = networks(config)
     z = uniform(jax.random.fold_in(state.key, SAMPLE_FOLD), count, config.latent_size)
-    return generator.apply({"params": state.generator}, z)
+    return apply(generator, state.generator, z)
 
 
 def check_finite(metrics: dict[str, float], step: int) -> None:

@@ -24,17 +24,35 @@ FRACTION = Valid(lambda value: 0 <= value < 1, "in [0, 1)")
 SEED = Valid(lambda value: 0 <= value < 2**31, "at least 0 and less than 2^31")
 
 
-def option(default, help: str, choices: tuple | None = None, valid: Valid | None = None):
-    """A dataclass field with the text and the choices that the command line shows, and the values it may have."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "valid": valid})
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    choices: tuple | None = None,
+    valid: Valid | None = None,
+    *,
+    metavar: str | None = None,
+    kind: type | None = None,
+) -> Any:
+    """Return a dataclass field with what the command line shows of it, and the values it may have.
+
+    Args:
+        default: without one the option has to be given.
+        help: one text with the reason.
+        choices: all values that it may have, where they are few.
+        valid: or else which.
+        metavar: the value's name in the help, by default one of its type.
+        kind: type of the value, where the default does not tell it.
+    """
+    metadata = {"help": help, "choices": choices, "valid": valid, "metavar": metavar, "kind": kind}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def check_options(config: Any) -> None:
+def check_options(config: Any, form: str = "--{name} is {value}; it must be {words}") -> None:
     """Raise InputError for the first value of a configuration that its option may not have, naming the option."""
     for field in dataclasses.fields(config):
         value, valid = getattr(config, field.name), field.metadata.get("valid")
         if valid is not None and not valid.holds(value):
-            raise InputError(f"--{field.name.replace('_', '-')} is {value}; it must be {valid.words}")
+            raise InputError(form.format(name=field.name.replace("_", "-"), value=value, words=valid.words))
 
 
 @dataclass(frozen=True)
@@ -233,7 +251,7 @@ class AspectConfig:
 
 # Minutes on two cores: small images, the power that BEGAN codes use, a higher learning rate, a k_t that finds its
 # balance in thousands of steps, and the encoder, without which the samples are still all alike when a demo ends.
-_DEMO = dict(
+_DEMO: dict[str, Any] = dict(
     height=32,
     width=32,
     filters=16,
@@ -247,13 +265,13 @@ _DEMO = dict(
     steps=2500,
 )
 
+_EYES: dict[str, Any] = {"channels": 1, "height": 24, "width": 32}
+
 TRAIN_PRESETS: dict[str, TrainConfig] = {
     "faces": TrainConfig(preset="faces"),
     "irises": TrainConfig(preset="irises", height=96, width=128, channels=1),
     "demo": TrainConfig(preset="demo", data="synthetic-faces", **_DEMO),
-    "demo-irises": TrainConfig(
-        preset="demo-irises", data="synthetic-irises", **_DEMO | {"channels": 1, "height": 24, "width": 32}
-    ),
+    "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **(_DEMO | _EYES)),
 }
 
 INVERT_PRESETS: dict[str, InvertConfig] = {

@@ -4,7 +4,6 @@ Images are float [-1, 1] NHWC with 1 or 3 channels, landmarks (x, y) fractions o
 [N, K, 2], masks in [0, 1] [N, H, W, 1]; numpy and JAX arrays alike. What comes back is a PIL picture.
 """
 
-import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from began_jax.errors import InputError
+from began_jax.files import replacing
 from began_jax.images import to_uint8
 from began_jax.landmarks import scheme
 
@@ -102,7 +102,8 @@ def _draw_mask(tile: Image.Image, mask: Float[np.ndarray, "height width"]) -> Im
     soft = soft.resize(tile.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(0.8 * scale))
     v = np.asarray(soft, np.float32) / 255 - 0.5
     # Value over slope is the distance to the contour, in pixels: it gives the line anti-aliased edges.
-    distance = v / np.maximum(np.hypot(*np.gradient(v)), 1e-3)
+    down, across = np.gradient(v)
+    distance = v / np.maximum(np.hypot(down, across), 1e-3)
     half_line = max(max(tile.size) / 256, 0.75) * 0.9
     line = np.clip(half_line + 0.5 - np.abs(distance), 0, 1)
     tint = np.clip(distance + 0.5, 0, 1) * _MASK_OPACITY
@@ -143,14 +144,6 @@ def annotated_grid(
     return _arrange(tiles, columns)
 
 
-def mask_pairs(images: Images, masks: Masks, columns: int = 2, scale: int | None = None) -> Image.Image:
-    """Sets each image beside its mask in black and white, `columns` pairs a row (fig. 8 and 11)."""
-    scale = scale or _scale(images, 160)
-    maps = np.repeat(2 * np.asarray(masks, np.float32) - 1, images.shape[-1], axis=-1)
-    tiles = [t for pair in zip(_tiles(images, scale), _tiles(maps, scale), strict=True) for t in pair]
-    return _arrange(tiles, 2 * columns)
-
-
 def reconstructions(
     originals: Images, reconstructed: Images, columns: int = 8, scale: int | None = None
 ) -> Image.Image:
@@ -176,33 +169,20 @@ def strip(
     return annotated_grid(images, landmarks, masks, columns=len(images), scale=scale, captions=captions)
 
 
-@contextlib.contextmanager
-def _replacing(path: str | os.PathLike):
-    """Gives a temporary sibling to write to, which takes the place of `path` once it is written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_image(path: str | os.PathLike, picture: Image.Image) -> None:
     """Writes a picture in the format that the file's extension names, all of it or nothing."""
     Image.init()
     kind = Image.EXTENSION.get(Path(path).suffix.lower())
     if kind not in Image.SAVE:
         raise InputError(f"{path}: cannot tell the picture format from the name; end it in .png or .jpg")
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         picture.save(temporary, format=kind)
 
 
 def _with_palette(frame: Image.Image) -> Image.Image:
     """Reduces a frame to 256 colours of its own, among them those of the marks, which few pixels have."""
     marks = [*_COLOURS.values(), _MASK_COLOUR]
-    own = frame.quantize(256 - len(marks)).getpalette()[: 3 * (256 - len(marks))]
+    own = (frame.quantize(256 - len(marks)).getpalette() or [])[: 3 * (256 - len(marks))]
     palette = Image.new("P", (1, 1))
     palette.putpalette(own + [value for colour in marks for value in colour])
     return frame.quantize(palette=palette, dither=Image.Dither.NONE)
@@ -220,5 +200,5 @@ def save_gif(
     frames = [f if f.mode == "L" else _with_palette(f.convert("RGB")) for f in frames]
     frames = [*frames, *frames[-2:0:-1]] if ping_pong else frames
     duration = max(10, round(seconds_per_frame * 100) * 10)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)

@@ -1,23 +1,73 @@
-"""Small JSON files, complete or absent, and the check that a command agrees with what an earlier one stored."""
+"""Files and folders that are complete or absent, small JSON files, and what a command may not contradict."""
 
+import contextlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from began_jax.errors import InputError
 
 
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary sibling to write to, which takes the place of `path` when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder OUT.partial to fill, which takes the name OUT when the block ends well and else is removed.
+
+    Raises:
+        InputError: there can be no folder of this name.
+    """
+    out = Path(os.path.abspath(out))
+    partial = out.with_name(f"{out.name}.partial")
+    new_parents = [parent for parent in out.parents if not parent.exists()]
+    done = False
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed command left
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"--out {out}: cannot be written ({error.strerror}); give a folder that can") from None
+        yield partial
+        os.replace(partial, out)
+        done = True
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        for parent in () if done else new_parents:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise InputError where `out` exists and is more than an empty folder."""
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise InputError(f"--out {out}: exists and is not empty; remove it or give another folder")
+    elif out.exists():
+        raise InputError(f"--out {out}: is a file; give a folder that does not exist yet")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file so that it is complete or absent at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; InputError where it is damaged."""
+    """Return the content of a JSON file; InputError where it is damaged."""
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -28,6 +78,7 @@ def agree(
     path: Path,
     wanted: dict[str, Any],
     stage: str,
+    *,
     free: tuple[str, ...] = (),
     defaults: dict[str, Any] | None = None,
     otherwise: str = "another folder",
@@ -36,16 +87,16 @@ def agree(
     """Write a stage's configuration, or check that it equals the one that is there already.
 
     Args:
-      path: of the configuration.
-      wanted: its values.
-      stage: what was done with it, in the past tense.
-      free: values that may change.
-      defaults: of values that are not stored, because their options came later.
-      otherwise: what can be done other than to give the same value.
-      used: whether anything was made with the stored one; if not, it binds nobody.
+        path: of the configuration.
+        wanted: its values.
+        stage: what was done with it, in the past tense.
+        free: values that may change.
+        defaults: of values that are not stored, because their options came later.
+        otherwise: what can be done other than to give the same value.
+        used: whether anything was made with the stored one; if not, it binds nobody.
 
     Raises:
-      InputError: a value that is not free differs; the message names both.
+        InputError: a value that is not free differs; the message names both.
     """
     if not used or not path.exists():
         write_json(path, wanted)

@@ -8,7 +8,7 @@ areas where it shrinks and interpolates where it enlarges. Landmarks and masks f
 
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -26,12 +26,12 @@ class Crop(NamedTuple):
     width: int
 
 
-def to_float(images):
+def to_float(images: Any) -> Any:
     """Converts uint8 0..255 to float32 in [-1, 1]; numpy stays numpy and JAX stays JAX."""
     return images.astype("float32") / 127.5 - 1
 
 
-def to_uint8(images):
+def to_uint8(images: Any) -> Any:
     """Converts floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`."""
     return ((images + 1) * 127.5).clip(0, 255).round().astype("uint8")
 

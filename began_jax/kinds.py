@@ -49,7 +49,6 @@ class Kind:
       name: of the annotation in a data set.
       plural: as in "1,000 images with masks".
       metric: name of its figure in RUN/metrics.json, with the unit.
-      higher_is_better: which way that figure improves.
       mean_metric: name of the same figure for always answering the training set's mean.
       shown: the figure in a sentence, a format.
       network: (configuration, data) -> flax module from latents [batch, latent] to annotations [batch, ...].
@@ -62,7 +61,6 @@ class Kind:
     name: str
     plural: str
     metric: str
-    higher_is_better: bool
     mean_metric: str
     shown: str
     network: Callable[[TrainConfig, DataSet], nn.Module]
@@ -92,19 +90,17 @@ LANDMARKS = Kind(
     name="landmarks",
     plural="landmarks",
     metric="nme_percent",
-    higher_is_better=False,
     mean_metric="mean_shape_nme_percent",
     shown="NME {:.2f} %",
-    network=lambda config, data: LandmarkNetwork(data.keypoints),
+    network=lambda config, data: LandmarkNetwork(data.shape[0]),
     score=lambda predicted, truth, data: metrics.nme_percent(predicted, truth, data.height, data.width),
     marks=lambda landmarks, data: {"landmarks": landmarks},
-    writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.keypoints)),
+    writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.shape[0])),
 )
 MASK = Kind(
     name="mask",
     plural="masks",
     metric="iou",
-    higher_is_better=True,
     mean_metric="mean_mask_iou",
     shown="IoU {:.3f}",
     network=_mask_network,
@@ -116,7 +112,6 @@ ATTRIBUTES = Kind(
     name="attributes",
     plural="attributes",
     metric="accuracy_percent",
-    higher_is_better=True,
     mean_metric="mean_attributes_accuracy_percent",
     shown="accuracy {:.2f} %",
     network=lambda config, data: AttributeNetwork(len(data.names)),

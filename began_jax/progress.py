@@ -40,6 +40,6 @@ class Progress:
         self._bar.close()
 
 
-def event_writer(run: Path, stage: str, step: int) -> SummaryWriter:
-    """TensorBoard events of a stage; those after `step`, written before a stop, are hidden."""
-    return SummaryWriter(str(run / "events" / stage), purge_step=step + 1, flush_secs=5)
+def event_writer(folder: Path, step: int) -> SummaryWriter:
+    """Return a writer of TensorBoard events; those after `step`, written before a stop, are hidden."""
+    return SummaryWriter(str(folder), purge_step=step + 1, flush_secs=5)

@@ -4,12 +4,33 @@ Sample i depends on `fold_in(key, i)` alone: whatever the batch size, and wherev
 same key gives the same samples. Latents are float32 [count, latent]; keys are typed.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 Indices = Int[Array | np.ndarray, " count"]
+
+SAMPLERS = ("uniform", "data", "interpolated")  # by name: each of the functions below, in their order
+JITTER = 0.1  # of `data` by default, in standard deviations
+
+
+def sampler(
+    name: str,
+    key: Key[Array, ""],
+    latent_size: int,
+    z_data: Float[Array | np.ndarray, "data latent"] | None = None,
+    jitter: float = JITTER,
+) -> Callable[[Indices | int], Float[Array, "count latent"]]:
+    """Return the sampler of a name in SAMPLERS as a function of indices; all but `uniform` need Z_data."""
+    if name == "uniform":
+        return lambda indices: uniform_latents(key, indices, latent_size)
+    latents = jnp.asarray(z_data)
+    if name == "data":
+        return lambda indices: bootstrap_latents(key, indices, latents, jitter)
+    return lambda indices: interpolated_latents(key, indices, latents)
 
 
 def _keys(key: Key[Array, ""], indices: Indices | int) -> Key[Array, " count"]:

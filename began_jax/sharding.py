@@ -148,7 +148,7 @@ def largest_batch(compiled: Callable[[int], jax.stages.Compiled], free: int | No
 
 def memory(call: jax.stages.Compiled) -> int:
     """Bytes that a compiled call needs on each device: arguments, results and what is in between."""
-    found = call.memory_analysis()
+    found: Any = call.memory_analysis()
     return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
 
 

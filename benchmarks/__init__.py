@@ -1,1 +1,1 @@
-"""Measurements: the same work in our code and in PyTorch (`python -m benchmarks`), and the iris segmenter."""
+"""Measurements: the same work in our code and in PyTorch (`python -m benchmarks`), and single questions beside it."""

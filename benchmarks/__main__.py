@@ -12,17 +12,14 @@ OUT/results.json and OUT/ratios.png. Without PyTorch (pip install -e '.[bench]')
 import argparse
 import dataclasses
 import os
-import sys
-import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from began_jax.errors import InputError
-from began_jax.figures import save_image
 from began_jax.files import write_json
 from began_jax.run import cli
-from benchmarks import growth, parts, report
+from benchmarks import growth, parts, pictures, report
 from benchmarks.plan import FULL, QUICK
-from benchmarks.results import Results
 from benchmarks.workers import Failed
 
 PARTS = {
@@ -33,57 +30,51 @@ PARTS = {
     "feeding": growth.feeding,
     "scaling": growth.scaling,
 }
+USUAL = [name for name in PARTS if name != "levers"]
+WANTED = {"torch": "ours was measured alone", "matplotlib": "there is no picture"}  # packages, what goes without them
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
+def parser() -> cli.ArgumentParser:
+    """Return the command line."""
     parser = cli.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="benchmarks"
+        description=__doc__, prog="benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    usual = [name for name in PARTS if name != "levers"]
     parser.add_argument(
-        "--only", default=",".join(usual), metavar="PART,...", help=f"of {', '.join(PARTS)}; by default all but levers"
+        "--only", default=",".join(USUAL), metavar="PART,...", help=f"of {', '.join(PARTS)}; by default all but levers"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of what is written (runs/bench)")
     parser.add_argument("--quick", action="store_true", help="tiny networks and few turns")
-    args = parser.parse_args()
-    args.only = args.only.split(",")
-    if unknown := set(args.only) - set(PARTS):
-        raise InputError(f"--only {','.join(sorted(unknown))}: no part of that name; parts: {', '.join(PARTS)}")
-    return args
+    return parser
 
 
 def main() -> None:
     """Measure part by part, then report."""
-    args = parse()
+    args = parser().parse_args()
+    chosen = args.only.split(",")
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        raise InputError(f"--only {','.join(unknown)}: no part of that name; parts: {', '.join(PARTS)}")
     os.environ["JAX_PLATFORMS"] = "cpu"  # of the workers: PyTorch's CPU is what they are compared with
-    plan, results, begin = QUICK if args.quick else FULL, Results(), time.perf_counter()
-
-    def say(line: str) -> None:
-        print(f"[{(time.perf_counter() - begin) / 60:5.1f} min] {line}", file=sys.stderr, flush=True)
-
+    bench = parts.Bench(QUICK if args.quick else FULL)
+    results = bench.results
     if (load := os.getloadavg()[0]) > 0.5:
-        results.notes.append(
-            f"The machine was busy when this began (load {load:.1f}). PyTorch's threads wait for each other and suffer "
-            "most from that: do not trust the ratios."
-        )
-    if not parts.HAS_TORCH:
-        results.notes.append("PyTorch is not installed: ours was measured alone (pip install -e '.[bench]').")
-    bench = parts.Bench(plan, results, say)
+        results.notes.append(f"The machine was busy when this began (load {load:.1f}): do not trust the ratios.")
+    missing = [package for package in WANTED if find_spec(package) is None]
+    for package in missing:
+        results.notes.append(f"{package} is not installed, so {WANTED[package]} (pip install -e '.[bench]').")
     for name, measure in {"peak": parts.peak, **PARTS}.items():
-        if name == "peak" or name in args.only:
+        if name == "peak" or name in chosen:
             try:
                 measure(bench)
             except Failed as failure:  # such as for want of memory: the other parts are worth having
                 results.notes.append(f"{name}: broken off: {failure}.")
 
-    peak, about = results.add_shares(), report.machine()
-    minutes = (time.perf_counter() - begin) / 60
+    peak, about, minutes = results.add_shares(), report.machine(), bench.minutes
     written = report.text(results, about, peak, minutes)
-    found = {"machine": about, "minutes": minutes, "peak_gflops": peak, "plan": dataclasses.asdict(plan)}
+    found = {"machine": about, "minutes": minutes, "peak_gflops": peak, "plan": dataclasses.asdict(bench.plan)}
     write_json(args.out / "results.json", found | {"rows": results.rows, "notes": results.notes})
     (args.out / "results.md").write_text(written, encoding="utf-8")
-    save_image(args.out / "ratios.png", report.plot(results))
+    if "matplotlib" not in missing:
+        pictures.ratios(results, args.out / "ratios.png")
     print(written)
     print(f"benchmarks: {len(results.rows)} rows, {minutes:.1f} minutes -> {args.out}")
 

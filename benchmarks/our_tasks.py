@@ -1,7 +1,8 @@
 """The work of the stages in our code, as the entry points run it: virtual CPU devices, jitted, donated."""
 
-import os
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,8 +12,7 @@ from jax.sharding import Mesh
 
 from began_jax import aspects, began, inversion, sharding
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
-from began_jax.inversion.loop import Inverter
-from began_jax.models import LandmarkNetwork
+from began_jax.models import LandmarkNetwork, apply
 from benchmarks import operations
 from benchmarks.plan import Size
 from benchmarks.workers import Task
@@ -21,7 +21,7 @@ STEPS_PER_CALL = 10  # of the inversion: `Inverter` waits for the device after s
 
 
 def train_config(size: Size) -> TrainConfig:
-    """The paper's training at a size, with the loss power of the BEGAN codes."""
+    """Return the paper's training at a size, with the loss power of the BEGAN codes."""
     return TrainConfig(
         height=size.height,
         width=size.width,
@@ -34,85 +34,62 @@ def train_config(size: Size) -> TrainConfig:
     )
 
 
-def train(size: Size, devices: int | None = 1) -> Task:
-    """A training step, the batch put on the devices and the metrics read."""
+def train(size: Size, devices: int | None = 1, eigen: bool = True) -> Task:
+    """Make a training step on batches in memory."""
     images = np.random.default_rng(0).integers(0, 256, (4, *_shape(size)), np.uint8)
-
-    def feed() -> Iterator[np.ndarray]:
-        while True:
-            yield from images
-
-    return training(size, feed(), devices)
+    return training(size, itertools.cycle(images), devices, eigen)
 
 
-def without(size: Size, task: str, lever: str) -> Task:
-    """`train` or `invert` without one of `plan.LEVERS`."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if lever == "Eigen's convolutions":
-        os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS.replace('=-', '=+')}"
-    elif lever == "XLA's own convolutions":
-        os.environ["XLA_FLAGS"] = f"{flags} {sharding.EIGEN_CONVOLUTIONS}"
-    how = {"one device": {"devices": None}, "a device a core": {"devices": 1}}.get(lever, {})
-    return {"train": train, "invert": invert}[task](size, **how)
-
-
-def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1) -> Task:
-    """A training step on the batches of `feed`."""
+def training(size: Size, feed: Iterator[np.ndarray], devices: int | None = 1, eigen: bool = True) -> Task:
+    """Make a training step on the batches of `feed`, each put on the devices, and read its metrics."""
     config = train_config(size)
-    mesh = _mesh(size.batch, devices, training=True)
-    state = jax.jit(lambda: began.init(config), out_shardings=sharding.replicated(mesh))()
-    step = jax.jit(
-        lambda state, batch: began.step(config, state, batch, sharding.split(mesh)),
-        donate_argnums=0,
-        out_shardings=sharding.replicated(mesh),
-    )
-    example = jax.ShapeDtypeStruct(_shape(size), jnp.uint8, sharding=sharding.split(mesh))
-    info = {
-        "operations": operations.training_step(size),
-        "operations_of_definition": operations.training_step(size, reduced=False),
-        "operations_counted": step.lower(state, example).cost_analysis()["flops"],
-        "devices": mesh.size,
-    }
+    mesh = _mesh(size.batch, devices, eigen)
+    everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
+    state = jax.jit(lambda: began.init(config), out_shardings=everywhere)()
+    step = jax.jit(lambda s, x: began.step(config, s, x, split), donate_argnums=0, out_shardings=everywhere)
 
     def call() -> None:
         nonlocal state
-        state, metrics = step(state, jax.device_put(next(feed), sharding.split(mesh)))
+        state, metrics = step(state, jax.device_put(next(feed), split))
         jax.device_get(metrics)
 
-    return Task(call, 1, info)
+    return Task(call, 1, {"operations": operations.training_step(size)})
 
 
-def invert(size: Size, devices: int | None = None) -> Task:
-    """Steps of a batched inversion (eq. 4); a unit is one step of one image."""
-    mesh = _mesh(size.batch, devices)
-    config = InvertConfig(steps=10**9, shard_size=size.batch)  # more than will ever be asked for
+def invert(size: Size, devices: int | None = None, eigen: bool = False) -> Task:
+    """Make steps of a batched inversion (eq. 4); a unit is one step of one image."""
+    mesh = _mesh(size.batch, devices, eigen)
     generator, _ = began.networks(train_config(size))
     z = jnp.zeros((size.batch, size.latent))
     parameters = jax.jit(generator.init, out_shardings=sharding.replicated(mesh))(jax.random.key(0), z)["params"]
     x = np.random.default_rng(0).uniform(-1, 1, _shape(size)).astype(np.float32)
-
-    def generate(parameters: Any, z: jax.Array) -> jax.Array:
-        return generator.apply({"params": parameters}, z)
-
-    one = jax.jit(lambda p, s, x: inversion.step(config, lambda z: generate(p, z), s, x))
-    counted = one.lower(parameters, inversion.init(config, z), x).cost_analysis()["flops"]
-    running = Inverter(config, generate, parameters, sharding.split(mesh), steps_per_call=1)(x, z)
+    x, z = jax.device_put((x, z), sharding.split(mesh))
+    found = states(InvertConfig(), functools.partial(apply, generator), parameters, x, z)
 
     def call() -> None:
         for _ in range(STEPS_PER_CALL):
-            next(running)
+            state = next(found)
+        jax.block_until_ready(state.step)
 
-    info = {
-        "operations": operations.inversion_step(size) // size.batch,
-        "operations_of_definition": operations.inversion_step(size, reduced=False) // size.batch,
-        "operations_counted": counted / size.batch,
-        "devices": mesh.size,
-    }
-    return Task(call, STEPS_PER_CALL * size.batch, info)
+    return Task(call, STEPS_PER_CALL * size.batch, {"operations": operations.inversion_step(size) // size.batch})
+
+
+def states(
+    config: InvertConfig, generate: Callable[[Any, jax.Array], jax.Array], parameters: Any, x: jax.Array, z: jax.Array
+) -> Iterator[inversion.InversionState]:
+    """Yield the state of an inversion before each of its steps, without end; a step is jitted as `Inverter` does it.
+
+    The next state takes the place of this one in memory, so read it at once.
+    """
+    step = jax.jit(lambda p, s, x: inversion.step(config, functools.partial(generate, p), s, x), donate_argnums=1)
+    state = jax.jit(lambda z: inversion.init(config, z))(z)
+    while True:
+        yield state
+        state = step(parameters, state, x)
 
 
 def aspect(latents: int, members: int = 1) -> Task:
-    """An epoch of the landmark network, or of an ensemble; a unit is a step of all members."""
+    """Make an epoch of the landmark network, or of an ensemble; a unit is a step of all members."""
     sharding.use_cpu_devices(members)
     config, network = AspectConfig(members=members), LandmarkNetwork()
     random = np.random.default_rng(0)
@@ -130,29 +107,28 @@ def aspect(latents: int, members: int = 1) -> Task:
 
 
 def matmul(side: int) -> Task:
-    """A product of two square matrices, the rows of the first split over the devices."""
-    mesh = _mesh(side, None)
-    a = jax.device_put(np.random.default_rng(0).random((side, side), np.float32), sharding.split(mesh))
-    b = jax.device_put(np.random.default_rng(1).random((side, side), np.float32), sharding.replicated(mesh))
-    product = jax.jit(jnp.matmul)
-    return Task(lambda: jax.block_until_ready(product(a, b)), 1, {"operations": operations.matmul(side)})
+    """Multiply two square matrices."""
+    return _product(jnp.matmul, (side, side), (side, side), operations.matmul(side))
 
 
 def conv(size: Size) -> Task:
-    """A 3x3 convolution, the images split over the devices."""
-    mesh, random = _mesh(size.batch, None), np.random.default_rng(0)
-    shape = (size.batch, size.height, size.width, size.filters)
-    x = jax.device_put(random.random(shape, np.float32), sharding.split(mesh))
-    kernel = random.random((3, 3, size.filters, size.filters), np.float32)
-    kernel = jax.device_put(kernel, sharding.replicated(mesh))
-    convolve = jax.jit(
-        lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    )
-    return Task(lambda: jax.block_until_ready(convolve(x, kernel)), 1, {"operations": operations.conv(size)})
+    """Convolve with 3x3 kernels."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    convolve = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=layout)  # noqa: E731
+    images = (size.batch, size.height, size.width, size.filters)
+    return _product(convolve, images, (3, 3, size.filters, size.filters), operations.conv(size))
 
 
-def _mesh(batch: int, devices: int | None, training: bool = False) -> Mesh:
-    sharding.use_cpu_devices(batch, devices, kernel_gradients=training)
+def _product(function: Callable, left: tuple[int, ...], right: tuple[int, ...], by_hand: int) -> Task:
+    """A function of two arrays, the first split over the devices."""
+    mesh, random, jitted = _mesh(left[0]), np.random.default_rng(0), jax.jit(function)
+    a = jax.device_put(random.random(left, np.float32), sharding.split(mesh))
+    b = jax.device_put(random.random(right, np.float32), sharding.replicated(mesh))
+    return Task(lambda: jax.block_until_ready(jitted(a, b)), 1, {"operations": by_hand})
+
+
+def _mesh(batch: int, devices: int | None = None, eigen: bool = False) -> Mesh:
+    sharding.use_cpu_devices(batch, devices, kernel_gradients=eigen)
     return sharding.data_mesh(batch)
 
 

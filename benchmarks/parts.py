@@ -1,69 +1,91 @@
 """The comparisons of one run: training, inversion and aspects beside PyTorch, and the machine's peak."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
+import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.plan import Plan
+from benchmarks.plan import Plan, Size
 from benchmarks.results import OURS, Results
 from benchmarks.workers import Failed, Worker, alternate
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 LAYOUTS = ("channels_last", "default")
+SIDE, CONV = 2048, Size(64, 64, 128, 16)  # of the matrices and of the convolution that show the peak
+LATENTS, MEMBERS = 4000, 8  # of an aspect network's epoch, which is one call, and of the ensemble
+LEAST_ROUNDS, SECONDS = 3, 20.0  # of a comparison: when the seconds have gone by, it has fewer rounds, but these
+TURNS = 3  # of a contender that is measured alone
+TOTAL_SECONDS = 24 * 60.0  # when most of them have gone by, what is left is measured with fewer turns
 
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What every part needs: the plan, where results go, and a function that shows progress."""
+    """What every part needs: the plan, where results go, the clock, and where torch.compile has lost."""
 
     plan: Plan
-    results: Results
-    say: Callable[[str], None]
+    results: Results = dataclasses.field(default_factory=Results)
     begin: float = dataclasses.field(default_factory=time.perf_counter)
-    no_gain: set[tuple[str, str]] = dataclasses.field(default_factory=set)  # (task, lever) not worth another try
+    uncompiled: set[str] = dataclasses.field(default_factory=set)  # parts in which torch.compile has lost
+
+    @property
+    def minutes(self) -> float:
+        """Minutes since the beginning."""
+        return (time.perf_counter() - self.begin) / 60
 
     def late(self, share: float) -> bool:
-        """Whether more than this share of the time has gone by."""
-        return time.perf_counter() - self.begin > share * self.plan.total_seconds
+        """Return whether more than this share of the time has gone by."""
+        return 60 * self.minutes > share * TOTAL_SECONDS
+
+    def say(self, line: str) -> None:
+        """Show progress."""
+        print(f"[{self.minutes:5.1f} min] {line}", file=sys.stderr, flush=True)
 
     def compare(self, part: str, what: str, unit: str, contenders: dict[str, Worker]) -> None:
         """Let the contenders take turns, add their rows, and end them; where torch.compile lost, it is not tried again.
 
         A single turn, as `screened` gives it, would not tell: it cost 5 % in one and gained 15 % in three.
         """
-        plan = self.plan
         self.say(f"{part}, {what}: {count(len(contenders), 'contender')} in turns")
-        limit = 0 if part == "peak" or self.late(0.7) else plan.comparison_seconds
+        limit = 0 if part == "peak" or self.late(0.7) else SECONDS
         try:
-            turns = alternate(contenders, plan.turn_seconds, plan.rounds, plan.least_rounds, limit)
-            info = {name: worker.info for name, worker in contenders.items()}
-            megabytes = {name: worker.megabytes for name, worker in contenders.items()}
-            rows = self.results.add(part, what, unit, turns, info, megabytes)
-            took = {name: row["seconds"] for name, row in rows.items() if name.startswith("PyTorch")}
-            if took and "torch.compile" not in min(took, key=took.get):
-                self.no_gain.add((part, "compile"))
+            turns = alternate(contenders, self.plan.turn_seconds, self.plan.rounds, LEAST_ROUNDS, limit)
+            info = {name: worker.info | {"megabytes": worker.megabytes} for name, worker in contenders.items()}
+            rows = self.results.add(part, what, unit, turns, info)
         finally:
             for worker in contenders.values():
                 worker.close()
+        took = {name: row["seconds"] for name, row in rows.items() if name.startswith("PyTorch")}
+        if took and "torch.compile" not in min(took, key=took.get):
+            self.uncompiled.add(part)
+
+    def alone(
+        self, part: str, what: str, unit: str, name: str, function: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Measure a contender that takes no turns with others, and return its row."""
+        self.say(f"{part}, {what}: {name}")
+        with contextlib.closing(Worker(function, arguments)) as worker:
+            turns = {name: [worker.run(self.plan.turn_seconds) for _ in range(TURNS)]}
+            return self.results.add(part, what, unit, turns, {name: worker.info | {"megabytes": worker.megabytes}})[
+                name
+            ]
 
 
 def count(number: int, noun: str) -> str:
-    """A number and a noun, in the plural where there are several."""
+    """Return a number and a noun, in the plural where there are several."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def peak(bench: Bench) -> None:
-    """A large matrix product and a large convolution in each framework."""
-    plan = bench.plan
+    """Compare a large matrix product and a large convolution in each framework."""
     for task, what, argument in (
-        ("matmul", f"matrix product, side {plan.matmul}", {"side": plan.matmul}),
-        ("conv", f"3x3 convolution, {plan.conv}", {"size": plan.conv}),
+        ("matmul", f"matrix product, side {SIDE}", {"side": SIDE}),
+        ("conv", f"3x3 convolution, {CONV}", {"size": CONV}),
     ):
         contenders = {OURS: Worker(f"benchmarks.our_tasks:{task}", argument)}
         if HAS_TORCH:
@@ -72,7 +94,7 @@ def peak(bench: Bench) -> None:
 
 
 def train(bench: Bench) -> None:
-    """A BEGAN training step (A.2)."""
+    """Compare a BEGAN training step (A.2)."""
     for i, size in enumerate(bench.plan.train):
         variants = [{"layout": layout, "passes": 2} for layout in LAYOUTS]
         if i == 0:
@@ -83,89 +105,81 @@ def train(bench: Bench) -> None:
 
 
 def invert(bench: Bench) -> None:
-    """An inversion step of an image (eq. 4), in a batch, and at the first size alone, as the peers' projectors do."""
-    variants = [{"layout": layout} for layout in LAYOUTS]
-    for i, size in enumerate(bench.plan.invert):
-        contenders = screened(bench, "invert", {"size": size}, variants)
-        if i == 0:
-            alone = screened(bench, "invert", {"size": size._replace(batch=1)}, variants, compiled=False)
-            for n, (name, worker) in enumerate(alone.items()):
-                if n == 0:  # the fastest
-                    contenders[f"{name}, one image at a time"] = worker
-                else:
-                    worker.close()
+    """Compare an inversion step of an image (eq. 4) in a batch."""
+    for size in bench.plan.invert:
+        contenders = screened(bench, "invert", {"size": size}, [{"layout": layout} for layout in LAYOUTS])
         ours = {OURS: Worker("benchmarks.our_tasks:invert", {"size": size})}
         bench.compare("invert", str(size), "image-step", ours | contenders)
 
 
 def aspect(bench: Bench) -> None:
-    """A step of the landmark network at batch 16 (table 2), and an ensemble of them."""
-    what, members = {"latents": bench.plan.latents}, bench.plan.members
+    """Compare a step of the landmark network at batch 16 (table 2), and measure an ensemble of them."""
+    what = {"latents": LATENTS}
     contenders = screened(bench, "aspect", what, [{}])
     ours = {
         OURS: Worker("benchmarks.our_tasks:aspect", what),
-        f"ours, ensemble of {members}": Worker("benchmarks.our_tasks:aspect", what | {"members": members}),
+        f"ours, ensemble of {MEMBERS}": Worker("benchmarks.our_tasks:aspect", what | {"members": MEMBERS}),
     }
     bench.compare("aspect", "landmark network, batch 16", "step", ours | contenders)
 
 
-def screened(
-    bench: Bench, task: str, arguments: dict[str, Any], variants: list[dict[str, Any]], compiled: bool = True
-) -> dict[str, Worker]:
-    """Tries PyTorch's variants a turn each, and keeps those that a user may be working with.
+class Tried(NamedTuple):
+    """A contender of PyTorch's that had a turn."""
 
-    Returns the fastest eager one first, with the allocator tuned or as it comes; then the fastest with it as it comes,
-    that in the default layout, that with three passes, and the first through torch.compile. None without PyTorch.
+    seconds: float
+    name: str
+    variant: dict[str, Any]
+    worker: Worker
+
+
+def screened(bench: Bench, task: str, arguments: dict[str, Any], variants: list[dict[str, Any]]) -> dict[str, Worker]:
+    """Try PyTorch's variants a turn each, and keep those that a user may be working with.
+
+    They are the fastest eager one, with the allocator tuned or as it comes; the fastest with it as it comes, that in
+    the default layout, that with three passes; and the first through torch.compile. None without PyTorch.
     """
     where = " ".join([task, *(f"({value})" for value in arguments.values())])
-    workers: dict[str, Worker] = {}
-    took: dict[str, float] = {}
-    tried: dict[str, dict[str, Any]] = {}
+    tried: list[Tried] = []
 
     def attempt(variant: dict[str, Any], seconds: float | None = None) -> None:
         name = _name(variant)
         bench.say(f"{where}: trying {name}")
         try:
-            worker = Worker(f"benchmarks.torch_tasks:{task}", {"compiled": False} | arguments | variant, seconds)
-            took[name] = float(np.median(worker.run(bench.plan.turn_seconds)))
+            worker = Worker(f"benchmarks.torch_tasks:{task}", arguments | variant, seconds)
+            took = float(np.median(worker.run(bench.plan.turn_seconds)))
         except Failed as failure:
             bench.results.notes.append(f"{where}: {name}: {failure}.")
-            return
-        workers[name], tried[name] = worker, variant
+        else:
+            tried.append(Tried(took, name, variant, worker))
 
-    if not HAS_TORCH:
+    def best(**wanted: Any) -> Tried | None:
+        found = (one for one in tried if wanted.items() <= one.variant.items())
+        return min(found, key=lambda one: one.seconds, default=None)
+
+    plain = {"kept_memory": False, "compiled": False}
+    for variant in variants if HAS_TORCH else ():
+        attempt(variant | plain | {"threads": CORES})
+    if not tried:
         return {}
-    for variant in variants:
-        attempt(variant | {"threads": CORES})
-    if not took:
-        return {}
-    alone = "size" in arguments and arguments["size"].batch == 1  # one thread may be the best there alone
-    lever = "threads, one image" if alone else "threads"
-    if CORES > 1 and (task, lever) not in bench.no_gain:
-        attempt(tried[min(took, key=took.get)] | {"threads": 1})
-        if tried[min(took, key=took.get)]["threads"] > 1:
-            bench.no_gain.add((task, lever))
-    usual = min(took, key=took.get)
-    attempt(tried[usual] | {"kept_memory": True})
-    fastest = min(took, key=took.get)
-    keep = [fastest, usual]
-    for wanted in ({"layout": "default"}, {"layout": "default", "passes": 3}):
-        plain = (n for n in tried if wanted.items() <= tried[n].items() and "kept_memory" not in tried[n])
-        keep += sorted(plain, key=took.get)[:1]
-    if compiled and bench.plan.compile_seconds and not bench.late(0.8) and (task, "compile") not in bench.no_gain:
-        attempt(tried[fastest] | {"compiled": True}, bench.plan.compile_seconds)
-        keep += [name for name in tried if "compiled" in tried[name]]
-    for name in set(workers) - set(keep):
-        workers.pop(name).close()
-        bench.results.notes.append(
-            f"{where}: {name}: not kept, {took[name] / took[fastest]:.2f} times the fastest eager one's time."
-        )
-    return {name: workers[name] for name in dict.fromkeys(keep)}
+    if CORES > 1:
+        attempt(best().variant | {"threads": 1})
+    attempt(best().variant | {"kept_memory": True})
+    eager = best()
+    if bench.plan.compile_seconds and task not in bench.uncompiled and not bench.late(0.8):
+        attempt(eager.variant | {"compiled": True}, bench.plan.compile_seconds)
+    keep = (eager, best(**plain), best(**plain, layout="default"), best(**plain, passes=3), best(compiled=True))
+    kept = {one.name: one.worker for one in keep if one}
+    for one in tried:
+        if one.name not in kept:
+            one.worker.close()
+            times = f"{one.seconds / eager.seconds:.2f} times the fastest eager one's time"
+            bench.results.notes.append(f"{where}: {one.name}: not kept, {times}.")
+    return kept
 
 
 def _name(variant: dict[str, Any]) -> str:
-    words = {2: "one backward pass", 3: "three passes"}
-    parts = ["PyTorch", variant.get("layout"), words.get(variant.get("passes"))]
-    parts += ["torch.compile" if "compiled" in variant else None, count(variant["threads"], "thread")]
-    parts += ["kept memory" if "kept_memory" in variant else None]
+    passes = {2: "one backward pass", 3: "three passes"}
+    parts = ["PyTorch", variant.get("layout"), passes.get(variant.get("passes"))]
+    parts += ["torch.compile" if variant["compiled"] else None, count(variant["threads"], "thread")]
+    parts += ["kept memory" if variant["kept_memory"] else None]
     return ", ".join(part for part in parts if part)

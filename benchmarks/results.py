@@ -22,17 +22,15 @@ class Results:
         unit: str,
         turns: dict[str, list[list[float]]],
         info: dict[str, dict[str, Any]],
-        megabytes: dict[str, float] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Add a row a contender, with its ratio to ours where that took turns too; returns the rows by contender.
+        """Add a row a contender, with its ratio to ours where that took turns too; return the rows by contender.
 
         Args:
-          part: of the benchmark.
-          what: was measured, such as the size.
-          unit: of work.
-          turns: seconds a unit: contender -> turns -> samples.
-          info: contender -> its task's.
-          megabytes: peak memory of its process.
+            part: of the benchmark.
+            what: was measured, such as the size.
+            unit: of work.
+            turns: seconds a unit: contender -> turns -> samples.
+            info: contender -> what else its row has.
         """
         ours = [float(np.median(turn)) for turn in turns.get(OURS, [])]
         added = {}
@@ -43,15 +41,13 @@ class Results:
                 # Turns that follow each other are compared, so that a machine that slows down changes both.
                 pairs = zip(samples, ours, strict=True)
                 row |= quartiles("ratio", [float(np.median(turn)) / mine for turn, mine in pairs])
-            if megabytes and megabytes.get(name):
-                row["megabytes"] = megabytes[name]
-            self.rows.append(row)
             added[name] = row
+        self.rows += added.values()
         return added
 
-    def find(self, part: str) -> list[dict[str, Any]]:
-        """Rows of a part, in order."""
-        return [row for row in self.rows if row["part"] == part]
+    def find(self, *parts: str) -> list[dict[str, Any]]:
+        """Return the rows of some parts, in order."""
+        return [row for row in self.rows if row["part"] in parts]
 
     def add_shares(self) -> float | None:
         """Give each row its operations a second and their share of the machine's peak, which is returned.
@@ -69,6 +65,6 @@ class Results:
 
 
 def quartiles(name: str, values: Any) -> dict[str, float]:
-    """Median and quartiles under `name`, `name_q1` and `name_q3`."""
+    """Return median and quartiles under `name`, `name_q1` and `name_q3`."""
     q1, median, q3 = (float(q) for q in np.percentile(values, (25, 50, 75)))
     return {name: median, f"{name}_q1": q1, f"{name}_q3": q3}

@@ -27,7 +27,7 @@ class Decoder(nn.Module):
         self.output = nn.Conv2d(n, size.channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Linear output."""
+        """Return the linear output."""
         x = self.dense(z).view(-1, *self.shape)
         for i, conv in enumerate(self.convs):
             if i > 0 and i % 2 == 0:
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         self.dense = nn.Linear(widths[-1] * size.bottom[0] * size.bottom[1], size.latent)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Linear output."""
+        """Return the linear output."""
         x = F.elu(self.input(x))
         for i, conv in enumerate(self.convs):
             if i > 0 and i % 2 == 0:
@@ -57,16 +57,11 @@ class Encoder(nn.Module):
         return self.dense(x.flatten(1))
 
 
-class Discriminator(nn.Module):
-    """The autoencoder of A.1."""
+class Discriminator(nn.Sequential):
+    """The autoencoder of A.1, images -> images."""
 
     def __init__(self, size: Size):
-        super().__init__()
-        self.encoder, self.decoder = Encoder(size), Decoder(size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images -> images."""
-        return self.decoder(self.encoder(x))
+        super().__init__(Encoder(size), Decoder(size))
 
 
 class LandmarkNetwork(nn.Sequential):
@@ -91,23 +86,20 @@ def load_decoder(module: Decoder, ours: Mapping[str, Any]) -> None:
     _load_conv(module.output, ours["output"])
 
 
-def load_encoder(module: Encoder, ours: Mapping[str, Any], bottom: tuple[int, int]) -> None:
-    """Give an encoder the parameters of `began_jax.models.Encoder`; `bottom` is the size of its smallest scale."""
-    _load_conv(module.input, ours["input"])
-    for i, conv in enumerate(module.convs):
+def load_discriminator(module: Discriminator, ours: Mapping[str, Any]) -> None:
+    """Give a discriminator the parameters of `began_jax.models.Discriminator`."""
+    encoder, decoder = module
+    load_decoder(decoder, ours["decoder"])
+    ours = ours["encoder"]
+    _load_conv(encoder.input, ours["input"])
+    for i, conv in enumerate(encoder.convs):
         _load_conv(conv, ours[f"conv{i // 2}{'ab'[i % 2]}"])
-    for i, conv in enumerate(module.projections):
+    for i, conv in enumerate(encoder.projections):
         _load_conv(conv, ours[f"pool{i + 1}"]["conv1x1"])
     kernel = np.asarray(ours["dense"]["kernel"])
     outputs = kernel.shape[1]
-    kernel = kernel.reshape(*bottom, -1, outputs).transpose(3, 2, 0, 1).reshape(outputs, -1)
-    _set(module.dense, kernel, ours["dense"]["bias"])
-
-
-def load_discriminator(module: Discriminator, ours: Mapping[str, Any]) -> None:
-    """Give a discriminator the parameters of `began_jax.models.Discriminator`."""
-    load_encoder(module.encoder, ours["encoder"], module.decoder.shape[1:])
-    load_decoder(module.decoder, ours["decoder"])
+    kernel = kernel.reshape(*decoder.shape[1:], -1, outputs).transpose(3, 2, 0, 1).reshape(outputs, -1)
+    _set(encoder.dense, kernel, ours["dense"]["bias"])
 
 
 def load_landmark_network(module: LandmarkNetwork, ours: Mapping[str, Any]) -> None:

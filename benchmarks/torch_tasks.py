@@ -1,14 +1,14 @@
 """The work of the three stages in PyTorch: the networks' plain definitions, tuned as PyTorch's users tune theirs.
 
 Adam is PyTorch's fused one where the CPU has it. `kept_memory` lets glibc's allocator keep what is freed, which saves
-PyTorch the page faults of every step.
-`compiled` puts each network with its loss through torch.compile. Diversity and the best latents met, which ours also
-computes, are left out.
+PyTorch the page faults of every step. `compiled` puts each network with its loss through torch.compile. Diversity and
+the best latents met, which ours also computes, are left out.
 """
 
 import contextlib
 import ctypes
-from collections.abc import Callable
+import itertools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -22,38 +22,26 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 STEPS_PER_CALL = 5  # of the inversion: ours waits for its device now and then only, so single steps are no measure
 
 
-def adam(parameters, rate: float, beta1: float, beta2: float = 0.999) -> torch.optim.Adam:
-    """Adam with the fastest of PyTorch's implementations on a CPU."""
-    parameters = list(parameters)
-    try:
-        return torch.optim.Adam(parameters, rate, (beta1, beta2), fused=True)
-    except RuntimeError:  # fused Adam on CPUs came with 2.4
-        return torch.optim.Adam(parameters, rate, (beta1, beta2), foreach=True)
+FORMATS = {"channels_last": torch.channels_last, "default": torch.contiguous_format}
 
 
-def memory_format(layout: str) -> torch.memory_format:
-    """`channels_last` or `default`."""
-    return torch.channels_last if layout == "channels_last" else torch.contiguous_format
+def adam(parameters: Iterable[Tensor], rate: float, beta1: float) -> torch.optim.Adam:
+    """Return Adam with the fastest of PyTorch's implementations on a CPU."""
+    return torch.optim.Adam(list(parameters), rate, (beta1, 0.999), fused=True)
 
 
 class Players:
     """BEGAN training, loss power 1, one latent batch for both players, both updated at once (A.2).
 
     Args:
-      size: of the networks.
-      layout: of images and weights.
-      passes: of the discriminator: 3 as BEGAN is usually written, or 2 with one backward pass for both players.
-      compiled: whether torch.compile is used.
+        size: of the networks.
+        layout: of images and weights.
+        passes: of the discriminator: 3 as BEGAN is usually written, or 2 with one backward pass for both players.
+        compiled: whether torch.compile is used.
     """
 
-    def __init__(
-        self,
-        size: Size,
-        layout: str = "default",
-        passes: int = 2,
-        compiled: bool = False,
-    ):
-        self.format = memory_format(layout)
+    def __init__(self, size: Size, layout: str, passes: int, compiled: bool = False):
+        self.format = FORMATS[layout]
         self.generator = Decoder(size).to(memory_format=self.format)
         self.discriminator = Discriminator(size).to(memory_format=self.format)
         self.optimizers = [adam(m.parameters(), 1e-4, 0.5) for m in (self.generator, self.discriminator)]
@@ -88,7 +76,7 @@ class Players:
         return loss_real, loss_fake
 
     def step(self, images: Tensor, z: Tensor) -> dict[str, float]:
-        """One step on images uint8 [batch, channels, height, width] and latents; the losses, k_t and M."""
+        """Step on images uint8 [batch, channels, height, width] and latents; return the losses, k_t and M."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         x = images.to(torch.float32, memory_format=self.format).div_(127.5).sub_(1)
@@ -115,7 +103,7 @@ class Inversion:
         self._error = torch.compile(error) if compiled else error
 
     def step(self) -> Tensor:
-        """One step on every latent; the sum over images of the errors that it started from."""
+        """Step on every latent; return the sum over images of the errors that it started from."""
         error = self._error(self.z)
         (self.z.grad,) = torch.autograd.grad(error, self.z)
         self._optimizer.step()
@@ -135,7 +123,7 @@ class Fit:
         self._loss = torch.compile(loss) if compiled else loss
 
     def step(self, rows: Tensor) -> Tensor:
-        """One step on some rows; their loss."""
+        """Step on some rows; return their loss."""
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._loss(self._latents[rows], self._targets[rows])
         loss.backward()
@@ -143,80 +131,71 @@ class Fit:
         return loss.detach()
 
     def epoch(self) -> float:
-        """A pass over a permutation of the latents, the remainder left out; the mean loss."""
+        """Pass over a permutation of the latents, the remainder left out; return the mean loss."""
         rows = torch.randperm(len(self._latents)).split(self._batch)
         return torch.stack([self.step(r) for r in rows if len(r) == self._batch]).mean().item()
 
 
-def train(size: Size, layout: str, passes: int, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
-    """A training step, the metrics read."""
+def train(size: Size, layout: str, passes: int, threads: int, compiled: bool, kept_memory: bool) -> Task:
+    """Make a training step, and read its metrics."""
     _start(threads, kept_memory)
     players = Players(size, layout, passes, compiled)
-    batches = [torch.randint(0, 256, _shape(size), dtype=torch.uint8) for _ in range(4)]
+    batches = itertools.cycle([torch.randint(0, 256, _shape(size), dtype=torch.uint8) for _ in range(4)])
 
     def call() -> None:
-        batches.append(batches.pop(0))
-        players.step(batches[0], torch.rand(size.batch, size.latent) * 2 - 1)
+        players.step(next(batches), torch.rand(size.batch, size.latent) * 2 - 1)
 
     return Task(call, 1, {"operations": operations.training_step(size, passes, reduced=False)})
 
 
-def invert(size: Size, layout: str, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
-    """Steps of a batched inversion; a unit is one step of one image."""
+def invert(size: Size, layout: str, threads: int, compiled: bool, kept_memory: bool) -> Task:
+    """Make steps of a batched inversion; a unit is one step of one image."""
     _start(threads, kept_memory)
-    generator = Decoder(size).to(memory_format=memory_format(layout))
-    x = (torch.rand(_shape(size)) * 2 - 1).to(memory_format=memory_format(layout))
+    generator = Decoder(size).to(memory_format=FORMATS[layout])
+    x = (torch.rand(_shape(size)) * 2 - 1).to(memory_format=FORMATS[layout])
     inversion = Inversion(generator, x, size.latent, compiled)
 
     def call() -> None:
         for _ in range(STEPS_PER_CALL):
             inversion.step()
 
-    return Task(
-        call, STEPS_PER_CALL * size.batch, {"operations": operations.inversion_step(size, reduced=False) // size.batch}
-    )
+    by_hand = operations.inversion_step(size, reduced=False) // size.batch
+    return Task(call, STEPS_PER_CALL * size.batch, {"operations": by_hand})
 
 
-def aspect(latents: int, compiled: bool, threads: int, kept_memory: bool = False) -> Task:
-    """An epoch of the landmark network; a unit is a step."""
+def aspect(latents: int, threads: int, compiled: bool, kept_memory: bool) -> Task:
+    """Make an epoch of the landmark network; a unit is a step."""
     _start(threads, kept_memory, large_arrays=False)
     fit = Fit(LandmarkNetwork(), torch.rand(latents, 64) * 2 - 1, torch.rand(latents, 49, 2), compiled=compiled)
     return Task(fit.epoch, latents // 16, {"operations": operations.aspect_step(64, (128, 128, 128), 98, 16)})
 
 
 def matmul(side: int, threads: int) -> Task:
-    """A product of two square matrices."""
+    """Multiply two square matrices."""
     _start(threads)
     a, b = torch.rand(side, side), torch.rand(side, side)
-    return Task(_without_gradient(lambda: a @ b), 1, {"operations": operations.matmul(side)})
+    return Task(lambda: a @ b, 1, {"operations": operations.matmul(side)})
 
 
 def conv(size: Size, threads: int) -> Task:
-    """A 3x3 convolution, channels last."""
+    """Convolve with 3x3 kernels, channels last."""
     _start(threads)
-    layer = nn.Conv2d(size.filters, size.filters, 3, padding=1).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(size.filters, size.filters, 3, padding=1, bias=False).requires_grad_(False)
+    layer = layer.to(memory_format=torch.channels_last)
     x = torch.rand(size.batch, size.filters, size.height, size.width).to(memory_format=torch.channels_last)
-    return Task(_without_gradient(lambda: layer(x)), 1, {"operations": operations.conv(size)})
+    return Task(lambda: layer(x), 1, {"operations": operations.conv(size)})
 
 
 def _start(threads: int, kept_memory: bool = False, large_arrays: bool = True) -> None:
     if kept_memory:
-        _keep_memory(large_arrays)
+        with contextlib.suppress(OSError, AttributeError):  # another allocator, another system
+            options = ctypes.CDLL(None).mallopt
+            # Several arenas give back 64 MB whenever one is free; a single one makes threads wait for small arrays.
+            for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1 if large_arrays else 0)):
+                options(option, value)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
 
 
-def _keep_memory(large_arrays: bool) -> None:
-    with contextlib.suppress(OSError, AttributeError):  # another allocator, another system
-        options = ctypes.CDLL(None).mallopt
-        # Several arenas give back 64 MB whenever one is free; a single one makes threads wait for small arrays.
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1 if large_arrays else 0)):
-            options(option, value)
-
-
 def _shape(size: Size) -> tuple[int, int, int, int]:
     return size.batch, size.channels, size.height, size.width
-
-
-def _without_gradient(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    return torch.no_grad()(function)

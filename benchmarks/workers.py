@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +30,10 @@ class Failed(Exception):
 
 
 def serve(pipe: Any, function: str, arguments: dict[str, Any]) -> None:
-    """The process of a contender: makes the task of `module:function`, then answers seconds with timings."""
+    """Make the task of `module:function` in a contender's process, then answer seconds with timings."""
     os.setsid()  # so that `Worker.close` ends compilers that it started too
     module, name = function.split(":")
     try:
-        begin = time.perf_counter()
         task = getattr(importlib.import_module(module), name)(**arguments)
         for _ in range(WARM_UPS):
             task.call()
@@ -44,7 +43,7 @@ def serve(pipe: Any, function: str, arguments: dict[str, Any]) -> None:
         pipe.send(Failed(f"{type(error).__name__}: {message} ({Path(place.filename).name}, line {place.lineno})"))
         return
     with contextlib.suppress(EOFError, BrokenPipeError):  # the benchmark was stopped
-        pipe.send(task.info | {"start_seconds": time.perf_counter() - begin})
+        pipe.send(task.info)
         while True:
             if (seconds := pipe.recv()) is None:
                 return
@@ -61,12 +60,12 @@ class Worker:
     """A contender, ready: warmed up, and idle but in its turns.
 
     Args:
-      function: `module:name` of a function that makes a Task, in the process.
-      arguments: of this function.
-      seconds: that it may take to be made; None: any.
+        function: `module:name` of a function that makes a Task, in the process.
+        arguments: of this function.
+        seconds: that it may take to be made; None: any.
 
     Raises:
-      Failed: the task could not be made in this time.
+        Failed: the task could not be made in this time.
     """
 
     def __init__(self, function: str, arguments: dict[str, Any], seconds: float | None = None):
@@ -84,7 +83,7 @@ class Worker:
             raise
 
     def run(self, seconds: float) -> list[float]:
-        """Seconds a unit of each call in a turn of so many seconds, at least one call."""
+        """Return the seconds a unit of each call in a turn of so many seconds, at least one call."""
         time.sleep(PAUSE)
         self._pipe.send(seconds)
         self._busy = True
@@ -116,20 +115,10 @@ class Worker:
         return answer
 
 
-@contextlib.contextmanager
-def working(function: str, **arguments: Any) -> Iterator[Worker]:
-    """A contender that is ended after use."""
-    worker = Worker(function, arguments)
-    try:
-        yield worker
-    finally:
-        worker.close()
-
-
 def alternate(
     contenders: dict[str, Worker], turn_seconds: float, rounds: int, least_rounds: int, seconds: float
 ) -> dict[str, list[list[float]]]:
-    """Turns in the order given, again and again: the samples of each contender's turns.
+    """Give turns in the order given, again and again; return the samples of each contender's turns.
 
     After `least_rounds` it stops when `seconds` have gone by.
     """

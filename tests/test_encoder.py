@@ -8,7 +8,8 @@ import pytest
 from began_jax import began, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
-from began_jax.run import shards as shard_inversion
+from began_jax.run import shards
+from began_jax.run.generator import of_training
 
 
 def codes_of(rng, mean, mixing, batch):
@@ -72,4 +73,4 @@ def test_encoder_learns_to_invert_the_generator(tiny_config):
 def test_encoder_start_needs_an_encoder(tiny_config):
     config = tiny_config()
     with pytest.raises(InputError, match="--encoder-weight"):
-        shard_inversion.inverter(InvertConfig(start="encoder"), config, began.init(config), sharding.data_mesh(4))
+        shards.inverter(InvertConfig(start="encoder"), of_training(config, began.init(config)), sharding.data_mesh(4))

@@ -40,9 +40,8 @@ from ways import (
 from began_jax import metrics
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
-from began_jax.run import checkpoints
-from began_jax.run import folder as runs
-from began_jax.run import networks as aspect_networks
+from began_jax.run import checkpoints, networks
+from began_jax.run.folder import Run
 
 # On another worker than the tests on faces: the whole way takes longest of all.
 BESIDE = pytest.mark.xdist_group("irises")
@@ -132,7 +131,8 @@ def test_every_stage_leaves_its_files_its_figures_and_one_closing_line(way):
 
 
 def test_latents_are_in_data_set_order_and_their_errors_those_of_the_generators_images(way):
-    config, data = runs.load(way.run)
+    run = Run.open(way.run)
+    config, data = run.config, run.data
     everything = []
     for split, count in (("train", 20), ("test", 4)):
         found, examples = latents(way.run, split), ordered(data.source(split), 0, count)
@@ -181,7 +181,8 @@ def test_generated_irises_have_the_masks_that_the_network_makes_of_their_latents
 
 
 def test_evaluations_figures_equal_a_direct_computation(way):
-    config, data = runs.load(way.run)
+    run = Run.open(way.run)
+    config, data = run.config, run.data
     kind = data.annotation
     train, test = (latents(way.run, split)["z"] for split in ("train", "test"))
     truth_train, truth = (ordered(data.source(s), 0, n)[kind] for s, n in (("train", 20), ("test", 4)))
@@ -243,10 +244,10 @@ def test_after_a_diverged_aspect_training_another_learning_rate_may_take_its_nam
     options = [*ASPECT, "--epochs", 1, "--name", "other", "--learning-rate"]
     status, out, err = call("aspect.py", run, *options, 1e30)
     assert (status, out) == (1, "") and "lower --learning-rate" in err
-    assert aspect_networks.newest(run) == "regularised"
+    assert networks.newest(Run.open(run)) == "regularised"
     assert call("evaluate.py", run, "--consistency", 0)[0] == 0  # a folder without a network is none
     assert call("aspect.py", run, *options, 1e-3)[0] == 0
-    assert aspect_networks.newest(run) == "other"
+    assert networks.newest(Run.open(run)) == "other"
 
 
 @pytest.mark.parametrize("stage", ["invert", "aspect"])
@@ -398,8 +399,7 @@ def test_training_on_poor_images_goes_on_as_if_it_had_not_stopped(tmp_path, tiny
     done("train.py", tmp_path / "twice", *options, "--steps", 3)
     done("train.py", tmp_path / "as stored", *options[:-1], "--steps", 3)
     once, twice, stored = (
-        jax.tree.leaves(runs.load_training(tmp_path / name, runs.load(tmp_path / name)[0]).generator)
-        for name in ("once", "twice", "as stored")
+        jax.tree.leaves(Run.open(tmp_path / name).training().generator) for name in ("once", "twice", "as stored")
     )
     assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(once, stored, strict=True))

@@ -51,12 +51,6 @@ def test_mask_is_tinted_inside_and_outlined():
     assert abs(int(across[:80].argmax()) - 39.5) <= 1.5 and abs(int(across[80:].argmax()) + 80 - 119.5) <= 1.5
 
 
-def test_mask_pairs_sets_masks_beside_images():
-    masks = np.stack([np.zeros((20, 30, 1)), np.ones((20, 30, 1))]).astype(np.float32)
-    sheet = np.asarray(figures.mask_pairs(flat(0, 0), masks, columns=1, scale=1))
-    assert (sheet[:20, 34:] == 0).all() and (sheet[24:, 34:] == 255).all() and (sheet[:20, :30] == 128).all()
-
-
 def test_reconstructions_stand_below_their_originals():
     levels = np.linspace(-1, 0, 5)
     sheet = np.asarray(figures.reconstructions(flat(*levels), flat(*-levels), columns=3, scale=1))

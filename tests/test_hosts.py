@@ -17,7 +17,7 @@ import pytest
 from began_jax import began, sharding
 from began_jax.errors import InputError
 from began_jax.run import checkpoints, cli
-from began_jax.run import folder as runs
+from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def kill_and_see_the_other_end(processes, victim):
 
 
 def final_state(run):
-    config, _ = runs.load(run)
+    config = Run.open(run).config
     saved = checkpoints.manager(run / "generator", read_only=True)
     step, state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: began.init(config)))
     saved.close()

@@ -63,8 +63,9 @@ SCAN = jax.jit(
 
 def looped(inverter, images, z):
     """The results of an Inverter, and the numbers of steps that it reported."""
-    *done, results = inverter(jnp.asarray(images), z)
-    return results, done
+    calls = []
+    results = inverter(jnp.asarray(images), z, calls.append)
+    return results, np.cumsum(calls).tolist()
 
 
 def inverter(config, parameters, devices=1, **options):

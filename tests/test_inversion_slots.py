@@ -21,8 +21,9 @@ from began_jax.data.datasets import open_data
 from began_jax.inversion import bfgs
 from began_jax.inversion.loop import Inverter
 from began_jax.run import checkpoints
-from began_jax.run import folder as runs
-from began_jax.run import shards as shard_inversion
+from began_jax.run import shards as run_shards
+from began_jax.run.folder import Run
+from began_jax.run.generator import of_training
 from began_jax.run.latents import Latents
 
 LATENT = 4
@@ -77,13 +78,10 @@ def refilled(config, order, per_batch, slots, dtype=np.float64, devices=1, **opt
         config, generate, jax.device_put(parameters, sharding.replicated(mesh)), sharding.split(mesh), **options
     )
     batches = [np.asarray(order[i : i + per_batch]) for i in range(0, len(order), per_batch)]
-    left, found = 0, {}
-    for result in inverter.refilled(((i, images[rows], z[rows]) for i, rows in enumerate(batches)), slots):
-        if isinstance(result, tuple):
-            found[result[0]] = result[1]
-        else:
-            left += result
-    assert left == len(order)
+    left = []
+    queue = ((i, images[rows], z[rows]) for i, rows in enumerate(batches))
+    found = dict(inverter.refilled(queue, slots, left.append))
+    assert sum(left) == len(order)
     rows = np.concatenate(batches)
     results = {name: np.concatenate([found[i][name] for i in range(len(batches))]) for name in found[0]}
     return {name: values[np.argsort(rows)] for name, values in results.items()}, inverter
@@ -217,12 +215,11 @@ def tiny_inverse(state):
 
     def invert(invert_config):
         images = np.random.default_rng(0).uniform(-1, 1, (9, 16, 16, 3)).astype(np.float32)
-        inverse = shard_inversion.inverter(invert_config, TINY, state, mesh)
+        inverse = run_shards.inverter(invert_config, of_training(TINY, state), mesh)
         shards = [(i, images[i : i + 4], np.arange(i, min(i + 4, 9))) for i in (0, 4, 8)]
-        results = list(inverse(shards, 4))
-        found = dict(result for result in results if isinstance(result, tuple))
-        done = sum(result for result in results if not isinstance(result, tuple))
-        assert done == 9 * invert_config.steps * invert_config.starts
+        done = []
+        found = dict(inverse(shards, 4, done.append))
+        assert sum(done) == 9 * invert_config.steps * invert_config.starts
         return {name: np.concatenate([found[i][name] for i in (0, 4, 8)]) for name in found[0]}, images
 
     return invert
@@ -258,7 +255,7 @@ def untrained(state, tiny_faces, tmp_path_factory):
     """A run folder with a generator that was not trained."""
     folder = tmp_path_factory.mktemp("run")
     config = dataclasses.replace(TINY, data=str(tiny_faces))
-    runs.start(folder, config, open_data(str(tiny_faces), 16, 16))
+    Run(folder, config, open_data(str(tiny_faces), 16, 16)).begin()
     saved = checkpoints.manager(folder / "generator")
     checkpoints.save(saved, 0, state)
     saved.close()

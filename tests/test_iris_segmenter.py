@@ -44,7 +44,6 @@ def test_rendered_eyes_are_answered_well(eyes):
 
 
 def test_mask_has_the_pictures_size_and_only_0_and_1(eyes):
-    assert IrisSegmenter.kind == "mask"
     for height, width in ((96, 128), (280, 320), (480, 640), (251, 333)):
         image, _ = render(SEED, 0, height, width)
         mask = IrisSegmenter()(image)

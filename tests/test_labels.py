@@ -12,10 +12,8 @@ from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.images import to_uint8
-from began_jax.run import checkpoints, consistency, labels
-from began_jax.run import folder as runs
-from began_jax.run import learnt_annotator as annotator_network
-from began_jax.run import networks as aspect_networks
+from began_jax.run import checkpoints, consistency, labels, learnt_annotator
+from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
 T = """
@@ -44,7 +42,7 @@ def broken(image):
 def made(tmp_path, tiny_faces, tiny_config):
     """A run with an untrained generator and made-up latents: folder, configuration, data, and where T is."""
     run, config, data = tmp_path / "run", tiny_config(width=16, data=str(tiny_faces)), open_data(tiny_faces)
-    runs.start(run, config, data)
+    Run(run, config, data).begin()
     saved = checkpoints.manager(run / "generator")
     checkpoints.save(saved, 0, began.init(config))
     saved.wait_until_finished()
@@ -60,17 +58,17 @@ def made(tmp_path, tiny_faces, tiny_config):
 def collect(made, name="spread", count=256, sampler="uniform", purpose="test", **options):
     run, config, data, t = made
     found = labels.collect(
-        run, config, data, t + name, purpose=purpose, samplers=[sampler], count=count, workers=0, **options
+        Run(run, config, data), t + name, purpose=purpose, samplers=[sampler], count=count, workers=0, **options
     )
     return found[sampler]
 
 
 def truth(made, z):
     """T(G(z)) one image at a time."""
-    run, config, _, t = made
+    *run, t = made
     from began_jax.annotators import annotator
 
-    generate = aspect_networks.batched(began.networks(config)[0], runs.load_inverted(run, config)[1].generator)
+    generate = Run(*run).generate
     annotate = annotator.load(t + "spread")
     return np.stack([annotator.annotated(annotate, image, 16, 16)["landmarks"] for image in to_uint8(generate(z))])
 
@@ -96,7 +94,7 @@ def test_more_labels_keep_those_there_are(made, monkeypatch):
 def test_a_stop_loses_the_shard_in_hand_only(made, monkeypatch):
     whole = collect(made, count=512)
     stopped = made[0].with_name("stopped")
-    runs.start(stopped, *made[1:3])
+    Run(stopped, *made[1:3]).begin()
     (stopped / "generator").symlink_to(made[0] / "generator")
     (stopped / "latents").symlink_to(made[0] / "latents")
     calls = []
@@ -142,24 +140,24 @@ def test_a_t_that_does_not_fit_is_refused(made, name, message):
 
 
 def test_which_t_a_run_takes(made):
-    run, _, data, t = made
+    run, config, data, t = made
     prepared = dataclasses.replace(data, metadata=data.metadata | {"annotator": t + "few"})
-    assert labels.choose(run.with_name("other"), data, None) == "network"
-    assert labels.choose(run, prepared, None) == t + "few"
-    assert labels.choose(run, data, t + "spread") == t + "spread"  # nothing was labelled, so nothing is bound
+    assert labels.choose(Run(run.with_name("other"), config, data), None) == "network"
+    assert labels.choose(Run(run, config, prepared), None) == t + "few"
+    assert labels.choose(Run(run, config, data), t + "spread") == t + "spread"  # nothing is labelled yet
     collect(made, count=5)
-    assert labels.choose(run, data, None) == t + "spread"  # the run's own from now on
+    assert labels.choose(Run(run, config, data), None) == t + "spread"  # the run's own from now on
     with pytest.raises(InputError, match=r"annotator .*t\.py:spread, and now .*t\.py:few .*delete .*labels"):
-        labels.choose(run, data, t + "few")
+        labels.choose(Run(run, config, data), t + "few")
     with pytest.raises(InputError, match="has no callable nothing"):
-        labels.choose(run.with_name("third"), data, t + "nothing")
+        labels.choose(Run(run.with_name("third"), config, data), t + "nothing")
     assert not run.with_name("third").exists()
 
 
 def test_what_an_aspect_network_learns_from(made):
     run, config, data, t = made
     pairs = {
-        target: labels.training_pairs(run, config, data, AspectConfig(target=target, labels=100), t + "spread", 0)
+        target: labels.training_pairs(Run(run, config, data), AspectConfig(target=target, labels=100), t + "spread", 0)
         for target in ("dataset", "generated", "both")
     }
     z, annotation = pairs["dataset"]
@@ -174,24 +172,24 @@ def test_what_an_aspect_network_learns_from(made):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(
-        annotator_network, "RECIPE", dataclasses.replace(annotator_network.RECIPE, epochs=3, batch_size=4)
+        learnt_annotator, "RECIPE", dataclasses.replace(learnt_annotator.RECIPE, epochs=3, batch_size=4)
     )
 
 
 def test_a_t_is_learnt_once_and_goes_on_after_a_stop(made, quick, monkeypatch):
     run, config, data, _ = made
     images = ordered(data.source("train"), 0, 20)["image"]
-    once = np.stack(next(annotator_network.load(run, config, data)([images])))
+    once = np.stack(next(learnt_annotator.load(Run(run, config, data))([images])))
     epochs = json.loads((run / "annotator" / "config.json").read_text())["epochs"]
     assert epochs == 3 and once.shape == (20, 49, 2)
     metrics = json.loads((run / "metrics.json").read_text())
     held_out = ordered(data.source("test"), 0, 4)
-    again = next(annotator_network.load(run, config, data)([held_out["image"]]))
+    again = next(learnt_annotator.load(Run(run, config, data))([held_out["image"]]))
     error = kinds.LANDMARKS.score(np.stack(again), held_out["landmarks"], data).mean()
     assert metrics["annotator/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
 
     stopped, calls = made[0].with_name("stopped"), []
-    finite = annotator_network.aspects.check_finite
+    finite = learnt_annotator.aspects.check_finite
 
     def stop(*args):
         calls.append(args)
@@ -199,17 +197,17 @@ def test_a_t_is_learnt_once_and_goes_on_after_a_stop(made, quick, monkeypatch):
             raise KeyboardInterrupt
         finite(*args)
 
-    monkeypatch.setattr(annotator_network.aspects, "check_finite", stop)
+    monkeypatch.setattr(learnt_annotator.aspects, "check_finite", stop)
     with pytest.raises(KeyboardInterrupt):
-        annotator_network.load(stopped, config, data)
-    monkeypatch.setattr(annotator_network.aspects, "check_finite", finite)
-    resumed = np.stack(next(annotator_network.load(stopped, config, data)([images])))
+        learnt_annotator.load(Run(stopped, config, data))
+    monkeypatch.setattr(learnt_annotator.aspects, "check_finite", finite)
+    resumed = np.stack(next(learnt_annotator.load(Run(stopped, config, data))([images])))
     np.testing.assert_array_equal(resumed, once)
 
 
 def test_a_learnt_t_for_masks(tmp_path, tiny_irises, tiny_config, quick):
     data, config = open_data(tiny_irises), tiny_config(channels=1)
-    found = next(annotator_network.load(tmp_path, config, data)([ordered(data.source("train"), 0, 5)["image"]]))
+    found = next(learnt_annotator.load(Run(tmp_path, config, data))([ordered(data.source("train"), 0, 5)["image"]]))
     assert np.stack(found).shape == (5, 16, 24, 1)
 
 
@@ -217,7 +215,7 @@ def test_consistency_against_the_plain_formula(made):
     run, config, data, t = made
     exact = lambda z: truth(made, z).astype(np.float32)  # noqa: E731
     networks = {"exact": exact, "off": lambda z: exact(z) + np.float32([0.01, 0])}
-    found = consistency.measure(run, config, data, networks, "off", 100, t + "spread", 0)
+    found = consistency.measure(Run(run, config, data), networks, "off", 100, t + "spread", 0)
     for sampler in labels.SAMPLERS:
         given = collect(made, count=100, sampler=sampler)
         eyes = 16 * np.linalg.norm(given.annotation[:, 19] - given.annotation[:, 28], axis=-1)
@@ -236,7 +234,7 @@ def test_consistency_against_the_plain_formula(made):
 
 def test_images_in_any_block_give_the_same_labels(made, quick):
     run, config, data, _ = made
-    annotate = annotator_network.load(run, config, data)
+    annotate = learnt_annotator.load(Run(run, config, data))
     blocks = np.split(ordered(data.source("train"), 0, 20)["image"], [3, 7])
     one = np.concatenate([np.stack(b) for b in annotate(iter(blocks))])
     whole = np.stack(next(annotate([np.concatenate(blocks)])))

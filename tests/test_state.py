@@ -14,7 +14,7 @@ from began_jax import began
 from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.run import checkpoints
-from began_jax.run import folder as runs
+from began_jax.run.folder import Run
 
 
 def small_state(seed):
@@ -177,24 +177,25 @@ def test_the_half_written_folder_of_a_killed_save_is_ignored_and_cleaned_up(tmp_
     assert same(restore(tmp_path)[1], small_state(10))
 
 
-def test_recording_a_stage_replaces_its_figures_and_keeps_the_others(tmp_path):
-    runs.record_metrics(tmp_path, "train", {"steps": 5, "k": 0.5})
-    runs.record_metrics(tmp_path, "invert", {"l1": 0.1})
-    runs.record_metrics(tmp_path, "train", {"steps": 9})
+def test_recording_a_stage_replaces_its_figures_and_keeps_the_others(tmp_path, tiny_config, tiny_faces):
+    run = Run.of(tmp_path, tiny_config(width=16, data=str(tiny_faces)))
+    run.record("train", {"steps": 5, "k": 0.5})
+    run.record("invert", {"l1": 0.1})
+    run.record("train", {"steps": 9})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"invert/l1": 0.1, "train/steps": 9}
-    runs.record_metrics(tmp_path, "train", {"k": 0.2}, keep=("steps",))
+    run.record("train", {"k": 0.2}, keep=("steps",))
     assert json.loads((tmp_path / "metrics.json").read_text())["train/steps"] == 9
 
 
 def test_agree_writes_once_and_refuses_a_contradiction_with_both_values(tmp_path):
     path = tmp_path / "run" / "config.json"
-    agree(path, {"height": 16, "widths": (4, 6), "steps": 5}, "trained", ("steps",))
-    agree(path, {"height": 16, "widths": (4, 6), "steps": 9}, "trained", ("steps",))
+    agree(path, {"height": 16, "widths": (4, 6), "steps": 5}, "trained", free=("steps",))
+    agree(path, {"height": 16, "widths": (4, 6), "steps": 9}, "trained", free=("steps",))
     assert json.loads(path.read_text()) == {"height": 16, "widths": [4, 6], "steps": 9}
     with pytest.raises(InputError, match=r"trained with height 16, and now 24 is asked for"):
-        agree(path, {"height": 24, "widths": (4, 6), "steps": 9}, "trained", ("steps",))
+        agree(path, {"height": 24, "widths": (4, 6), "steps": 9}, "trained", free=("steps",))
     with pytest.raises(InputError, match=r"trained with widths 4,6, and now 4,8 is asked for"):
-        agree(path, {"height": 16, "widths": (4, 8), "steps": 9}, "trained", ("steps",))
+        agree(path, {"height": 16, "widths": (4, 8), "steps": 9}, "trained", free=("steps",))
     assert json.loads(path.read_text())["widths"] == [4, 6]
 
 
@@ -213,24 +214,25 @@ def test_an_option_that_is_not_stored_had_its_default(tmp_path):
 
 def test_a_run_is_loaded_as_it_was_started(tmp_path, tiny_config, tiny_irises):
     config = tiny_config(channels=1, data=str(tiny_irises))
-    data = runs.resolve_data(tmp_path, config)
-    runs.start(tmp_path, config, data)
-    loaded, found = runs.load(tmp_path)
-    assert loaded == dataclasses.replace(config, data=str(tiny_irises.resolve()))
-    assert (found.fingerprint, found.splits) == (data.fingerprint, {"train": 20, "test": 4})
+    started = Run.of(tmp_path, config)
+    started.begin()
+    loaded = Run.open(tmp_path)
+    assert loaded.config == dataclasses.replace(config, data=str(tiny_irises.resolve()))
+    assert loaded.data.fingerprint == started.data.fingerprint
+    assert loaded.data.splits == {"train": 20, "test": 4}
 
 
 def test_loading_a_folder_that_is_no_run_says_to_train_first(tmp_path):
     with pytest.raises(InputError, match=rf"{tmp_path} is no run folder .*train\.py PRESET --run {tmp_path}"):
-        runs.load(tmp_path)
+        Run.open(tmp_path)
 
 
 def test_loading_a_run_whose_data_set_became_another_names_both(tmp_path, tiny_config, tiny_faces):
     config = tiny_config(width=16, data=str(tiny_faces))
-    data = runs.resolve_data(tmp_path, config)
-    runs.start(tmp_path, config, dataclasses.replace(data, fingerprint="0123456789abcdef"))
+    data = Run.of(tmp_path, config).data
+    Run(tmp_path, config, dataclasses.replace(data, fingerprint="0123456789abcdef")).begin()
     with pytest.raises(InputError, match=f"0123456789abcdef.*{data.fingerprint}"):
-        runs.load(tmp_path)
+        Run.open(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["{", "{}", '{"data_set": "x", "encoder_filters": [4], "colour": 1}'])
@@ -238,4 +240,4 @@ def test_a_damaged_configuration_is_refused_by_name(tmp_path, damage):
     path = tmp_path / "config.json"
     path.write_text(damage)
     with pytest.raises(InputError, match=f"{path} cannot be read"):
-        runs.load(tmp_path)
+        Run.open(tmp_path)

@@ -23,7 +23,7 @@ from ways import finish, wait_for
 from began_jax import began
 from began_jax.configs import TRAIN_PRESETS, TrainConfig
 from began_jax.run import checkpoints
-from began_jax.run import folder as runs
+from began_jax.run.folder import Run
 
 ROOT = Path(__file__).parents[1]
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
@@ -79,7 +79,7 @@ def steps(run):
 
 def final_state(run):
     """Step and leaves, keys as their data, of a run's newest checkpoint."""
-    config, _ = runs.load(run)
+    config = Run.open(run).config
     saved = checkpoints.manager(run / "generator", read_only=True)
     step, state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: began.init(config)))
     saved.close()
@@ -112,7 +112,8 @@ def test_a_run_leaves_checkpoints_figures_and_one_closing_line(uninterrupted):
     assert metrics["train/images_per_second"] > 0
     pictures = [path.name for path in (run / "figures" / "training").iterdir()]
     assert sorted(pictures) == [f"step_{step:07d}.png" for step in range(5, 31, 5)]
-    config, data = runs.load(run)
+    found = Run.open(run)
+    config, data = found.config, found.data
     wanted = TrainConfig(height=16, width=16, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4)
     assert config == dataclasses.replace(wanted, preset="faces", data=data.path, steps=30)
     state = final_state(run)[1]
@@ -232,7 +233,7 @@ def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monke
         latent_size=8,
         batch_size=4,
     )
-    runs.start(run, config, runs.resolve_data(run, config))
+    Run.of(run, config).begin()
     before = (run / "config.json").read_bytes()
     for option, text in (("--gamma", "gamma 0.5, and now 0.7"), ("--filters", "filters 4, and now 8")):
         value = text.split()[-1]
@@ -248,8 +249,8 @@ def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monke
 def test_a_data_folder_in_the_home_folder_is_stored_with_its_whole_path(monkeypatch, tmp_path, tiny_faces, tiny_config):
     monkeypatch.setenv("HOME", str(tiny_faces.parent))
     config = tiny_config(data=f"~/{tiny_faces.name}", width=16)
-    runs.start(tmp_path, config, runs.resolve_data(tmp_path, config))
-    assert runs.load(tmp_path)[0].data == str(tiny_faces.resolve())
+    Run.of(tmp_path, config).begin()
+    assert Run.open(tmp_path).config.data == str(tiny_faces.resolve())
 
 
 def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):

@@ -18,8 +18,7 @@ import numpy as np
 from began_jax import aspects, began
 from began_jax.configs import AspectConfig
 from began_jax.run import checkpoints
-from began_jax.run import folder as runs
-from began_jax.run import networks as aspect_networks
+from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
 ROOT = Path(__file__).parents[1]
@@ -119,12 +118,12 @@ def assert_same_latents(a, b):
 
 def aspect_state(run, name):
     """(epoch, state) of the newest checkpoint of an aspect network, and the network."""
-    config, data = runs.load(run)
+    found = Run.open(run)
     folder = run / "aspect" / name
     stored = json.loads((folder / "config.json").read_text())
     aspect = AspectConfig(**{field.name: stored[field.name] for field in dataclasses.fields(AspectConfig)})
-    network = aspect_networks.network_for(config, data)
-    like = jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size))
+    network = found.kind.network(found.config, found.data)
+    like = jax.eval_shape(lambda: aspects.init(aspect, network, found.config.latent_size))
     saved = checkpoints.manager(folder, read_only=True)
     epoch, state = checkpoints.restore_latest(saved, like)
     saved.close()
@@ -141,9 +140,9 @@ def annotations(run, z):
 
 def generated(run, z):
     """The images that the run's generator makes of latents."""
-    config, _ = runs.load(run)
-    generator, _ = began.networks(config)
-    parameters = runs.load_training(run, config).generator
+    found = Run.open(run)
+    generator, _ = began.networks(found.config)
+    parameters = found.training().generator
     apply = jax.jit(lambda parameters, z: generator.apply({"params": parameters}, z))
     return np.asarray(apply(parameters, jax.numpy.asarray(z)))
 

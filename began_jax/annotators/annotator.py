@@ -51,7 +51,8 @@ def load(name: str, **options: Any) -> Annotator:
     found = getattr(module, attribute, None)
     if not callable(found):
         raise InputError(f"--annotator {name}: {place} has no callable {attribute}")
-    return found(**options) if isinstance(found, type) else found
+    annotator: Any = found
+    return annotator(**options) if isinstance(found, type) else annotator
 
 
 def import_module(place: str, option: str) -> Any:
@@ -71,6 +72,7 @@ def _from_file(path: Path) -> Any:
     name = f"began_jax_annotator_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
+        assert spec and spec.loader  # the name ends in .py
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(sys.modules[name])

@@ -6,9 +6,10 @@ the answer, and their spread the doubt, which on CelebA goes along with the erro
 
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
+import cv2.data
 import dlib
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -16,6 +17,8 @@ from jaxtyping import Float64, UInt8
 from began_jax.annotators.annotator import WORKING_SIZE, Unsure
 from began_jax.errors import InputError
 from began_jax.landmarks import OUTER_EYES
+
+_dlib: Any = dlib  # its classes are compiled, and no type checker sees them
 
 MODEL = "shape_predictor_68_face_landmarks.dat"
 POINTS_49 = [i for i in range(17, 68) if i not in (60, 64)]  # no jaw, no inner mouth corners
@@ -70,7 +73,7 @@ class FaceLandmarks:
     """
 
     def __init__(self, max_doubt: float = MAX_DOUBT, find_face: bool = True):
-        self._predictor = dlib.shape_predictor(str(model_path()))
+        self._predictor = _dlib.shape_predictor(str(model_path()))
         self._detector = FaceDetector(neighbours=3, smallest=0.4) if find_face else None
         self.max_doubt = max_doubt
 
@@ -83,7 +86,7 @@ class FaceLandmarks:
         if self._detector is not None:
             # the cascade's window wants some room about a face
             margin = min(picture.shape[:2]) // 4
-            room = cv2.copyMakeBorder(picture, *[margin] * 4, cv2.BORDER_REPLICATE)
+            room = cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
             if not self._detector(room):
                 raise Unsure("no face")
         fits = self._fits(picture)
@@ -100,7 +103,7 @@ class FaceLandmarks:
         fits = []
         for offset in _OFFSETS:
             left, top, right, bottom = (round(v) for v in corner + unit * np.array(offset))
-            shape = self._predictor(picture, dlib.rectangle(left, top, right, bottom))
+            shape = self._predictor(picture, _dlib.rectangle(left, top, right, bottom))
             fits.append([(shape.part(i).x, shape.part(i).y) for i in POINTS_49])
         return np.array(fits, np.float64)
 

@@ -110,8 +110,6 @@ class Lid(NamedTuple):
 class IrisSegmenter:
     """T of equation 6: the visible iris, cut by the lids but not by lashes or highlights."""
 
-    kind = "mask"
-
     def __call__(self, image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 1"]:
         """Returns the mask, 0 or 1, of a near-infrared eye at least 96 px wide.
 
@@ -177,8 +175,10 @@ def _find_pupil(grey: np.ndarray) -> Ellipse:
     filled = cv2.morphologyEx(grey, cv2.MORPH_OPEN, _disk(11))
     rim = cv2.GaussianBlur(filled, (0, 0), 1.5).astype(np.float32)
     margin, best, pupil = 8, _LEAST_PUPIL, None
-    for threshold in np.linspace(*np.percentile(half, [0.5, 50]), 16)[1:-1]:
-        dark = cv2.copyMakeBorder((half <= threshold).astype(np.uint8), *[margin] * 4, cv2.BORDER_CONSTANT)
+    darkest, middle = np.percentile(half, [0.5, 50])
+    for threshold in np.linspace(darkest, middle, 16)[1:-1]:
+        below = (half <= threshold).astype(np.uint8)
+        dark = cv2.copyMakeBorder(below, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
         dark = cv2.morphologyEx(cv2.morphologyEx(dark, cv2.MORPH_CLOSE, _disk(7)), cv2.MORPH_OPEN, _disk(13))
         for contour in cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
             hull = cv2.contourArea(cv2.convexHull(contour))

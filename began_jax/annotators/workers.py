@@ -61,6 +61,7 @@ def ordered_map(
 def _start(make: Callable[[], Callable[[Any], Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the pool
     parent = multiprocessing.parent_process()
+    assert parent is not None  # this runs in a worker
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # even if it was killed
     global _make
     _make = make

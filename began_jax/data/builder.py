@@ -1,26 +1,26 @@
 """Writes a TFDS data set (array_record, no TensorFlow needed) from sequences of annotated images.
 
-`ShardBasedBuilder` rather than `GeneratorBasedBuilder`: the latter sorts all records in memory and, beyond
-1 GB, in temporary files that only TensorFlow can write. Shards keep the order given and bound the memory.
+The records are written shard by shard, in the order given, with TFDS' own features and description, so that memory
+stays that of one example and TFDS reads the folder as one that it prepared.
 """
 
-import contextlib
-import functools
-import io
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import writer as tfds_writer
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core import ShardedFileTemplate, SplitInfo
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from began_jax.errors import InputError
+from began_jax.files import new_folder, refuse_taken
 from began_jax.images import png
+
+NAME = "annotated_images"  # of every data set of ours
+EXAMPLES_PER_SHARD = 4096  # so that a shard has about 100 MB at 128x128
 
 Annotation = Literal["landmarks", "mask", "attributes"]
 # One example: "image" uint8 [H, W, C] or PNG bytes, "id" str, and "landmarks" float32 [K, 2] in fractions of width and
@@ -36,17 +36,15 @@ class Written(NamedTuple):
     left_out: list[tuple[str, str]]
 
 
-EXAMPLES_PER_SHARD = 4096  # tfds holds the encoded examples of one shard in memory: about 100 MB at 128x128
+def parse_record(record: bytes) -> Any:
+    """Return a tf.Example record as a message."""
+    messages: Any = tf_example_pb2  # protobuf makes its classes when it is loaded
+    return messages.Example.FromString(record)
 
 
 def canonical(record: bytes) -> bytes:
-    """Returns a tf.Example record with its fields in order; protobuf varies it between processes."""
-    return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
-
-
-class _RepeatableWriter(tfds_writer.ExampleWriter):
-    def write(self, path, examples):
-        return super().write(path, ((key, canonical(record)) for key, record in examples))
+    """Return a tf.Example record with its fields in order; protobuf varies it between processes."""
+    return parse_record(record).SerializeToString(deterministic=True)
 
 
 def encoded(example: Example) -> Example:
@@ -56,56 +54,25 @@ def encoded(example: Example) -> Example:
     return example | {name: png(values * np.uint8(most[name])) for name, values in pixels.items()}
 
 
-class AnnotatedImages(tfds.core.ShardBasedBuilder):
-    """The data set that `write` prepares: image, id and at most one annotation."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(
-        self,
-        splits: Mapping[str, Sequence],
-        features: dict,
-        description: str,
-        metadata: dict,
-        **kwargs,
-    ):
-        self._splits, self._features = splits, features
-        self._description, self._metadata = description, metadata
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=self._description,
-            features=tfds.features.FeaturesDict(self._features),
-            metadata=tfds.core.MetadataDict(self._metadata),
-        )
-
-    def _example_writer(self) -> tfds_writer.ExampleWriter:
-        return _RepeatableWriter(self.info.file_format)
-
-    def _shard_iterators_per_split(self, dl_manager) -> dict[str, list[Callable[[], Iterator[tuple[int, Example]]]]]:
-        return {
-            name: [
-                functools.partial(self._shard, name, examples, start)
-                for start in range(0, len(examples), EXAMPLES_PER_SHARD)
-            ]
-            for name, examples in self._splits.items()
-        }
-
-    def _shard(self, name: str, examples: Sequence, start: int) -> Iterator[tuple[int, Example]]:
-        stop = min(start + EXAMPLES_PER_SHARD, len(examples))
-        # disable=None: no bar where standard error is no terminal, so that logs stay readable
-        for i in tqdm(
-            range(start, stop),
-            name,
-            initial=start,
-            total=len(examples),
-            unit="image",
-            leave=False,
-            disable=None,
-        ):
-            yield i, encoded(examples[i])
+def _write_split(folder: Path, name: str, examples: Sequence, features: tfds.features.FeaturesDict) -> SplitInfo:
+    """Write the records of a split, shard by shard, and return what TFDS has to know of them."""
+    place: Any = folder  # TFDS says epath.Path, and takes any
+    template = ShardedFileTemplate(place, dataset_name=NAME, split=name, filetype_suffix="array_record")
+    starts = range(0, len(examples), EXAMPLES_PER_SHARD)
+    files = [Path(template.sharded_filepath(shard_index=i, num_shards=len(starts))) for i in range(len(starts))]
+    # disable=None: no bar where standard error is no terminal, so that logs stay readable
+    with tqdm(total=len(examples), desc=name, unit="image", leave=False, disable=None) as bar:
+        for start, file in zip(starts, files, strict=True):
+            writer = ArrayRecordWriter(str(file), "group_size:1")
+            try:
+                for i in range(start, min(start + EXAMPLES_PER_SHARD, len(examples))):
+                    writer.write(canonical(features.serialize_example(encoded(examples[i]))))
+                    bar.update()
+            finally:
+                writer.close()
+    lengths = [min(EXAMPLES_PER_SHARD, len(examples) - start) for start in starts]
+    size = sum(file.stat().st_size for file in files)
+    return SplitInfo(name=name, shard_lengths=lengths, num_bytes=size, filename_template=template)
 
 
 def write(
@@ -140,15 +107,15 @@ def write(
     Raises:
         InputError: `out` is taken, or an example cannot be made; then nothing is left behind.
     """
-    out = Path(os.path.abspath(out))
     refuse_taken(out)
-    features = {
+    features: dict[str, Any] = {
         "image": tfds.features.Image(shape=(height, width, channels), encoding_format="png"),
         "id": tfds.features.Text(),
     }
+    known = dict(metadata or {})
     if annotation == "landmarks":
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
-        metadata = {**(metadata or {}), "landmark_units": "fraction of width and height"}
+        known["landmark_units"] = "fraction of width and height"
     elif annotation == "mask":
         features["mask"] = tfds.features.Image(shape=(height, width, 1), encoding_format="png")
     elif annotation:
@@ -156,41 +123,34 @@ def write(
         features[annotation] = tfds.features.Tensor(shape=shape, dtype=np.float32)
         if names and shape != (len(names),):
             raise InputError(f"{len(names)} names for {annotation} of shape {shape}; there must be one for each")
-        metadata = {**(metadata or {}), **({"attribute_names": list(names)} if names else {})}
-    partial = out.with_name(out.name + ".partial")
-    new_parents = [parent for parent in out.parents if not parent.exists()]
-    done = False
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"--out {out}: cannot be written ({error.strerror}); give a folder that can") from None
-        builder = AnnotatedImages(
-            splits={name: examples for name, examples in splits.items() if len(examples)},
-            features=features,
-            description=description,
-            metadata=dict(metadata or {}),
-            data_dir=partial,
-            file_format="array_record",
+        known |= {"attribute_names": list(names)} if names else {}
+    write_features(out, splits, features, description, known, files)
+
+
+def write_features(
+    out: Path,
+    splits: Mapping[str, Sequence],
+    features: Mapping[str, Any],
+    description: str,
+    metadata: Mapping[str, Any],
+    files: Mapping[str, str] | None = None,
+) -> None:
+    """Write `out` with TFDS' features by their names, whole or not at all; the rest as `write` has it."""
+    with new_folder(out) as partial:
+        identity = tfds.core.DatasetIdentity(
+            name=NAME, version=tfds.core.Version("1.0.0"), data_dir=str(partial), module_name=__name__
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # tfds prints where it writes, which is not where we end
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        described = tfds.features.FeaturesDict(dict(features))
+        info = tfds.core.DatasetInfo(
+            builder=identity,
+            description=description,
+            features=described,
+            metadata=tfds.core.MetadataDict(metadata),
+        )
+        info.set_file_format("array_record")
+        filled = {name: examples for name, examples in splits.items() if len(examples)}
+        written = [_write_split(partial, name, examples, described) for name, examples in filled.items()]
+        info.set_splits(tfds.core.SplitDict(written))
+        info.write_to_directory(partial)
         for name, text in (files or {}).items():
-            (Path(builder.data_path) / name).write_text(text, encoding="utf-8")
-        os.rename(builder.data_path, out)
-        done = True
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in () if done else new_parents:
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-
-
-def refuse_taken(out: Path) -> None:
-    """Raises InputError where `out` exists and is more than an empty folder."""
-    if out.is_dir():
-        if any(out.iterdir()):
-            raise InputError(f"--out {out}: exists and is not empty; remove it or give another folder")
-    elif out.exists():
-        raise InputError(f"--out {out}: is a file; give a folder that does not exist yet")
+            (partial / name).write_text(text, encoding="utf-8")

@@ -9,7 +9,6 @@ import collections
 import csv
 import dataclasses
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ from began_jax.annotators.annotator import Unsure
 from began_jax.annotators.workers import ordered_map
 from began_jax.data.builder import Example, encoded
 from began_jax.errors import InputError
+from began_jax.files import replacing
 
 CHUNK = 64  # pictures a task: seconds of work, and all that a stop loses for each worker
 
@@ -28,10 +28,14 @@ CHUNK = 64  # pictures a task: seconds of work, and all that a stop loses for ea
 class Recipe(Protocol):
     """How a picture becomes examples; picklable, since each worker process gets it."""
 
-    ids: Sequence[str]
+    @property
+    def ids(self) -> Sequence[str]:
+        """The pictures' names."""
+        ...
 
     def open(self) -> Callable[[int], list[Example]]:
-        """Returns a function from a picture's number to its examples; it raises Unsure, or InputError."""
+        """Return a function from a picture's number to its examples; it raises Unsure, or InputError."""
+        ...
 
 
 class Chunk(NamedTuple):
@@ -92,10 +96,8 @@ def _write(path: Path, examples: list[Example], pictures: list[int], left_out: l
                 shapes = " and ".join(sorted({str(list(np.shape(value))) for value in values}))
                 raise InputError(f"the annotator's {name} have several shapes, {shapes}; they must be alike")
             columns[name] = np.stack(values)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **columns)
-    os.replace(partial, path)
     return Chunk(pictures, left_out)
 
 
@@ -108,7 +110,7 @@ def _summary(path: Path) -> Chunk:
 def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Chunk]:
     """Yields the chunks of all pictures in order; those that are in the folder already are read, not made."""
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("*.partial"):
+    for leftover in folder.glob(".*.partial"):
         leftover.unlink()
     count = -(-len(recipe.ids) // CHUNK)
     there = {n for n in range(count) if (folder / f"{n:06d}.npz").is_file()}

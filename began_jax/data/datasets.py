@@ -10,7 +10,7 @@ import hashlib
 import io
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -18,9 +18,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from tensorflow_datasets.proto import tf_example_pb2
 
-from began_jax.data.builder import canonical
+from began_jax.data.builder import canonical, parse_record
 from began_jax.data.layout import Layout, attribute_names, find_layout
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask
@@ -80,7 +79,7 @@ class Source(Sequence):
         i = operator.index(i)
         if not 0 <= i < len(self):
             raise IndexError(f"{i}: {self.split} has {len(self)} examples")
-        return tf_example_pb2.Example.FromString(self.records[i]).features.feature
+        return parse_record(self.records[i]).features.feature
 
 
 def _bytes(field: Any) -> bytes:
@@ -198,7 +197,7 @@ def _check_annotation(data: DataSet) -> None:
 
 
 def _first_annotation(data: DataSet) -> np.ndarray:
-    return data.source(next(iter(data.splits)))[0][data.annotation]
+    return data.source(next(iter(data.splits))).annotation(0)
 
 
 def _registered(data: str) -> tfds.core.DatasetBuilder:
@@ -301,7 +300,9 @@ def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
     return {key: values if key == "id" else np.stack(values) for key, values in columns.items()}
 
 
-def prefetch(ds: grain.MapDataset, start_step: int = 0, threads: int = 2) -> Iterator[dict[str, np.ndarray]]:
+def prefetch(
+    ds: grain.MapDataset, start_step: int = 0, threads: int = 2
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields ds[start_step], ds[start_step + 1], ... made ahead by threads, which end when this is closed."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(ds[start_step:].to_iter_dataset(options))

@@ -9,12 +9,15 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from began_jax.data.builder import Annotation, Example, Written, refuse_taken, write
+from began_jax.data.builder import Annotation, Example, Written, write
+from began_jax.data.configs import FolderConfig
 from began_jax.errors import InputError
+from began_jax.files import refuse_taken
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, read_mask, unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -42,6 +45,7 @@ class Folder:
 
     def mask_path(self, name: str) -> Path:
         """Returns the file that holds the mask of the picture `name`."""
+        assert self.masks is not None
         return self.masks / Path(name).with_suffix(".png")
 
 
@@ -83,20 +87,19 @@ def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None 
     folder = Folder(images, tuple(ids), masks=masks)
     if landmarks is not None:
         return dataclasses.replace(folder, landmarks=_match(landmarks, *_read_landmarks(landmarks), folder))
-    missing = [name for name in ids if masks is not None and not folder.mask_path(name).is_file()]
-    if missing:
-        first = folder.mask_path(missing[0]).relative_to(masks)
-        raise InputError(
-            f"--masks {masks}: masks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is {first}"
-        )
+    if masks is not None:
+        missing = [name for name in ids if not folder.mask_path(name).is_file()]
+        if missing:
+            first = folder.mask_path(missing[0]).relative_to(masks)
+            there = f"masks for {len(ids) - len(missing)} of {len(ids)} images"
+            raise InputError(f"--masks {masks}: {there}; the first missing is {first}")
     return folder
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     """Reads picture -> landmarks float32 [K, 2], in pixels, from a .npz or .csv file; pictures may be missing in it."""
     names, points = _read_landmarks(path)
-    finite = np.isfinite(points).all((1, 2))
-    return {name: row for name, row, good in zip(names, points, finite, strict=True) if good}
+    return {name: row for name, row in zip(names, points, strict=True) if np.isfinite(row).all()}
 
 
 def _match(path: Path, names: list[str], points: np.ndarray, folder: Folder) -> np.ndarray:
@@ -269,40 +272,28 @@ def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed:
     return [i for i in range(len(ids)) if i not in held], sorted(test)
 
 
-def write_folder(
-    out: Path,
-    images: Path,
-    landmarks: Path | None,
-    masks: Path | None,
-    *,
-    height: int,
-    width: int,
-    channels: int | None,
-    holdout: float,
-    group_regex: str | None,
-    seed: int,
-) -> Written:
-    """Writes ready pictures with their annotations as the data set `out`; prepare.py's options by their names.
+def write_folder(out: Path, config: FolderConfig) -> Written:
+    """Write ready pictures with their annotations as the data set `out`.
 
     Raises:
         InputError: anything is wrong with the folder or with a picture; nothing is written then.
     """
     refuse_taken(out)
-    folder = open_folder(images, landmarks, masks)
-    train, test = hold_out(folder.ids, holdout, group_regex, seed)
-    channels = channels or (3 if mostly_colour(folder) else 1)
-    size = {"height": height, "width": width, "channels": channels}
+    folder = open_folder(config.images, config.landmarks, config.masks)
+    train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed)
+    channels = config.channels or (3 if mostly_colour(folder) else 1)
+    size: dict[str, Any] = {"height": config.height, "width": config.width, "channels": channels}
     indices = {"train": train, "test": test} if test else {"train": train}
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
-    options = {"holdout": holdout, "group_regex": group_regex, "seed": seed}
-    source = {"images": images, "landmarks": landmarks, "masks": masks}
+    options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
+    source = {"images": config.images, "landmarks": config.landmarks, "masks": config.masks}
     write(
         out,
         splits,
         **size,
         annotation=folder.annotation,
         keypoints=folder.keypoints,
-        description=f"{len(folder.ids)} pictures from {images}, prepared by began_jax",
+        description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
         metadata={name: str(path) for name, path in source.items() if path} | size | options,
     )
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}

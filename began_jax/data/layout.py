@@ -59,7 +59,7 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
     image = "image" if "image" in pictures else pictures[0] if len(pictures) == 1 else None
     if image is None:
         raise InputError(f"--data {data}: has no feature image; its features are {', '.join(flat) or 'none'}")
-    shape, dtype = flat[image].shape, np.dtype(flat[image].np_dtype)
+    shape, dtype = tuple(flat[image].shape), np.dtype(flat[image].np_dtype)
     if None in shape or len(shape) != 3 or shape[-1] not in (1, 3) or dtype != np.uint8:
         raise InputError(
             f"--data {data}: its {image} is {dtype} {shape}; it must be uint8 (height, width, 1 or 3) of one known size"
@@ -78,13 +78,15 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
     if annotation == "mask" and annotated.shape != (*shape[:2], 1):
         raise InputError(f"--data {data}: its mask is {annotated.shape}, its image {shape}; sizes must agree")
     ids = [key for key in ID_FEATURES if isinstance(flat.get(key), tfds.features.Text)]
-    return Layout(*shape, image, ids[0] if ids else None, annotation, annotated)
+    height, width, channels = shape
+    return Layout(height, width, channels, image, ids[0] if ids else None, annotation, annotated)
 
 
 def annotations(flat: Mapping[str, Any]) -> dict[str, Annotated]:
     """The annotations among features: landmarks, a mask, attributes, and then any other array of one known shape."""
     arrays = {name: feature.shape for name, feature in flat.items() if _is_array(feature)}
-    tensor, mask, vector = (arrays.pop(name, ()) for name in ("landmarks", "mask", "attributes"))
+    tensor, vector = arrays.pop("landmarks", ()), arrays.pop("attributes", ())
+    arrays.pop("mask", None)  # only a picture is one
     found = {}
     if len(tensor) == 2 and tensor[1] == 2 and flat["landmarks"].np_dtype == np.float32:
         found["landmarks"] = Annotated(("landmarks",), tensor)
@@ -92,8 +94,8 @@ def annotations(flat: Mapping[str, Any]) -> dict[str, Annotated]:
         points = tuple(f"{prefix}{point}_{axis}" for point in CELEB_A_POINTS for axis in "xy")
         if "landmarks" not in found and all(name in flat for name in points):
             found["landmarks"] = Annotated(points, (len(CELEB_A_POINTS), 2))
-    if isinstance(mask := flat.get("mask"), tfds.features.Image):
-        found["mask"] = Annotated(("mask",), mask.shape)
+    if isinstance(flat.get("mask"), tfds.features.Image):
+        found["mask"] = Annotated(("mask",), tuple(flat["mask"].shape))
     answers = tuple(name for name, f in flat.items() if name.startswith("attributes/") and f.np_dtype == np.bool_)
     if answers or len(vector) == 1:
         found["attributes"] = Annotated(answers, (len(answers),)) if answers else Annotated(("attributes",), vector)
@@ -111,14 +113,16 @@ def attribute_names(layout: Layout, metadata: Mapping[str, Any]) -> tuple[str, .
 
 def _is_array(feature: Any) -> bool:
     # Boxes and labels are tensors too, of classes of their own; an encoded tensor is stored as bytes.
-    if type(feature) is not tfds.features.Tensor or not feature.shape or None in feature.shape:
+    shape: Any = feature.shape
+    if type(feature) is not tfds.features.Tensor or not shape or None in shape:
         return False
-    return np.dtype(feature.get_serialized_info().np_dtype).kind in "biuf"
+    stored: Any = feature.get_serialized_info()
+    return np.dtype(stored.np_dtype).kind in "biuf"
 
 
 def _flat(features: tfds.features.FeaturesDict, prefix: str = "") -> dict[str, Any]:
     """Returns the features by the names that their fields have in a record, in the order of these names."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, feature in sorted(features.items()):  # tfds gives another order in each process
         nested = isinstance(feature, tfds.features.FeaturesDict)
         flat |= _flat(feature, f"{prefix}{key}/") if nested else {prefix + key: feature}

@@ -6,7 +6,7 @@ The annotation is T's on the crop, or what a file says of the whole photograph, 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +24,8 @@ class FaceRecipe:
     height: int
     width: int
     channels: int
-    detector: Literal["haar", "whole"]  # whole: the photograph is the crop
-    several: Literal["leave-out", "largest"]  # what to do with several faces
+    detector: str  # haar, or whole: the photograph is the crop
+    several: str  # what to do with several faces: leave-out, or take the largest
     annotator: str | None  # T by name, or None where `known` says the annotation
     annotator_options: Mapping[str, Any]
     kind: str = "landmarks"  # of `known`: landmarks, in pixels of the photograph, or attributes
@@ -40,7 +40,8 @@ class FaceRecipe:
 
         def example(index: int) -> list[dict[str, Any]]:
             name = self.ids[index]
-            if self.known is not None and name not in self.known:
+            known = None if self.known is None else self.known.get(name)
+            if self.known is not None and known is None:
                 raise Unsure(f"no {self.kind} in the file")
             photograph = read_image(self.root / name, self.channels)
             top, left, height, width = self._crop(photograph, detect)
@@ -48,12 +49,12 @@ class FaceRecipe:
             made = {"image": fit_image(crop, self.height, self.width), "id": name}
             if annotate is not None:
                 made |= annotator.annotated(annotate, crop, self.height, self.width)
-            elif self.kind == "landmarks":
+            elif known is not None and self.kind == "landmarks":
                 # pixel centres are at integers
-                fractions = (self.known[name].astype(np.float64) - (left, top) + 0.5) / (width, height)
+                fractions = (known.astype(np.float64) - (left, top) + 0.5) / (width, height)
                 made["landmarks"] = fit_landmarks(fractions, (height, width), (self.height, self.width))
             else:
-                made[self.kind] = self.known[name]
+                made[self.kind] = known
             return [made]
 
         return example

@@ -41,6 +41,7 @@ class IrisRecipe:
                 # T sees the whole picture as it is: more of it than 4:3, and at its own resolution
                 mask = (np.asarray(annotate(picture)) > 0).astype(np.uint8)
             else:
+                assert self.masks is not None  # one of the two is given
                 mask = read_mask(self.masks / Path(name).with_suffix(".png"))
             if mask.shape != (*picture.shape[:2], 1):
                 raise Unsure(f"its mask is {list(mask.shape)}, its picture {list(picture.shape)}")

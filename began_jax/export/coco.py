@@ -23,7 +23,7 @@ Write = Callable[..., None]
 
 def _annotation(index: int, points: Float[np.ndarray, "points 2"], width: int, height: int) -> dict:
     """Returns one annotation, `points` in pixels; a point outside of the picture is labelled, not visible."""
-    inside = ((points >= 0) & (points <= (width, height))).all(axis=-1)
+    inside = [bool(((point >= 0) & (point <= (width, height))).all()) for point in points]
     keypoints = [[*point, 2 if seen else 1] for point, seen in zip(points.tolist(), inside, strict=True)]
     low, high = points.min(axis=0), points.max(axis=0)
     w, h = (high - low).tolist()
@@ -98,6 +98,6 @@ def coco_writer(
                 json.dump(_annotation(index, face, width, height), file)
 
         yield write
-        if written.count:
+        if written.image_shape:
             height, width, _ = written.image_shape
             file.writelines(_tail(written.count, width, height))

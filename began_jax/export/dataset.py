@@ -10,7 +10,6 @@ Everything is built in OUT.partial, which takes the name OUT when it is complete
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from began_jax.errors import InputError
+from began_jax.files import new_folder, refuse_taken
 from began_jax.images import png, to_uint8
 
 _THREADS = 4  # zlib works outside of Python's lock
@@ -41,22 +41,22 @@ class Rows:
         """Writes a batch of rows, or raises InputError where they have another shape than those of the first."""
         if self._shape is None:
             self._shape = tuple(rows.shape[1:])
-            self._write_header()
+            self._write_header(self._shape)
         if self._shape != tuple(rows.shape[1:]):
             raise InputError(f"rows of shape {tuple(rows.shape[1:])} cannot follow rows of shape {self._shape}")
         self._file.write(np.ascontiguousarray(rows, "<f4").tobytes())
         self._count += len(rows)
 
-    def _write_header(self) -> None:
+    def _write_header(self, shape: tuple[int, ...]) -> None:
         # numpy pads the header so that the first axis may grow: the final one has the length of the first.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self._count, *self._shape)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._count, *shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
         """Completes the file, or leaves it empty if nothing was added."""
         if self._shape is not None:
             self._file.seek(0)
-            self._write_header()
+            self._write_header(self._shape)
         self._file.close()
 
 
@@ -123,23 +123,14 @@ def dataset(out: str | os.PathLike, provenance: dict) -> Iterator[Dataset]:
     Raises:
         InputError: `out` is a file or a folder with something in it, or the block added no sample.
     """
-    out = Path(out).absolute()
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise InputError(f"{out} exists and is not empty: name a new folder or remove this one")
-    partial = out.with_name(f"{out.name}.partial")
-    if partial.exists():  # what a killed run left
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    try:
+    out = Path(out)
+    refuse_taken(out)
+    with new_folder(out) as partial:
         with ThreadPoolExecutor(_THREADS) as pool, contextlib.closing(Dataset(partial, pool)) as written:
             yield written
-        if written.count == 0:
+        if written.image_shape is None:
             raise InputError(f"{out}: no sample was added to the data set")
         height, width, channels = written.image_shape
         sizes = {"height": height, "width": width, "channels": channels, "latent_size": written.latent_size}
         document = {"count": written.count, **sizes, **provenance}
         (partial / "dataset.json").write_text(json.dumps(document, indent=2) + "\n")
-        os.replace(partial, out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -10,29 +10,40 @@ from jaxtyping import Array, Float
 from began_jax.configs import InvertConfig
 from began_jax.inversion.steps import InversionState, finish, init, step, where
 
+Count = Callable[[int], Any]
+
+
+def ignore(number: int) -> None:
+    """Count nothing: nobody looks on."""
+
 
 class _Batch:
     """Images whose results are awaited together."""
 
     def __init__(self, key: Any, images: np.ndarray, z: np.ndarray):
         self.key, self.images, self.z = key, np.asarray(images), np.asarray(z)
-        self.rows: list[dict[str, np.ndarray] | None] = [None] * len(images)
+        self.rows: list[dict[str, np.ndarray]] = [{} for _ in range(len(images))]  # empty until its image has left
 
 
 class Inverter:
     """The jitted stages of `invert` over arrays split along a mesh axis, with the loop where it is fastest.
 
     Args:
-      config: of the inversion.
-      generate: (parameters, latents) -> images.
-      parameters: of the generator, replicated.
-      sharding: of arrays with a leading image axis.
-      steps_per_call: steps in one call of the device. By default 1 on a CPU, where a loop on the device loses the
-        library's convolutions, and all of them elsewhere.
+        config: of the inversion.
+        generate: (parameters, latents) -> images.
+        parameters: of the generator, replicated.
+        sharding: of arrays with a leading image axis; None for JAX's default device.
+        steps_per_call: steps in one call of the device. By default 1 on a CPU, where a loop on the device loses the
+            library's convolutions, and all of them elsewhere.
     """
 
     def __init__(
-        self, config: InvertConfig, generate: Callable, parameters: Any, sharding, steps_per_call: int | None = None
+        self,
+        config: InvertConfig,
+        generate: Callable[[Any, Any], Any],
+        parameters: Any,
+        sharding: jax.sharding.Sharding | None = None,
+        steps_per_call: int | None = None,
     ):
         self._config, self._parameters, self._sharding = config, parameters, sharding
         if steps_per_call is None:
@@ -53,38 +64,44 @@ class Inverter:
         self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
 
     def __call__(
-        self, images: Float[Array | np.ndarray, "batch height width channels"], z: Float[Array, "batch latent"]
-    ) -> Iterator[Any]:
-        """Yields the number of steps done after each call of the device, and the results last."""
+        self,
+        images: Float[Array | np.ndarray, "batch height width channels"],
+        z: Float[Array | np.ndarray, "batch latent"],
+        count: Count = ignore,
+    ) -> dict[str, np.ndarray]:
+        """Invert a batch from the starting latents `z`, and return the results of `finish`.
+
+        `count` is told after each call of the device how many steps were done in it.
+        """
         images, z = jax.device_put((images, z), self._sharding)
         state, done = self._init(z), 0
         while done < self._config.steps:
-            count = min(self.steps_per_call, self._config.steps - done)
-            state = self._run(self._parameters, state, images, count)
-            done += count
+            steps = min(self.steps_per_call, self._config.steps - done)
+            state = self._run(self._parameters, state, images, steps)
+            done += steps
             if done % 10 == 0:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
-            yield done
-        yield jax.device_get(self._finish(self._parameters, state, images))
+            count(steps)
+        return jax.device_get(self._finish(self._parameters, state, images))
 
     def refilled(
-        self, batches: Iterable[tuple[Any, np.ndarray, np.ndarray]], slots: int
-    ) -> Iterator[int | tuple[Any, dict[str, np.ndarray]]]:
-        """Inverts in `slots`: an image that has converged leaves, and the next one takes its place.
+        self, batches: Iterable[tuple[Any, np.ndarray, np.ndarray]], slots: int, count: Count = ignore
+    ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        """Invert in `slots`: an image that has converged leaves, and the next one takes its place.
 
         Each image has its own count of steps and its own optimiser, so its result is that of `invert` with as many
         steps: a matter of the image and its start alone, not of slot, order or neighbours. It has converged when its
         lowest error fell by less than the share `tolerance` in its last `window` steps.
 
-        Yields the number of images that have left since the last time, and (key, results) as batches are complete; the
-        results are those of `finish`, and the `steps` [n] that each image had.
-
         Args:
-          batches: (key, images float [n, height, width, channels], starting latents [n, latent]), n at most `slots`;
-            read as slots become free.
-          slots: images optimised together.
+            batches: (key, images float [n, height, width, channels], starting latents [n, latent]), n at most `slots`;
+                read as slots become free.
+            slots: images optimised together.
+            count: told how many images have left since the last time.
+
+        Yields:
+            (key, results) as batches are complete: the results of `finish`, and the `steps` [n] that each image had.
         """
-        config = self._config
         queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(len(batch.images)))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
@@ -96,34 +113,48 @@ class Inverter:
                 occupants[slot], reference[slot] = occupant, np.inf
             if not any(occupants):
                 return
-            if fresh:
-                # A choice by slot, not a scatter: one shape however many are new, and no exchange between devices.
-                chosen, z, x = np.isin(np.arange(slots), list(fresh)), *_in_slots(fresh, slots)
-                chosen, z, x = jax.device_put((chosen, z, x), self._sharding)
-                state = self._refill(state, chosen, z, x) if state else self._fill(z, x)
-            done = 0
-            while done < config.window:
-                count = min(self.steps_per_call, config.window - done)
-                state = (self._run(self._parameters, *state, count), state[1])
-                done += count
-            found = {name: getattr(state[0], name) for name in ("z", "best_z", "best_error", "step")}
-            found = jax.device_get(found)
-            lowest = found["best_error"]
-            left = (found["step"] >= config.steps) | (reference - lowest < config.tolerance * lowest)
-            reference = lowest.copy()  # what a device gave is read-only
-            leaving = [slot for slot in range(slots) if left[slot] and occupants[slot]]
-            yield len(leaving)
-            for slot in leaving:
-                (batch, row), occupants[slot] = occupants[slot], None
+            state = self._advance_window(self._with(fresh, state, slots))
+            found = jax.device_get({name: getattr(state[0], name) for name in ("z", "best_z", "best_error", "step")})
+            left = self._left(found, reference)
+            reference = found["best_error"].copy()  # what a device gave is read-only
+            leaving = {slot: who for slot, who in enumerate(occupants) if who is not None and left[slot]}
+            count(len(leaving))
+            for slot, (batch, row) in leaving.items():
+                occupants[slot] = None
                 batch.rows[row] = {name: values[slot] for name, values in found.items()}
-                if None not in batch.rows:
+                if all(batch.rows):
                     yield batch.key, self._results(batch, slots)
+
+    def _with(self, fresh: dict[int, tuple[_Batch, int]], state: Any, slots: int) -> Any:
+        """The state and the images of all slots, with fresh images in some of them."""
+        if not fresh:
+            return state
+        # A choice by slot, not a scatter: one shape however many are new, and no exchange between devices.
+        chosen = np.isin(np.arange(slots), list(fresh))
+        z, images = _in_slots(fresh, slots)
+        chosen, z, images = jax.device_put((chosen, z, images), self._sharding)
+        return self._fill(z, images) if state is None else self._refill(state, chosen, z, images)
+
+    def _advance_window(self, state: Any) -> Any:
+        done, window = 0, self._config.window
+        while done < window:
+            steps = min(self.steps_per_call, window - done)
+            state = self._run(self._parameters, *state, steps), state[1]
+            done += steps
+        return state
+
+    def _left(self, found: dict[str, np.ndarray], reference: np.ndarray) -> np.ndarray:
+        """Which slots have all their steps, or an error that hardly fell below what it was a window ago."""
+        lowest = found["best_error"]
+        converged = reference - lowest < self._config.tolerance * lowest
+        return (found["step"] >= self._config.steps) | converged
 
     def _results(self, batch: _Batch, slots: int) -> dict[str, np.ndarray]:
         # Copies of the last image fill the batch up, so that there is one shape.
         rows = np.minimum(np.arange(slots), len(batch.images) - 1)
         found = {name: np.stack([batch.rows[row][name] for row in rows]) for name in batch.rows[0]}
-        state, x = jax.device_put((InversionState(optimizer=(), **found), batch.images[rows]), self._sharding)
+        columns: dict[str, Any] = found
+        state, x = jax.device_put((InversionState(optimizer=(), **columns), batch.images[rows]), self._sharding)
         results = jax.device_get(self._finish(self._parameters, state, x)) | {"steps": found["step"]}
         return {name: values[: len(batch.images)] for name, values in results.items()}
 

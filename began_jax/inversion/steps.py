@@ -6,6 +6,7 @@ neither on the batch's size nor on its order. BFGS is kept per image and so is n
 its rows separately.
 """
 
+import dataclasses
 import typing
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -82,6 +83,7 @@ def step(
     error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
     # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
     (gradient,) = pull(jnp.ones_like(error))
+    z: Any
     if config.optimizer == "bfgs":
         z, memory = jax.vmap(partial(bfgs.step, config.learning_rate))(state.z, error, gradient, state.optimizer)
     else:
@@ -91,7 +93,7 @@ def step(
         z = optax.apply_updates(state.z, update)
     if config.clip:
         z = z.clip(-1, 1)
-    new = keep_best(state, error).replace(step=state.step + 1, z=z, optimizer=memory)
+    new = dataclasses.replace(keep_best(state, error), step=state.step + 1, z=z, optimizer=memory)
     # Images with counts of their own reach the last step at different times, and wait there.
     return where(state.step < config.steps, new, state) if state.step.ndim else new
 
@@ -105,8 +107,10 @@ def where(chosen: Bool[Array, " batch"], new: Any, old: Any) -> Any:
 def keep_best(state: InversionState, error: Float[Array, " batch"]) -> InversionState:
     """Note the state's latents where their errors are the lowest so far."""
     better = error < state.best_error
-    return state.replace(
-        best_z=jnp.where(better[:, None], state.z, state.best_z), best_error=jnp.where(better, error, state.best_error)
+    return dataclasses.replace(
+        state,
+        best_z=jnp.where(better[:, None], state.z, state.best_z),
+        best_error=jnp.where(better, error, state.best_error),
     )
 
 

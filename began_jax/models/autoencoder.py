@@ -80,7 +80,7 @@ class Encoder(nn.Module):
 
 
 def _through_scales(network: Encoder | Decoder, x: Array, count: int) -> Array:
-    scale = type(network)._scale
+    scale: Any = type(network)._scale
     if network.remat:
         scale = nn.remat(scale, static_argnums=2)
     for i in range(count):

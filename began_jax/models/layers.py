@@ -8,6 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+def apply(network: nn.Module, parameters: Any, inputs: Any) -> Any:
+    """Return the outputs [batch, ...] of a network for inputs [batch, ...]."""
+    return network.apply({"params": parameters}, inputs)
+
+
 @jax.custom_jvp
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """x where positive, e^x - 1 elsewhere; equals `jax.nn.elu` to one rounding of 1, and so does its derivative."""

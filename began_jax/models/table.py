@@ -46,7 +46,7 @@ def _table(title: str, network: nn.Module, example: jax.ShapeDtypeStruct) -> str
 
     with nn.intercept_methods(record):  # nothing is computed: shapes only
         params = jax.eval_shape(network.init, jax.random.key(0), example)["params"]
-    rows = [("layer", "kind", "input", "output", "kernel", "parameters")]
+    rows: list[tuple[str, ...]] = [("layer", "kind", "input", "output", "kernel", "parameters")]
     for path, kind, inputs, outputs in calls:
         own = _at(params, path)
         if "kernel" in own:

@@ -4,7 +4,7 @@ A checkpoint is a folder named after its step; Orbax writes it under a temporary
 is complete, so a kill at any moment leaves complete checkpoints only. Just before that it gets a file
 SHA256SUMS, which `restore` compares (so can `sha256sum -c`): Orbax by itself misses some changed bytes.
 
-Among several processes a manager belongs to all of them, which save and restore together, or to one that is `alone`.
+Among several processes a manager belongs to all of them, which save and restore together, or to one that is alone.
 """
 
 import hashlib
@@ -36,37 +36,38 @@ class Manager(ocp.CheckpointManager):
 
 
 def manager(
-    folder: Path, *, keep: int | None = 3, read_only: bool = False, alone: dict[str, Callable] | None = None
+    folder: Path, *, keep: int | None = 3, read_only: bool = False, items: dict[str, Callable] | None = None
 ) -> Manager:
-    """A manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all.
+    """Return a manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all.
 
     Args:
-      folder: of the checkpoints.
-      keep: how many.
-      read_only: leave the folder as it is; a reader is `alone`.
-      alone: use by this process without the others, which may have managers of the same folder; the items of a
-        checkpoint and the class of Orbax's handler of each.
+        folder: of the checkpoints.
+        keep: how many.
+        read_only: leave the folder as it is; a reader is alone.
+        items: those of a checkpoint with the class of Orbax's handler of each. Then this process uses the manager
+            without the others, which may have managers of the same folder.
     """
-    options: dict[str, Any] = {"preservation_policy": policies.LatestN()}
+    given: dict[str, Any] = {"preservation_policy": policies.LatestN()}
     if keep is not None:
         score = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
         best = policies.BestN(get_metric_fn=score, reverse=True, n=1)
         policy = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
-        options = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
+        given = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
     # Orbax's own read_only logs three warnings each time; a reader need only leave the folder as it is.
-    options |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
-    folder, handlers = Path(folder).resolve(), None
-    if (alone or read_only) and jax.process_count() > 1:
+    given |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
+    folder = Path(folder).resolve()
+    handlers: dict[str, Any] | None = {name: handler() for name, handler in (items or {}).items()} or None
+    if (items or read_only) and jax.process_count() > 1:
         here = _here_alone()
-        options |= {"create": False, "cleanup_tmp_directories": False, "multiprocessing_options": here}
+        given |= {"create": False, "cleanup_tmp_directories": False, "multiprocessing_options": here}
         # Handlers of Orbax's own choice would write on the first process only, and say nothing.
-        handlers = {name: handler(multiprocessing_options=here) for name, handler in (alone or {}).items()} or None
+        handlers = {name: handler(multiprocessing_options=here) for name, handler in (items or {}).items()} or None
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)
             # Orbax would clean up in the background, and take away what another process has begun by then.
             for unnamed in folder.glob(f"*{TEMPORARY}") if jax.process_index() == 0 else ():
                 shutil.rmtree(unnamed)
-    options = ocp.CheckpointManagerOptions(**options)
+    options = ocp.CheckpointManagerOptions(**given)
     if not read_only:
         options.async_options = ocp.AsyncOptions(
             post_finalization_callback=lambda: _write_sums(folder, found.writing),

@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from began_jax import sharding
@@ -42,6 +42,12 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
 
+def program(script: str) -> str:
+    """Return how this stage was called, for its messages: `began-jax STAGE`, or else its script."""
+    called = os.path.basename(sys.argv[0])
+    return called if called.startswith("began-jax ") else script
+
+
 def one_line(message: object) -> str:
     """Returns the message with every run of white space, line ends included, as one blank."""
     return " ".join(str(message).split())
@@ -65,7 +71,7 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
         print(_line(error, prog), file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
     except OSError as error:
-        if errno.errorcode.get(error.errno) not in _UNWRITABLE:
+        if errno.errorcode.get(error.errno or 0) not in _UNWRITABLE:
             raise
         print(_line(f"{error.filename} cannot be written: {error.strerror}; give another place", prog), file=sys.stderr)
         raise SystemExit(2) from None
@@ -83,24 +89,29 @@ def errors_end_now(prog: str | None = None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not sharding.joined():
-            raise
-        status = 1
-        if isinstance(error, SystemExit):
-            status = error.code if isinstance(error.code, int) else 1
-        elif isinstance(error, KeyboardInterrupt):
-            status = 130
-        elif isinstance(error, (InputError, DivergedError)):
-            status = 2 if isinstance(error, InputError) else 1
-            print(_line(error, prog), file=sys.stderr)
-        elif _LOST.search(str(error)):
-            reason = f"another process has ended or cannot be reached ({one_line(error)[:120]})"
-            print(_line(f"{reason}; start the same command on all of them to go on", prog), file=sys.stderr)
-        else:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        if sharding.joined():
+            end_now(error, prog)
+        raise
+
+
+def end_now(error: BaseException, prog: str | None = None) -> NoReturn:
+    """Say what went wrong, and end this process without any clean-up, with the exit status that `run` would give."""
+    status = 1
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else 1
+    elif isinstance(error, KeyboardInterrupt):
+        status = 130
+    elif isinstance(error, (InputError, DivergedError)):
+        status = 2 if isinstance(error, InputError) else 1
+        print(_line(error, prog), file=sys.stderr)
+    elif _LOST.search(str(error)):
+        reason = f"another process has ended or cannot be reached ({one_line(error)[:120]})"
+        print(_line(f"{reason}; start the same command on all of them to go on", prog), file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextlib.contextmanager
@@ -134,34 +145,44 @@ def quiet_logs() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def add_options(parser: argparse.ArgumentParser, presets: dict[str, Any], skip: tuple[str, ...] = ("preset",)) -> None:
-    """Adds an option for each field of the presets' dataclass; the help shows the default in every preset.
+def add_options(
+    parser: argparse.ArgumentParser, presets: Mapping[str, Any], skip: tuple[str, ...] = ("preset",)
+) -> None:
+    """Add an option for each field of the presets' dataclasses; the help shows the default in every preset.
 
     An option that is not given is absent from the parsed arguments, so that a preset can supply it.
     """
-    first = next(iter(presets.values()))
-    for field in dataclasses.fields(first):
-        if field.name in skip:
-            continue
-        defaults: dict[str, list[str]] = {}
-        for name, preset in presets.items():
-            defaults.setdefault(_shown(getattr(preset, field.name)), []).append(name)
-        text = " ".join(f"{value} ({', '.join(names)})" for value, names in defaults.items())
-        text = next(iter(defaults)) if len(defaults) == 1 else text
-        kind: dict[str, Any] = {
-            "type": type(getattr(first, field.name)),
-            "choices": field.metadata["choices"],
-        }
-        if isinstance(getattr(first, field.name), bool):
-            kind = {"action": argparse.BooleanOptionalAction}
-        elif isinstance(getattr(first, field.name), tuple):
-            kind = {"type": _widths}
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
-            default=argparse.SUPPRESS,
-            help=f"{field.metadata['help']} [default: {text}]".replace("%", "%%"),
-            **kind | ({} if "action" in kind else {"metavar": _metavar(first, field)}),
-        )
+    options: dict[str, dict[str, dataclasses.Field]] = {}
+    for key, preset in presets.items():
+        for field in dataclasses.fields(preset):
+            options.setdefault(field.name, {})[key] = field
+    for name, fields in options.items():
+        if name not in skip:
+            defaults = {key: getattr(presets[key], name, None) for key in fields}
+            parser.add_argument(_flag(name), **_argument(next(iter(fields.values())), defaults))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, Any]:
+    """What argparse is told of an option; `defaults` are its value in each preset that has it."""
+    help, sample = field.metadata["help"], next(iter(defaults.values()))
+    if any(value is not None for value in defaults.values()):
+        names: dict[str, list[str]] = {}
+        for preset, value in defaults.items():
+            names.setdefault(_shown(value), []).append(preset)
+        shown = [value if len(names) == 1 else f"{value} ({', '.join(of)})" for value, of in names.items()]
+        help += f" [default: {' '.join(shown)}]"
+    argument = {"default": argparse.SUPPRESS, "help": help.replace("%", "%%")}
+    if isinstance(sample, bool):
+        return argument | {"action": argparse.BooleanOptionalAction}
+    choices, kind = field.metadata["choices"], field.metadata["kind"] or type(sample)
+    metavar = field.metadata["metavar"] or {int: "N", float: "X", str: "NAME", tuple: "N,N,..."}.get(kind)
+    if choices:
+        metavar = "{" + ",".join(map(str, choices)) + "}"
+    return argument | {"type": _widths if kind is tuple else kind, "choices": choices, "metavar": metavar}
 
 
 def add_annotator(parser: argparse.ArgumentParser) -> None:
@@ -206,19 +227,16 @@ def join_hosts(args: argparse.Namespace) -> None:
 
 
 def given_options(args: argparse.Namespace, preset: Any) -> Any:
-    """The preset with the options that were given on the command line."""
-    names = {field.name for field in dataclasses.fields(preset)}
-    return dataclasses.replace(preset, **{k: v for k, v in vars(args).items() if k in names and k != "preset"})
-
-
-def _metavar(preset: Any, field: dataclasses.Field) -> str:
-    if field.metadata["choices"]:
-        return "{" + ",".join(map(str, field.metadata["choices"])) + "}"
-    return {int: "N", float: "X", str: "NAME", tuple: "N,N,..."}[type(getattr(preset, field.name))]
+    """Return the preset, or an instance of its class, with the options that were given on the command line."""
+    names = {field.name for field in dataclasses.fields(preset)} - {"preset"}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    return preset(**given) if isinstance(preset, type) else dataclasses.replace(preset, **given)
 
 
 def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value) if value != "" else "none"
+    if value in (None, ""):
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -4,16 +4,15 @@ Beside each figure stands what always answering the mean of T(G(z)) over the sam
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL.Image import Image
 
 from began_jax import figures, kinds
-from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
 from began_jax.run import labels
+from began_jax.run.folder import Run
 
 
 class Consistency(NamedTuple):
@@ -40,36 +39,30 @@ class Consistency(NamedTuple):
 
 
 def measure(
-    run: Path,
-    config: TrainConfig,
-    data: DataSet,
+    run: Run,
     networks: Mapping[str, Callable[[np.ndarray], np.ndarray]],
     first: str,
     count: int,
     annotator: str | None = None,
     workers: int | None = None,
 ) -> Consistency:
-    """Measures aspect networks against T on `count` generated images for each sampler.
+    """Measure aspect networks against T on `count` generated images for each sampler.
 
     Args:
-        run: the run folder, which keeps what T said.
-        config: of its training.
-        data: its data set.
+        run: keeps what T said.
         networks: name -> function from latents [N, latent] to annotations.
         first: the one whose figures carry no name.
         count: images for each sampler.
         annotator: name of T; None for the run's.
         workers: processes that T runs in; None for one a core.
     """
-    kind, name = kinds.of(data), labels.choose(run, data, annotator)
+    kind, name = run.kind, labels.choose(run, annotator)
     figures: dict[str, float] = {}
-    found = labels.collect(
-        run, config, data, name, purpose="test", samplers=labels.SAMPLERS, count=count, workers=workers
-    )
+    found = labels.collect(run, name, purpose="test", samplers=labels.SAMPLERS, count=count, workers=workers)
     for sampler, given in found.items():
 
         def score(predicted: np.ndarray, truth: np.ndarray = given.annotation) -> float:
-            return float(kind.score(predicted, truth, data).mean())
+            return float(kind.score(predicted, truth, run.data).mean())
 
         scores = {n: score(network(given.z)) for n, network in networks.items()}
         mean = np.broadcast_to(given.annotation.mean(0), given.annotation.shape)
@@ -83,7 +76,7 @@ def measure(
 
 
 def picture(images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, data: DataSet, columns: int = 8) -> Image:
-    """Draws rows of generated images with G_a's annotation above the same with T's.
+    """Draw rows of generated images with G_a's annotation above the same with T's.
 
     Args:
         images: [N, H, W, C] in [-1, 1].

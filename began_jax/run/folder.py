@@ -8,129 +8,169 @@ RUN/figures/       pictures                    RUN/events/          TensorBoard
 """
 
 import dataclasses
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 
-from began_jax import began
+from began_jax import began, kinds
 from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json, write_json
 from began_jax.run import checkpoints
+from began_jax.run.generator import Generator, of_training
+from began_jax.run.latents import Latents
 
 FREE = ("steps", "data", "preset")  # may change between two starts; the data set is compared by its fingerprint
 
 
-def record_metrics(run: Path, stage: str, metrics: dict[str, float | int], keep: tuple[str, ...] = ()) -> None:
-    """Replace the figures of one stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""
-    path = run / "metrics.json"
-    old = read_json(path) if path.exists() else {}
-    keys = {f"{stage}/{name}" for name in keep}
-    kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
-    write_json(path, kept | {f"{stage}/{name}": value for name, value in metrics.items()})
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run: its folder, the configuration of its training, and its data set at the run's image size."""
+
+    folder: Path
+    config: TrainConfig
+    data: DataSet
+
+    @classmethod
+    def of(cls, folder: Path, config: TrainConfig) -> "Run":
+        """Return the run of a configuration, new or not; a built-in data set is rendered into RUN/data first."""
+        return cls(folder, config, resolve_data(folder, config))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Return the run that a folder holds.
+
+        Raises:
+            InputError: there is no such run, or its data set is gone or has become another one.
+        """
+        path = folder / "config.json"
+        if not path.is_file():
+            raise InputError(
+                f"{folder} is no run folder (it has no config.json): start with train.py PRESET --run {folder}"
+            )
+        try:
+            stored = json.loads(path.read_text())
+            fingerprint = stored.pop("data_set")
+            stored["encoder_filters"] = tuple(stored["encoder_filters"])
+            config = TrainConfig(**stored)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); it is what train.py wrote") from error
+        run = cls.of(folder, config)
+        if run.data.fingerprint != fingerprint:
+            raise InputError(
+                f"{folder} was trained on data set {fingerprint}, and {config.data} is now {run.data.fingerprint}"
+            )
+        return run
+
+    def begin(self) -> None:
+        """Store the configuration of a new run, or refuse one that contradicts the folder's."""
+        config = self.config
+        named = config.data in synthetic.KINDS or config.data.startswith("tfds:")
+        path = config.data if named else str(Path(config.data).expanduser().resolve())
+        wanted = dataclasses.asdict(config) | {"data": path, "data_set": self.data.fingerprint}
+        defaults = dataclasses.asdict(TRAIN_PRESETS.get(config.preset, TrainConfig()))
+        otherwise = "another --run"
+        agree(self.folder / "config.json", wanted, "trained", free=FREE, defaults=defaults, otherwise=otherwise)
+
+    @property
+    def kind(self) -> kinds.Kind:
+        """The kind of the data set's annotation; InputError where it has none."""
+        return kinds.of(self.data)
+
+    def record(self, stage: str, figures: dict[str, float | int], keep: tuple[str, ...] = ()) -> None:
+        """Replace the figures of a stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""
+        path = self.folder / "metrics.json"
+        old = read_json(path) if path.exists() else {}
+        keys = {f"{stage}/{name}" for name in keep}
+        kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
+        write_json(path, kept | {f"{stage}/{name}": value for name, value in figures.items()})
+
+    def training(self, which: str | int = "latest") -> began.BeganState:
+        """Return the state of the run's training: its latest, its best (lowest mean M), or that of a step.
+
+        Raises:
+            InputError: the run was not trained, or the checkpoint is damaged.
+        """
+        folder = self.folder / "generator"
+        if not checkpoints.exists(folder):
+            raise InputError(
+                f"{folder} holds no checkpoint: run train.py {self.config.preset} --run {self.folder} first"
+            )
+        saved = checkpoints.manager(folder, read_only=True)
+        named = {"latest": saved.latest_step, "best": saved.best_step}
+        step = named[which]() if isinstance(which, str) else which
+        if step is None or step not in saved.all_steps():
+            raise InputError(
+                f"{folder} no longer holds step {step}, which RUN/latents was made with (it holds "
+                f"{saved.all_steps()}): {self.start_anew()}, and run invert.py and aspect.py again"
+            )
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device),
+            jax.eval_shape(lambda: began.init(self.config)),
+        )
+        state = checkpoints.restore(saved, step, like)
+        saved.close()
+        return state
+
+    def generator(self, which: str | int = "latest", *, remat: bool = False) -> Generator:
+        """Return the generator of a state of the training, as `training` takes it; see --remat of invert.py."""
+        config = dataclasses.replace(self.config, remat=remat or self.config.remat)
+        return of_training(config, self.training(which))
+
+    @functools.cached_property
+    def inversion(self) -> tuple[InvertConfig, int]:
+        """How the latents were made, and the step of the generator that they belong to; InputError before invert.py."""
+        path = self.folder / "latents" / "config.json"
+        if not path.is_file():
+            raise InputError(f"{self.folder / 'latents'} holds no latents: run invert.py --run {self.folder} first")
+        stored = read_json(path)
+        step = stored.pop("generator_step")
+        return InvertConfig(**stored), step
+
+    @functools.cached_property
+    def inverted(self) -> Generator:
+        """The generator that the run's latents belong to."""
+        return self.generator(self.inversion[1])
+
+    @property
+    def generate(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from latents [N, latent] to images [N, H, W, C] of the generator that the latents belong to."""
+        return self.inverted.images
+
+    def latents(self, split: str) -> dict[str, Any]:
+        """Return what a split was inverted to, in the data set's order: see `Latents.load`."""
+        return Latents(self.folder / "latents" / split, read_only=True).load()
+
+    def annotations(self, split: str, count: int) -> np.ndarray:
+        """Return the annotations [count, ...] of the first `count` images of a split."""
+        source = self.data.source(split)
+        return np.stack([source.annotation(i) for i in range(count)])
+
+    def start_anew(self) -> str:
+        """Return what has to go where the latents are to be made in another way: they, and all that came of them."""
+        return f"delete {', '.join(str(self.folder / name) for name in ('latents', 'aspect', 'labels'))}"
 
 
-def resolve_data(run: Path, config: TrainConfig) -> DataSet:
-    """The data set of a run at the run's image size; a built-in one is rendered into RUN/data first."""
+def resolve_data(folder: Path, config: TrainConfig) -> DataSet:
+    """Return the data set of a run at the run's image size; a built-in one is rendered into RUN/data first."""
     data = config.data
     if not data:
         raise InputError(f"preset {config.preset} needs --data: a folder that prepare.py made, or tfds:NAME")
     if data in synthetic.KINDS:
-        data = str(run / "data")
+        data = str(folder / "data")
         if not Path(data).exists():
-            synthetic.write_synthetic(
-                config.data,
-                Path(data),
-                synthetic.DEFAULT_COUNT,
-                synthetic.DEFAULT_HOLDOUT,
-                config.height,
-                config.width,
-                0,
-            )
+            size = {"height": config.height, "width": config.width}
+            share = {"count": synthetic.DEFAULT_COUNT, "holdout": synthetic.DEFAULT_HOLDOUT}
+            synthetic.write_synthetic(config.data, Path(data), **share, **size, seed=0)
     found = open_data(data, config.height, config.width)
     if found.channels != config.channels:
         raise InputError(f"{data} has images of {found.channels} channels; the configuration says {config.channels}")
     return found
-
-
-def start(run: Path, config: TrainConfig, data: DataSet) -> None:
-    """Store the configuration of a new run, or refuse one that contradicts the run's."""
-    path = (
-        config.data
-        if config.data in synthetic.KINDS or config.data.startswith("tfds:")
-        else str(Path(config.data).expanduser().resolve())
-    )
-    wanted = dataclasses.asdict(config) | {"data": path, "data_set": data.fingerprint}
-    defaults = dataclasses.asdict(TRAIN_PRESETS.get(config.preset, TrainConfig()))
-    agree(run / "config.json", wanted, "trained", FREE, defaults, "another --run")
-
-
-def load(run: Path) -> tuple[TrainConfig, DataSet]:
-    """The configuration and the data set of a run.
-
-    Raises:
-      InputError: there is no such run, or its data set is gone or has become another one.
-    """
-    path = run / "config.json"
-    if not path.is_file():
-        raise InputError(f"{run} is no run folder (it has no config.json): start with train.py PRESET --run {run}")
-    try:
-        stored = json.loads(path.read_text())
-        fingerprint = stored.pop("data_set")
-        stored["encoder_filters"] = tuple(stored["encoder_filters"])
-        config = TrainConfig(**stored)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); it is what train.py wrote") from error
-    data = resolve_data(run, config)
-    if data.fingerprint != fingerprint:
-        raise InputError(f"{run} was trained on data set {fingerprint}, and {config.data} is now {data.fingerprint}")
-    return config, data
-
-
-def load_training(run: Path, config: TrainConfig, which: str | int = "latest") -> began.BeganState:
-    """State of a run's training: its latest, its best (lowest mean M), or that of a step.
-
-    Raises:
-      InputError: the run was not trained, or the checkpoint is damaged.
-    """
-    folder = run / "generator"
-    if not checkpoints.exists(folder):
-        raise InputError(f"{folder} holds no checkpoint: run train.py {config.preset} --run {run} first")
-    saved = checkpoints.manager(folder, read_only=True)
-    step = saved.latest_step() if which == "latest" else saved.best_step() if which == "best" else int(which)
-    if step not in saved.all_steps():
-        raise InputError(
-            f"{folder} no longer holds step {step}, which RUN/latents was made with (it holds {saved.all_steps()}): "
-            f"{start_anew(run)}, and run invert.py and aspect.py again"
-        )
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    like = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), jax.eval_shape(lambda: began.init(config))
-    )
-    state = checkpoints.restore(saved, step, like)
-    saved.close()
-    return state
-
-
-def start_anew(run: Path) -> str:
-    """What has to go where the latents of a run are to be made in another way: they, and all that came of them."""
-    return f"delete {', '.join(str(run / name) for name in ('latents', 'aspect', 'labels'))}"
-
-
-def inverted(run: Path) -> tuple[InvertConfig, int]:
-    """How the latents of a run were made, and the step of the generator they belong to; InputError before invert.py."""
-    path = run / "latents" / "config.json"
-    if not path.is_file():
-        raise InputError(f"{run / 'latents'} holds no latents: run invert.py --run {run} first")
-    stored = read_json(path)
-    step = stored.pop("generator_step")
-    return InvertConfig(**stored), step
-
-
-def load_inverted(run: Path, config: TrainConfig) -> tuple[InvertConfig, began.BeganState]:
-    """As `inverted`, with the training state of that step."""
-    how, step = inverted(run)
-    return how, load_training(run, config, step)

@@ -9,36 +9,32 @@ RUN/labels/{train,test}-{uniform,data}/       one Orbax item a shard: z, annotat
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import began, sampling
+from began_jax import sampling
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
-from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.configs import AspectConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
 from began_jax.images import to_uint8
 from began_jax.progress import Progress
-from began_jax.run import checkpoints
-from began_jax.run import folder as runs
-from began_jax.run import learnt_annotator as annotator_network
-from began_jax.run import networks as aspect_networks
+from began_jax.run import checkpoints, learnt_annotator
+from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
-SAMPLERS = ("uniform", "data")  # z uniform on the cube; or rows of Z_data with noise of
-JITTER = 0.1  # standard deviations, as generate.py draws them by default
+SAMPLERS = ("uniform", "data")  # of `sampling`, the two that T labels images of
 NETWORK = "network"  # the T that is learnt from the data set's own annotations
 SHARD = 256  # latents generated, annotated and written together
 _BLOCK = 16  # images a task of a worker process
 
 # A T for many images: blocks of images uint8 [n, H, W, C] -> for each block a list of n annotations, None where unsure.
-AnnotateBlocks = Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray | None]]]
+AnnotateBlocks = Callable[[Iterable[np.ndarray]], Iterator[Sequence[np.ndarray | None]]]
 
 
 class Labels(NamedTuple):
@@ -49,16 +45,16 @@ class Labels(NamedTuple):
     sure: float
 
 
-def choose(run: Path, data: DataSet, given: str | None) -> str:
-    """Name of the T of a run: the one given, else the one used before, else that of prepare.py, else a network.
+def choose(run: Run, given: str | None) -> str:
+    """Return the name of a run's T: the one given, else the one used before, else that of prepare.py, else a network.
 
     Raises:
         InputError: another one is given than was used before.
     """
-    path = run / "labels" / "config.json"
+    path = run.folder / "labels" / "config.json"
     used = any(checkpoints.exists(folder) for folder in path.parent.glob("*"))
     before = read_json(path).get("annotator") if used and path.is_file() else None
-    name = annotator.absolute(given or before or data.metadata.get("annotator") or NETWORK)
+    name = annotator.absolute(given or before or run.data.metadata.get("annotator") or NETWORK)
     if name != NETWORK:
         annotator.load(name)  # what it lacks is said before anything is written
     agree(path, {"annotator": name}, "labelled", otherwise=f"delete {path.parent}", used=used)
@@ -66,7 +62,7 @@ def choose(run: Path, data: DataSet, given: str | None) -> str:
 
 
 def of_worker_processes(name: str, kind: str, workers: int | None = None) -> AnnotateBlocks:
-    """A T for single images, by name, in worker processes."""
+    """Return a T for single images, by name, in worker processes."""
     return lambda blocks: ordered_map(functools.partial(_open, name, kind), blocks, workers)
 
 
@@ -92,9 +88,7 @@ def _one(annotate: annotator.Annotator, image: np.ndarray, name: str, kind: str)
 
 
 def collect(
-    run: Path,
-    config: TrainConfig,
-    data: DataSet,
+    run: Run,
     name: str,
     *,
     purpose: str,
@@ -102,34 +96,32 @@ def collect(
     count: int,
     workers: int | None = None,
 ) -> dict[str, Labels]:
-    """Labels `count` images of each sampler with the T of that name, as far as the run does not hold them already.
+    """Label `count` images of each sampler with the T of that name, as far as the run does not hold them already.
 
     Raises:
         InputError: T gives another kind or shape of annotation than the data set has, or is sure of no image.
     """
-    _, step = runs.inverted(run)
-    wanted = {"annotator": name, "generator_step": step, "jitter": JITTER}
+    _, step = run.inversion
+    wanted = {"annotator": name, "generator_step": step, "jitter": sampling.JITTER}
     stores, missing = {}, []
     for sampler in samplers:
-        folder = run / "labels" / f"{purpose}-{sampler}"
+        folder = run.folder / "labels" / f"{purpose}-{sampler}"
         remedy = f"delete {folder.parent}"
         agree(folder / "config.json", wanted, "labelled", otherwise=remedy, used=checkpoints.exists(folder))
         stores[sampler] = Latents(folder)
         there = stores[sampler].done()
         missing += [(sampler, shard) for shard in range(-(-count // SHARD)) if shard not in there]
     if missing:
-        state = runs.load_training(run, config, step)
-        generate = aspect_networks.batched(began.networks(config)[0], state.generator)
-        draw = {sampler: _sampler(run, config, purpose, sampler) for sampler, _ in missing}
+        drawn = {sampler: _sampler(run, purpose, sampler) for sampler, _ in missing}
         latents = {
-            (sampler, shard): np.asarray(draw[sampler](jnp.arange(shard * SHARD, (shard + 1) * SHARD)))
+            (sampler, shard): np.asarray(drawn[sampler](jnp.arange(shard * SHARD, (shard + 1) * SHARD)))
             for sampler, shard in missing
         }
         if name == NETWORK:
-            annotate, block = annotator_network.load(run, config, data), SHARD
+            _label(latents, stores, run.generate, learnt_annotator.load(run), SHARD, name, run.data)
         else:
-            annotate, block = of_worker_processes(name, data.annotation, workers), _BLOCK
-        _label(latents, stores, generate, annotate, block, name, data)
+            annotate = of_worker_processes(name, run.kind.name, workers)
+            _label(latents, stores, run.generate, annotate, _BLOCK, name, run.data)
     return {sampler: _sure(store.load(), count, name, sampler) for sampler, store in stores.items()}
 
 
@@ -180,30 +172,28 @@ def _sure(columns: Mapping[str, Any], count: int, name: str, sampler: str) -> La
 
 
 def training_pairs(
-    run: Path, config: TrainConfig, data: DataSet, aspect: AspectConfig, given: str | None, workers: int | None = None
+    run: Run, aspect: AspectConfig, given: str | None, workers: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Latents [N, latent] and targets [N, ...] that an aspect network is trained on: the data set's, T's, or both.
+    """Return latents [N, latent] and targets [N, ...] to train an aspect network on: the data set's, T's, or both.
 
     Raises:
         InputError: as `choose` and `collect`.
     """
     pairs = []
     if aspect.target != "generated":
-        z = Latents(run / "latents" / "train", read_only=True).load()["z"]
-        pairs.append((z, aspect_networks.targets(data, "train", len(z))))
+        z = run.latents("train")["z"]
+        pairs.append((z, run.annotations("train", len(z))))
     if aspect.target != "dataset":
-        name = choose(run, data, given)
+        name = choose(run, given)
         samplers = SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
         count = -(-aspect.labels // len(samplers))
-        found = collect(run, config, data, name, purpose="train", samplers=samplers, count=count, workers=workers)
+        found = collect(run, name, purpose="train", samplers=samplers, count=count, workers=workers)
         pairs += [(labels.z, labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
 
 
-def _sampler(run: Path, config: TrainConfig, purpose: str, sampler: str) -> Callable[[jax.Array], jax.Array]:
+def _sampler(run: Run, purpose: str, name: str) -> Callable:
     key = jax.random.fold_in(jax.random.key(0), ("train", "test").index(purpose))
-    if sampler == "uniform":
-        return lambda indices: sampling.uniform_latents(key, indices, config.latent_size)
-    z_data = jnp.asarray(Latents(run / "latents" / "train", read_only=True).load()["z"])
-    return lambda indices: sampling.bootstrap_latents(key, indices, z_data, JITTER)
+    z_data = None if name == "uniform" else run.latents("train")["z"]
+    return sampling.sampler(name, key, run.config.latent_size, z_data)

@@ -1,44 +1,47 @@
 """Latents and what belongs to each on disk: one Orbax item a shard, written as it completes by whichever process."""
 
-import asyncio
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint._src.serialization import ocdbt_utils
-from orbax.checkpoint._src.serialization import tensorstore_utils as ts_utils
 
 from began_jax.errors import InputError
 from began_jax.run import checkpoints
 
-
-class _WrittenHere(ocp.type_handlers.NumpyHandler):
-    """Writes numpy arrays on the process that has them; Orbax's own handler leaves them out on all but process 0."""
-
-    async def _background_serialize(self, values, infos, args=None):
-        writes = []
-        for value, info, arg in zip(values, infos, args, strict=True):
-            await info.await_path_creation()
-            spec = ts_utils.build_array_write_spec(
-                info=info,
-                arg=arg,
-                global_shape=value.shape,
-                local_shape=value.shape,
-                dtype=value.dtype,
-                use_ocdbt=info.is_ocdbt_checkpoint,
-                process_index=ocdbt_utils.get_process_index_for_subdir(use_ocdbt=info.is_ocdbt_checkpoint),
-            )
-            writes.append(self._open_and_write(value, spec.json, info.ts_context))
-        await asyncio.gather(*writes)
+FILE = "columns.npz"  # of each shard
 
 
-def _columns_handler(multiprocessing_options: ocp.options.MultiprocessingOptions) -> ocp.PyTreeCheckpointHandler:
-    registry = ocp.type_handlers.create_type_handler_registry(
-        (np.ndarray, _WrittenHere()), (jax.Array, ocp.type_handlers.ArrayHandler())
-    )
-    return ocp.PyTreeCheckpointHandler(multiprocessing_options=multiprocessing_options, type_handler_registry=registry)
+class ColumnsHandler(ocp.CheckpointHandler):
+    """Writes columns of numpy arrays as one .npz file, on whichever process has them.
+
+    Orbax's own handlers write numpy arrays on the first process only, and refuse what only one process has.
+    """
+
+    def __init__(self, multiprocessing_options: ocp.options.MultiprocessingOptions | None = None):
+        self._options = multiprocessing_options or ocp.options.MultiprocessingOptions()
+
+    def save(self, directory: Any, args: "Columns") -> None:
+        np.savez(Path(directory) / FILE, **args.columns)
+
+    def restore(self, directory: Any, args: "Columns | None" = None) -> dict[str, np.ndarray]:
+        path = Path(directory) / FILE
+        if path.exists():
+            with np.load(path, allow_pickle=False) as columns:
+                return dict(columns)
+        orbax = ocp.PyTreeCheckpointHandler(multiprocessing_options=self._options)  # as versions before 0.2 wrote them
+        stored: Any = orbax.metadata(directory)
+        numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
+        return orbax.restore(directory, args=ocp.args.PyTreeRestore(restore_args=numpy))
+
+
+@ocp.args.register_with_handler(ColumnsHandler, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class Columns(ocp.args.CheckpointArgs):
+    """What `ColumnsHandler` is to save; to restore, nothing."""
+
+    columns: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Latents:
@@ -46,8 +49,11 @@ class Latents:
 
     def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = Path(folder)
-        items = {"latents": _columns_handler, "ids": ocp.JsonCheckpointHandler}
-        self._manager = checkpoints.manager(self.folder, keep=None, read_only=read_only, alone=items)
+        self._manager = self._open(read_only)
+
+    def _open(self, read_only: bool) -> checkpoints.Manager:
+        items = {"latents": ColumnsHandler, "ids": ocp.JsonCheckpointHandler}
+        return checkpoints.manager(self.folder, keep=None, read_only=read_only, items=items)
 
     def done(self) -> set[int]:
         """Numbers of the shards that are complete."""
@@ -55,10 +61,9 @@ class Latents:
 
     def save(self, shard: int, ids: list[str], results: dict[str, np.ndarray]) -> None:
         """Start writing a shard: columns [n, ...], in Z_data `z` [n, latent], `l1` [n] and `psnr_db` [n]."""
-        save = ocp.args.PyTreeSave if jax.process_count() > 1 else ocp.args.StandardSave
         self._manager.save(
             shard,
-            args=ocp.args.Composite(latents=save(results), ids=ocp.args.JsonSave({"ids": ids})),
+            args=ocp.args.Composite(latents=Columns(results), ids=ocp.args.JsonSave({"ids": ids})),
             force=True,  # or Orbax would leave out a shard before the last one that is there
         )
 
@@ -72,7 +77,7 @@ class Latents:
         Raises:
           InputError: there is no shard, one is missing in the middle, or one is damaged.
         """
-        reader = checkpoints.manager(self.folder, keep=None, read_only=True)  # sees those of other processes too
+        reader = self._open(read_only=True)  # sees the shards of other processes too
         shards = sorted(reader.all_steps())
         if not shards:
             raise InputError(f"{self.folder} holds no latents: run invert.py first")
@@ -89,9 +94,7 @@ class Latents:
         if damage := checkpoints.damage(folder):
             raise InputError(f"{folder} is damaged: {damage}; {remedy}")
         try:
-            found = reader.restore(
-                shard, args=ocp.args.Composite(latents=ocp.args.StandardRestore(), ids=ocp.args.JsonRestore())
-            )
+            found = reader.restore(shard, args=ocp.args.Composite(latents=Columns(), ids=ocp.args.JsonRestore()))
         except Exception as error:
             raise InputError(f"{folder} cannot be read ({type(error).__name__}); {remedy}") from error
-        return {key: np.asarray(value) for key, value in found["latents"].items()} | {"id": found["ids"]["ids"]}
+        return found["latents"] | {"id": found["ids"]["ids"]}

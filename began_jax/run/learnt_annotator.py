@@ -5,8 +5,8 @@ held-out images is stated beside what is measured with it. RUN/annotator/ keeps 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -14,16 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from began_jax import aspects, kinds
-from began_jax.configs import AspectConfig, TrainConfig
-from began_jax.data.datasets import DataSet, ordered
+from began_jax import aspects
+from began_jax.configs import AspectConfig
+from began_jax.data.datasets import ordered
 from began_jax.files import agree
 from began_jax.images import to_float
-from began_jax.models.layers import PoolProject, UpsampleConv, elu
-from began_jax.progress import Progress
-from began_jax.run import checkpoints
-from began_jax.run.folder import record_metrics
-from began_jax.run.networks import batched
+from began_jax.models.layers import PoolProject, UpsampleConv, apply, elu
+from began_jax.run.folder import Run
+from began_jax.run.generator import batched
+from began_jax.run.loop import Loop
 
 # The noise on the images (jitter, in each pixel's standard deviations) is what G(z) differs from a photograph by.
 RECIPE = AspectConfig(epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1)
@@ -65,46 +64,42 @@ class ImageToMask(nn.Module):
         return nn.Conv(1, (3, 3))(x)
 
 
-def load(run: Path, config: TrainConfig, data: DataSet) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
-    """Returns the learnt T of a run as a function over blocks of images; trains it, or goes on training, if need be."""
-    folder = run / "annotator"
+def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
+    """Return the learnt T of a run as a function over blocks of images; it trains, or goes on training, if need be."""
+    data, folder = run.data, run.folder / "annotator"
     count = min(LIMIT, data.splits["train"])
-    masks = data.annotation == "mask"
-    network = ImageToMask(config.encoder_filters) if masks else ImageToVector(config.encoder_filters, data.shape)
+    masks = run.kind.name == "mask"
+    widths = run.config.encoder_filters
+    network = ImageToMask(widths) if masks else ImageToVector(widths, data.shape)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
     if masks:  # every pixel is a target, so fewer passes teach as much
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
     agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
-    state = aspects.init(recipe, network, (config.height, config.width, config.channels))
-    saved = checkpoints.manager(folder)
-    if (found := checkpoints.restore_latest(saved, state)) is not None:
-        state = found[1]
-    start = int(state.epoch)
-    if start < recipe.epochs:
-        one_call = jax.default_backend() != "cpu"  # convolutions in a loop body are slow there
-        examples = ordered(data.source("train"), 0, count)
-        images, targets = jnp.asarray(to_float(examples["image"])), jnp.asarray(examples[data.annotation], jnp.float32)
-        trainer = aspects.Trainer(recipe, network, images, targets, one_call)
-        bar = Progress("T (network)", recipe.epochs, start, unit="epoch")
-        try:
-            for epoch in range(start + 1, recipe.epochs + 1):
-                state, metrics = trainer.epoch(state)
-                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    state = aspects.init(recipe, network, (data.height, data.width, data.channels))
+    with Loop("T (network)", folder, state, recipe.epochs, unit="epoch") as loop:
+        if loop.start < loop.total:
+            trainer = _trainer(recipe, network, run, count)
+            for epoch in loop:
+                values = loop.advance(*trainer.epoch(loop.state))
                 aspects.check_finite(values, epoch)
-                bar.update(1, **values)
-                checkpoints.save(saved, epoch, state, score=float(state.best_error))
-        finally:
-            bar.close()
-            saved.wait_until_finished()
-    saved.close()
-    annotate = batched(network, state.best_parameters)
-    _record(run, data, annotate)
+                loop.show(**values)
+    loop.exit_if_stopped()
+    annotate = batched(functools.partial(apply, network), loop.state.best_parameters)
+    _record(run, annotate)
     return lambda blocks: (list(annotate(to_float(block))) for block in blocks)
 
 
-def _record(run: Path, data: DataSet, annotate: Callable[[np.ndarray], np.ndarray]) -> None:
+def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, count: int) -> aspects.Trainer:
+    """The training on the first `count` pairs of the data set, all of them on the device."""
+    examples = ordered(run.data.source("train"), 0, count)
+    images, targets = jnp.asarray(to_float(examples["image"])), jnp.asarray(examples[run.kind.name], jnp.float32)
+    one_call = jax.default_backend() != "cpu"  # convolutions in a loop body are slow there
+    return aspects.Trainer(recipe, network, images, targets, one_call)
+
+
+def _record(run: Run, annotate: Callable[[np.ndarray], np.ndarray]) -> None:
+    data, kind = run.data, run.kind
     if "test" in data.splits:
-        kind = kinds.of(data)
         held_out = ordered(data.source("test"), 0, min(LIMIT, data.splits["test"]))
-        error = kind.score(annotate(to_float(held_out["image"])), held_out[data.annotation], data).mean()
-        record_metrics(run, "annotator", {f"heldout_{kind.metric}": float(error)})
+        error = kind.score(annotate(to_float(held_out["image"])), held_out[kind.name], data).mean()
+        run.record("annotator", {f"heldout_{kind.metric}": float(error)})

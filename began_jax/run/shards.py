@@ -1,5 +1,6 @@
 """Inversion of a run's generator over its images, shard by shard: from z = 0, random latents or E(x)."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -7,74 +8,53 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from began_jax import began, inversion, sharding
-from began_jax.configs import InvertConfig, TrainConfig
+from began_jax import inversion, sharding
+from began_jax.configs import InvertConfig
+from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
-from began_jax.inversion.loop import Inverter
+from began_jax.images import to_float
+from began_jax.inversion.loop import Count, Inverter, ignore
+from began_jax.run.folder import Run
+from began_jax.run.generator import Generator
+from began_jax.run.latents import Latents
+
+SPLITS = ("train", "test")  # that are inverted
+
+Shard = tuple[Any, np.ndarray, np.ndarray]  # key, images [n, H, W, C] in [-1, 1], their positions in the split [n]
+Results = tuple[Any, dict[str, np.ndarray]]  # key, columns [n, ...]
 
 
 def inverter(
-    config: InvertConfig,
-    train_config: TrainConfig,
-    state: began.BeganState,
-    mesh: Mesh,
-    steps_per_call: int | None = None,
-) -> Callable[[Iterable[tuple[Any, np.ndarray, np.ndarray]], int], Iterator[int | tuple[Any, dict[str, np.ndarray]]]]:
-    """A function of shards, (key, images, positions), and of the most images in one, which reads them as it needs them.
+    config: InvertConfig, generator: Generator, mesh: Mesh, steps_per_call: int | None = None
+) -> Callable[..., Iterator[Results]]:
+    """Return a function of shards, of the most images in one, and of what counts the work; it reads them as needed.
 
-    It yields how many steps of how many images have been done since the last time, their product, and (key, results)
-    as shards are complete. An image that leaves early counts with all its steps.
+    It yields the results of shards as they are complete. The count is told how many steps of how many images have been
+    done since the last time, their product; an image that leaves early counts with all its steps.
 
     Raises:
-      InputError: a start from an encoder is asked for, and the run has none.
+        InputError: a start from an encoder is asked for, and the generator has none.
     """
-    if config.start == "encoder" and not train_config.encoder_weight:
-        raise InputError("--start encoder needs a run that was trained with --encoder-weight; this one has no encoder")
-    generator, _ = began.networks(train_config)
-    encoder = began.encoder_network(train_config)
-    parameters, encoder_parameters = jax.device_put((state.generator, state.encoder), sharding.replicated(mesh))
-    inverse = Inverter(
-        config, lambda p, z: generator.apply({"params": p}, z), parameters, sharding.split(mesh), steps_per_call
-    )
-    encode = jax.jit(lambda p, x: encoder.apply({"params": p}, x))
+    starts = Starts(config, generator, mesh)
+    parameters = jax.device_put(generator.parameters, sharding.replicated(mesh))
+    inverse = Inverter(config, generator.apply, parameters, sharding.split(mesh), steps_per_call)
 
-    def start(images: np.ndarray, indices: np.ndarray, number: int) -> jax.Array:
-        if config.start == "encoder" and number == 0:
-            return encode(encoder_parameters, jax.device_put(images, sharding.split(mesh)))
-        return inversion.start(config, indices, train_config.latent_size, number)
-
-    def filled_up(shards: Iterable, size: int) -> Iterator[tuple[Any, int, np.ndarray, np.ndarray]]:
-        for key, images, indices in shards:
-            # A short shard is filled up with copies of its last image, so that every call has one shape.
-            rows = np.minimum(np.arange(size), len(images) - 1)
-            yield key, len(images), images[rows], indices[rows]
-
-    def in_shards(shards: Iterable, size: int) -> Iterator[Any]:
-        for key, count, images, indices in filled_up(shards, size):
+    def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
+        for key, number, images, indices in _filled_up(shards, size):
             found = []
-            for number in range(config.starts):
-                done = 0
-                for result in inverse(images, start(images, indices, number)):
-                    if isinstance(result, dict):
-                        found.append(result)
-                    else:
-                        yield count * (result - done)
-                        done = result
-            yield key, {name: values[:count] for name, values in inversion.best_of(found).items()}
+            for start in range(config.starts):
+                found.append(inverse(images, starts(images, indices, start), lambda steps, n=number: count(n * steps)))
+            yield key, {name: values[:number] for name, values in inversion.best_of(found).items()}
 
-    def in_slots(shards: Iterable, size: int) -> Iterator[Any]:
-        def starts() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-            for key, count, images, indices in filled_up(shards, size):
-                for number in range(config.starts):
-                    yield (key, number), images[:count], np.asarray(start(images, indices, number))[:count]
+    def in_slots(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
+        def batches() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+            for key, number, images, indices in _filled_up(shards, size):
+                for start in range(config.starts):
+                    yield (key, start), images[:number], np.asarray(starts(images, indices, start))[:number]
 
         found: dict[Any, dict[int, dict[str, np.ndarray]]] = {}
-        for result in inverse.refilled(starts(), size):
-            if not isinstance(result, tuple):
-                yield result * config.steps
-                continue
-            (key, number), values = result
-            found.setdefault(key, {})[number] = values
+        for (key, start), values in inverse.refilled(batches(), size, lambda images: count(images * config.steps)):
+            found.setdefault(key, {})[start] = values
             if len(found[key]) == config.starts:
                 of_each = [values for _, values in sorted(found.pop(key).items())]
                 steps = np.sum([values["steps"] for values in of_each], 0)
@@ -83,18 +63,102 @@ def inverter(
     return in_slots if config.tolerance else in_shards
 
 
-def largest_shard(config: InvertConfig, train_config: TrainConfig, state: began.BeganState) -> int:
-    """How many images a process can optimise together (`sharding.largest_batch`)."""
-    generator, _ = began.networks(train_config)
+class Starts:
+    """Latents before the first step: E(x), or those of `inversion.start`; after the first start always uniform ones."""
 
-    def step(parameters, inversion_state, images):
-        return inversion.step(config, lambda z: generator.apply({"params": parameters}, z), inversion_state, images)
+    def __init__(self, config: InvertConfig, generator: Generator, mesh: Mesh):
+        self._config, self._latent_size, self._split = config, generator.latent_size, sharding.split(mesh)
+        self._encode = None
+        if config.start == "encoder":
+            if generator.encode is None:
+                raise InputError(
+                    "--start encoder needs a run that was trained with --encoder-weight; this one has no encoder"
+                )
+            self._encode = jax.jit(generator.encode)
+            self._parameters = jax.device_put(generator.encoder_parameters, sharding.replicated(mesh))
+
+    def __call__(self, images: np.ndarray, indices: np.ndarray, number: int = 0) -> jax.Array:
+        """Return the latents [n, latent] of start `number` for images [n, ...] at these positions of their split."""
+        if self._encode is not None and number == 0:
+            return self._encode(self._parameters, jax.device_put(images, self._split))
+        return inversion.start(self._config, indices, self._latent_size, number)
+
+
+def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, np.ndarray, np.ndarray]]:
+    """Shards with their number of images; short ones are filled up with copies of the last, for calls of one shape."""
+    for key, images, indices in shards:
+        rows = np.minimum(np.arange(size), len(images) - 1)
+        yield key, len(images), images[rows], indices[rows]
+
+
+def largest_shard(config: InvertConfig, generator: Generator) -> int:
+    """Return how many images a process can optimise together (`sharding.largest_batch`)."""
+
+    def step(parameters, state, images):
+        return inversion.step(config, lambda z: generator.apply(parameters, z), state, images)
 
     def compiled(count):
-        z = jax.ShapeDtypeStruct((count, train_config.latent_size), np.float32)
-        size = (train_config.height, train_config.width, train_config.channels)
-        images = jax.ShapeDtypeStruct((count, *size), np.float32)
+        z = jax.ShapeDtypeStruct((count, generator.latent_size), np.float32)
+        images = jax.ShapeDtypeStruct((count, *generator.image_shape), np.float32)
         start = jax.eval_shape(lambda z: inversion.init(config, z), z)
-        return jax.jit(step).lower(state.generator, start, images).compile()
+        return jax.jit(step).lower(generator.parameters, start, images).compile()
 
     return sharding.largest_batch(compiled)
+
+
+class Shards:
+    """The shards of a run that this process still has to invert, and all of them on disk.
+
+    Args:
+        run: whose images they are.
+        size: images of a shard.
+        images: of the training split, rounded up to whole shards; 0 for all of them.
+    """
+
+    def __init__(self, run: Run, size: int, images: int = 0):
+        self._run, self._size = run, size
+        splits = run.data.splits
+        self._counts = {split: math.ceil(splits[split] / size) for split in SPLITS if split in splits}
+        if images:
+            self._counts["train"] = min(self._counts["train"], math.ceil(images / size))
+        self._stores = {split: Latents(run.folder / "latents" / split) for split in self._counts}
+        missing = [
+            (split, i) for split, store in self._stores.items() for i in range(self._counts[split])
+            if i not in store.done()
+        ]  # fmt: skip
+        sharding.meet("shards shared")  # before any is written, all have seen the same ones missing
+        self.missing = sharding.share(missing)
+        self._ids: dict[tuple[str, int], list[str]] = {}
+
+    @property
+    def images(self) -> int:
+        """How many images all shards have."""
+        return sum(min(count * self._size, self._run.data.splits[split]) for split, count in self._counts.items())
+
+    @property
+    def images_missing(self) -> int:
+        """How many images the missing ones have."""
+        return sum(min(self._size, self._run.data.splits[split] - i * self._size) for split, i in self.missing)
+
+    def read(self) -> Iterator[Shard]:
+        """Give the missing shards with their images."""
+        for split, shard in self.missing:
+            first = shard * self._size
+            examples = ordered(self._run.data.source(split), first, first + self._size)
+            self._ids[split, shard] = examples["id"]
+            yield (split, shard), to_float(examples["image"]), first + np.arange(len(examples["id"]))
+
+    def save(self, key: tuple[str, int], results: dict[str, np.ndarray]) -> None:
+        """Start writing the results of a shard that was read."""
+        split, shard = key
+        self._stores[split].save(shard, self._ids.pop(key), results)
+
+    def wait(self) -> None:
+        """Wait until everything is written."""
+        for store in self._stores.values():
+            store.wait()
+
+    def load(self) -> dict[str, np.ndarray]:
+        """Return the columns of all shards, those of other processes included."""
+        parts = [self._run.latents(split) for split in self._counts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "id"}

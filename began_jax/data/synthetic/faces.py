@@ -28,8 +28,6 @@ from began_jax.data.synthetic.hair import hair_color, paint_beard, paint_hair
 from began_jax.data.synthetic.shape import Points, Shape, View, make_shape, make_view, mirror, points
 from began_jax.data.synthetic.skin import paint_folds, skin_color, skin_light, skin_tone
 
-LANDMARKS_COUNT = 49
-
 Plane = Float[np.ndarray, "height width"]
 Planes = Float[np.ndarray, "3 height width"]
 

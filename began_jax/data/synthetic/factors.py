@@ -148,7 +148,7 @@ def draw_scene(seed: int, index: int) -> tuple[Scene, np.ndarray, np.ndarray]:
     s = dict(zip(_UNIFORM, (_LOW + _SPAN * rng.random(len(_SPAN))).tolist(), strict=True))
     normal = _MEAN + _DEVIATION * np.clip(rng.standard_normal(len(_NORMAL)), -2, 2)
     s |= dict(zip(_NORMAL, normal.tolist(), strict=True))
-    u = dict(zip(_DECISIONS, rng.random(len(_DECISIONS)).tolist(), strict=True))
+    u: Scene = dict(zip(_DECISIONS, rng.random(len(_DECISIONS)).tolist(), strict=True))
     places, blobs = rng.random(PLACES), rng.random((BLOBS, BLOB_NUMBERS))
 
     age, feminine = u["age"] ** 1.4, u["sex"] < 0.55

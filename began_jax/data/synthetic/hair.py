@@ -1,5 +1,7 @@
 """The hair of the procedural faces: the mass behind the head, the window it leaves for the face, and the beard."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
@@ -23,7 +25,8 @@ def _locks(curve: np.ndarray, amplitude: float, count: int, phases: np.ndarray) 
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
     t = np.linspace(0, 2 * np.pi, len(curve), endpoint=False)
-    waves = sum(np.sin(round(count * k) * t + 6.28 * phase) for k, phase in zip((1, 1.6, 2.7), phases, strict=True))
+    turns = zip((1, 1.6, 2.7), phases, strict=True)
+    waves: Any = sum(np.sin(round(count * k) * t + 6.28 * phase) for k, phase in turns)
     return curve + (0.5 * amplitude * waves)[:, None] * normal
 
 

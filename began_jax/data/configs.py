@@ -1,0 +1,143 @@
+"""The options of prepare.py: one flat frozen dataclass for each kind of source."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from began_jax.configs import Valid, option
+from began_jax.errors import InputError
+
+AT_LEAST_1 = Valid(lambda value: value >= 1, "1 or more")
+SHARE = Valid(lambda value: 0 <= value < 1, "at least 0 and less than 1")
+
+IMAGES = "pictures, in this folder or below; the relative path is the id. faces: CelebA's own folder is recognised"
+LANDMARKS = (
+    ".npz with name [N] and landmarks [N, K, 2], or .csv with the header name,x0,y0,x1,y1,...; (x, y) in pixels of the "
+    "upright picture, pixel centres at integers"
+)
+MASKS = "STEM.png for each picture, of its size: 0 outside, not 0 inside"
+HEIGHT = "rows of the result"
+WIDTH = "columns of the result; pictures of another shape lose equal margins"
+CHANNELS = "1 grey, 3 RGB; of ready pictures 3 when most are stored in colour, where it is not given"
+HOLDOUT = "share of the pictures kept in a test split for evaluate.py; the paper trains on everything"
+GROUP_REGEX = (
+    "pictures whose id gives the same match (first parenthesis, or the whole) stay in one split, such as 'S(\\d+)' for "
+    "the subject; otherwise near copies of a training picture would be held out (irises: the subject in CASIA's names)"
+)
+SEED = "draws the held-out groups, copies and synthetic pictures"
+ANNOTATOR = (
+    "T, which annotates each picture: dlib (49 landmarks), segmenter (iris mask), FILE.py:NAME or PACKAGE.MODULE:NAME, "
+    "a callable of yours from uint8 [H, W, C] to landmarks [K, 2] as fractions, a mask [H, W, 1] or attributes [K] "
+    "(default: dlib for faces, segmenter for irises, none where --landmarks or --masks are given)"
+)
+WORKERS = "processes (default: one a core)"
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """Ready pictures with landmarks, with masks or with neither."""
+
+    images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
+    landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
+    masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
+    height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
+    width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
+    channels: int | None = option(None, CHANNELS, (1, 3), kind=int)
+    holdout: float = option(0.0, HOLDOUT, valid=SHARE, metavar="FRACTION")
+    group_regex: str | None = option(None, GROUP_REGEX, metavar="REGEX", kind=str)
+    seed: int = option(0, SEED)
+
+
+@dataclass(frozen=True)
+class FacesConfig:
+    """Photographs of faces (section 3.1.1)."""
+
+    images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
+    landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
+    height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
+    width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
+    channels: int = option(3, CHANNELS, (1, 3))
+    holdout: float = option(0.0, HOLDOUT, valid=SHARE, metavar="FRACTION")
+    group_regex: str | None = option(None, GROUP_REGEX, metavar="REGEX", kind=str)
+    seed: int = option(0, SEED)
+    annotator: str | None = option(None, ANNOTATOR, kind=str)
+    annotation: str = option(
+        "landmarks49",
+        "landmarks49: T's, or those of --landmarks; landmarks5 or attributes: those of CelebA's lists",
+        ("landmarks49", "landmarks5", "attributes"),
+    )
+    detector: str = option(
+        "haar",
+        "haar: crop the face that OpenCV's cascade finds, as the paper; whole: the picture is a crop already",
+        ("haar", "whole"),
+    )
+    several: str = option("leave-out", "pictures with several faces", ("leave-out", "largest"))
+    max_doubt: float = option(
+        3.0,
+        "leave out faces whose landmarks dlib is less sure of: spread of its fits over the outer-eye distance",
+        metavar="PERCENT",
+    )
+    workers: int | None = option(None, WORKERS, kind=int)
+
+
+@dataclass(frozen=True)
+class IrisesConfig:
+    """Near-infrared pictures of eyes (section 3.2.1)."""
+
+    images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
+    masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
+    height: int = option(96, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
+    width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
+    channels: int = option(1, CHANNELS, (1, 3))
+    holdout: float = option(0.0, HOLDOUT, valid=SHARE, metavar="FRACTION")
+    group_regex: str | None = option(None, GROUP_REGEX, metavar="REGEX", kind=str)
+    seed: int = option(0, SEED)
+    annotator: str | None = option(None, ANNOTATOR, kind=str)
+    copies: int = option(
+        1,
+        "of each picture: itself and N - 1 of low quality (contrast, shadow, motion blur); the paper has five",
+        valid=AT_LEAST_1,
+    )
+    workers: int | None = option(None, WORKERS, kind=int)
+
+
+@dataclass(frozen=True)
+class FacesSyntheticConfig:
+    """Rendered faces."""
+
+    count: int = option(4000, "how many pictures: 4000 train the demo in minutes", valid=AT_LEAST_1)
+    height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
+    width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
+    holdout: float = option(0.0, HOLDOUT, valid=SHARE, metavar="FRACTION")
+    seed: int = option(0, SEED)
+
+
+@dataclass(frozen=True)
+class IrisesSyntheticConfig(FacesSyntheticConfig):
+    """Rendered eyes."""
+
+    height: int = option(96, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
+
+
+PrepareConfig = FolderConfig | FacesConfig | IrisesConfig | FacesSyntheticConfig
+
+KINDS: dict[str, type[PrepareConfig]] = {
+    "folder": FolderConfig,
+    "faces": FacesConfig,
+    "irises": IrisesConfig,
+    "synthetic-faces": FacesSyntheticConfig,
+    "synthetic-irises": IrisesSyntheticConfig,
+}
+
+
+def check_group_regex(config: PrepareConfig) -> None:
+    """Raise InputError for a --group-regex that divides nothing or is no regular expression."""
+    regex = getattr(config, "group_regex", None)
+    if regex is None:
+        return
+    if not config.holdout:
+        raise InputError("--group-regex: needs --holdout FRACTION, which it divides")
+    try:
+        re.compile(regex)
+    except re.error as error:
+        raise InputError(f"--group-regex {regex}: {error}") from None

@@ -1,0 +1,70 @@
+"""Networks of a run as functions: its generator, all that the later stages know of it, and calls over numpy rows."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from began_jax import began
+from began_jax.configs import TrainConfig
+from began_jax.models import apply
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """A generator with its parameters: any function from latents to images, BEGAN's or yours.
+
+    Args:
+        apply: (parameters, latents [N, latent]) -> images [N, height, width, channels] float in [-1, 1].
+        parameters: of it.
+        latent_size: length of a latent.
+        image_shape: (height, width, channels).
+        step: of the training that it comes from.
+        encode: (encoder_parameters, images) -> latents near those that give the images, or None.
+        encoder_parameters: of it.
+    """
+
+    apply: Callable[[Any, Any], jax.Array]
+    parameters: Any
+    latent_size: int
+    image_shape: tuple[int, int, int]
+    step: int = 0
+    encode: Callable[[Any, Any], jax.Array] | None = None
+    encoder_parameters: Any = None
+
+    @functools.cached_property
+    def images(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from latents [N, latent] to images [N, height, width, channels], numpy arrays."""
+        return batched(self.apply, self.parameters)
+
+
+def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
+    """Return the generator of a training's state, with the encoder where one was trained beside it."""
+    generator, _ = began.networks(config)
+    encoder = began.encoder_network(config)
+    return Generator(
+        apply=functools.partial(apply, generator),
+        parameters=state.generator,
+        latent_size=config.latent_size,
+        image_shape=(config.height, config.width, config.channels),
+        step=int(state.step),
+        encode=functools.partial(apply, encoder) if config.encoder_weight else None,
+        encoder_parameters=state.encoder,
+    )
+
+
+def batched(
+    function: Callable[[Any, Any], jax.Array], parameters: Any, batch: int = 256
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of (parameters, rows) as one over numpy rows [N, ...], jitted once for one batch shape."""
+    jitted = jax.jit(function)
+
+    def over_rows(rows: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), np.float32)])
+        parts = [np.asarray(jitted(parameters, padded[i : i + batch])) for i in range(0, len(padded), batch)]
+        return np.concatenate(parts)[: len(rows)]
+
+    return over_rows

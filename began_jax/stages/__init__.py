@@ -1,0 +1,3 @@
+"""The six stages, in order; each module has its command line, `parser`, and its story, `main`."""
+
+NAMES = ("prepare", "train", "invert", "aspect", "generate", "evaluate")

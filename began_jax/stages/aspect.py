@@ -1,0 +1,102 @@
+"""Train a network from latents to annotations (landmarks, a mask, attributes) -> RUN/aspect/NAME/.
+
+    python aspect.py --run runs/demo                        # the recipe of the run's preset
+    python aspect.py --run runs/faces --recipe regularised  # another recipe beside it
+    python aspect.py --run runs/faces --target generated    # learn T(G(z)), labelled by T in worker processes
+
+The same command goes on where a stopped training left off, bit for bit.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from began_jax import aspects, sharding
+from began_jax.configs import ASPECT_RECIPES, DEFAULT_RECIPE, AspectConfig, check_options
+from began_jax.errors import InputError
+from began_jax.files import agree
+from began_jax.run import checkpoints, cli, labels, networks
+from began_jax.run.folder import Run
+from began_jax.run.loop import Loop
+
+
+def parser() -> cli.ArgumentParser:
+    """Return the command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the folder that train.py and invert.py made")
+    parser.add_argument(
+        "--recipe",
+        choices=tuple(ASPECT_RECIPES),
+        help="where the options start from: paper, to the "
+        "letter, or a regularised one, which knows more about held-out images; default: the paper's for the "
+        "paper's presets, regularised ones for the demos",
+    )
+    parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
+    cli.add_annotator(parser)
+    parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
+    cli.add_options(parser, ASPECT_RECIPES)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectConfig]:
+    """Return the command line, the run, and the recipe with the options that were given."""
+    args = parser().parse_args(argv)
+    run = Run.open(args.run)
+    args.recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
+    config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
+    if args.name and (Path(args.name).name != args.name or args.name == ".."):
+        raise InputError(f"--name is {args.name}; it must be the name of one folder")
+    if args.save_every < 1:
+        raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
+    check_options(config)
+    return args, run, config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, latents and annotations, init, restore, an epoch a call."""
+    args, run, config = parse(argv)
+    network = run.kind.network(run.config, run.data)
+    convolutions = run.data.annotation == "mask" or config.target != "dataset"  # T may be a network that learns
+    sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
+    latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
+    aspects.check_batch(config, len(latents))
+    folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
+    agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
+
+    trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
+    state = aspects.init(config, network, run.config.latent_size)
+
+    def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:
+        found = {"epochs": state.done, "best_loss": state.score} | metrics
+        if rate:
+            found["steps_per_second"] = rate * trainer.batches
+        run.record("aspect", found, keep=("steps_per_second",))
+
+    options = {"save_every": args.save_every, "record": record}
+    events = run.folder / "events" / f"aspect-{folder.name}"
+    with Loop("aspect", folder, state, config.epochs, unit="epoch", events=events, **options) as loop:
+        for epoch in loop:
+            values = loop.advance(*trainer.epoch(loop.state))
+            aspects.check_finite(values, epoch)
+            loop.show(**values)
+            loop.log("aspect", epoch)
+
+    done = f"{loop.state.done:,} epochs{loop.remark}"
+    print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e} -> {folder}")
+    loop.exit_if_stopped()
+
+
+def default_name(recipe: str, config: AspectConfig) -> str:
+    """Return the name of a network that was given none: the recipe's, and the target's where it is not the recipe's."""
+    return recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
+
+
+def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> None:
+    """Store the configuration of a new network, or refuse one that contradicts the folder's."""
+    wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
+    free, used = ("epochs",), checkpoints.exists(folder)
+    options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
+    agree(folder / "config.json", wanted, "trained", **options)

@@ -1,0 +1,141 @@
+"""Measure a run on the held-out split -> RUN/metrics.json and RUN/figures/.
+
+    python evaluate.py --run runs/demo
+
+Each aspect network of the run is measured; the figures without a suffix are those of the one that --aspect names.
+Landmarks: mean distance over the outer-eye distance, in percent (NME); masks: intersection over union (IoU);
+attributes: share that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
+mean annotation, and ridge regression from the latents. Then, for generated images, how far G_a(z) is from T(G(z)), for
+uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from began_jax import figures, metrics
+from began_jax.data.datasets import ordered
+from began_jax.errors import InputError
+from began_jax.images import to_float
+from began_jax.run import cli, consistency, networks
+from began_jax.run.folder import Run
+
+SHOWN = 16  # held-out images in the pictures
+
+Networks = Mapping[str, Callable[[np.ndarray], np.ndarray]]
+
+
+def parser() -> cli.ArgumentParser:
+    """Return the command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the folder that the earlier stages made")
+    parser.add_argument("--aspect", help="name of the aspect network to report first; default: the one trained last")
+    parser.add_argument(
+        "--consistency",
+        type=int,
+        metavar="N",
+        default=1000,
+        help="generated images of each sampler that T annotates once, to compare; 0: none",
+    )
+    cli.add_annotator(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the latents of both splits and the annotations, predict, compare, draw."""
+    args = parser().parse_args(argv)
+    if args.consistency < 0:
+        raise InputError(f"--consistency is {args.consistency}; it must be at least 0")
+    run = Run.open(args.run)
+    name, names = args.aspect or networks.newest(run), [path.name for path in networks.trained(run)]
+    if name not in names:
+        raise InputError(f"{run.folder / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
+    train, test = measured_splits(run)
+    if test.split == "train":
+        print("evaluate: the data set has no test split, so nothing is held out: these are training errors")
+    annotate = {n: networks.load(run, n).annotate for n in names}
+    predicted = {n: network(test.z) for n, network in annotate.items()}
+
+    found = errors(run, train, test, predicted, name)
+    folder = run.folder / "figures"
+    draw(run, folder, test, predicted[name])
+    run.record("evaluate", found)
+    closing = sentence(run, found, test, name)
+    if args.consistency:
+        agreement = consistency.measure(run, annotate, name, args.consistency, args.annotator, args.workers)
+        run.record("evaluate", found | agreement.figures)
+        z, annotation, _ = agreement.labels["uniform"]
+        picture = consistency.picture(run.generate(z[:SHOWN]), annotate[name](z[:SHOWN]), annotation, run.data)
+        figures.save_image(folder / "consistency.png", picture)
+        closing += f"; {agreement.sentence(run.kind)}"
+    print(f"evaluate: {closing} -> {run.folder / 'metrics.json'}, {folder}")
+
+
+class Split(NamedTuple):
+    """The latents of a split's images [N, latent], their errors [N], and their annotations [N, ...]."""
+
+    split: str
+    prefix: str  # of its figures
+    z: np.ndarray
+    l1: np.ndarray
+    psnr_db: np.ndarray
+    truth: np.ndarray
+
+
+def measured_splits(run: Run) -> tuple[Split, Split]:
+    """Return the training split, and the held-out one or, where nothing is held out, the training split again."""
+
+    def read(split: str, prefix: str) -> Split:
+        found = run.latents(split)
+        truth = run.annotations(split, len(found["z"]))
+        return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], truth)
+
+    train = read("train", "training")
+    return train, read("test", "heldout") if "test" in run.data.splits else train
+
+
+def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
+    """Return the figures of all networks, those of `name` without a suffix, and of the baselines."""
+    kind, prefix = run.kind, test.prefix
+
+    def score(answers: np.ndarray) -> float:
+        return float(kind.score(answers, test.truth, run.data).mean())
+
+    scores = {n: score(answers) for n, answers in predicted.items()}
+    further = {n: float(measure(predicted[name], test.truth, run.data)) for n, measure in kind.further.items()}
+    return {
+        f"{prefix}_{kind.metric}": scores[name],
+        kind.mean_metric: score(np.broadcast_to(train.truth.mean(0), test.truth.shape)),
+        f"ridge_{kind.metric}": score(metrics.Ridge(train.z, train.truth)(test.z)),
+        **{f"{prefix}_{figure}": value for figure, value in further.items()},
+        **{f"{prefix}_{kind.metric}_{n}": value for n, value in scores.items()},
+        f"{prefix}_images": len(test.truth),
+        f"{prefix}_psnr_db": float(test.psnr_db.mean()),
+        f"{prefix}_l1": float(test.l1.mean()),
+        "training_latents": len(train.z),
+    }
+
+
+def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
+    """Write pictures of some images: reconstructed, and with what the network says of them."""
+    shown = np.linspace(0, len(test.z) - 1, min(SHOWN, len(test.z))).astype(int)
+    source = run.data.source(test.split)
+    originals = to_float(np.concatenate([ordered(source, int(i), int(i) + 1)["image"] for i in shown]))
+    pairs = figures.reconstructions(originals, run.generate(test.z[shown]))
+    figures.save_image(folder / "reconstructions.png", pairs)
+    annotated = figures.annotated_grid(originals, **run.kind.marks(predicted[shown], run.data))
+    figures.save_image(folder / f"{test.prefix}_annotations.png", annotated)
+
+
+def sentence(run: Run, found: Mapping[str, Any], test: Split, name: str) -> str:
+    """Return the figures that matter in words."""
+    kind = run.kind
+    own = kind.shown.format(found[f"{test.prefix}_{kind.metric}"])
+    beside = ", ".join(
+        f"{n.removesuffix('_' + kind.metric).replace('_', ' ')} {found[n]:.3g}"
+        for n in (kind.mean_metric, f"ridge_{kind.metric}")
+    )
+    images = f"{len(test.truth):,} {test.prefix} images"
+    return f"{images}, {name} network {own} ({beside}), PSNR {test.psnr_db.mean():.2f} dB"

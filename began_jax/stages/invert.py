@@ -1,0 +1,155 @@
+"""Invert a trained generator over the whole data set: a latent for every image -> RUN/latents/.
+
+    python invert.py --run runs/demo
+
+Shards are written as they complete; the same command makes the missing ones only. Progress shows the error (L1 per
+pixel and channel, [-1, 1] scale) and the PSNR of the shards so far.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from began_jax import sharding
+from began_jax.configs import INVERT_PRESETS, InvertConfig, check_options
+from began_jax.errors import InputError
+from began_jax.files import agree, read_json
+from began_jax.progress import Progress
+from began_jax.run import cli, shards
+from began_jax.run.folder import Run
+from began_jax.run.generator import Generator
+
+
+def parser() -> cli.ArgumentParser:
+    """Return the command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the folder that train.py made")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=0,
+        help="invert only the first N images of the training split, rounded up to whole shards; 0: all of them",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="latest",
+        choices=("latest", "best"),
+        help="which generator: the latest, or the one with the lowest mean of M, for a run that collapsed late",
+    )
+    parser.add_argument(
+        "--steps-per-call",
+        type=int,
+        help="steps in one call of the device; default: 1 on a CPU, where "
+        "convolutions in a loop on the device are slow, else all",
+    )
+    parser.add_argument(
+        "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
+    )
+    parser.add_argument(
+        "--remat",
+        action="store_true",
+        help="compute the generator's activations again for the gradient instead of keeping them, so that larger "
+        "shards fit GPUs and TPUs; on CPUs XLA undoes it",
+    )
+    cli.add_hosts(parser)
+    cli.add_options(parser, INVERT_PRESETS)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertConfig]:
+    """Return the command line, the run, and its preset with the options that were given."""
+    args = parser().parse_args(argv)
+    run = Run.open(args.run)
+    config = cli.given_options(args, preset_of(run))
+    check_options(config)
+    if args.images < 0:
+        raise InputError(f"--images is {args.images}; it must be at least 0")
+    if config.tolerance and not config.steps:
+        raise InputError(f"--tolerance is {config.tolerance}; it must be 0 where --steps is")
+    if config.optimizer == "bfgs" and "schedule" not in args:
+        config = dataclasses.replace(config, schedule="constant")  # the preset's is for Adam
+    if config.optimizer == "bfgs" and config.schedule != "constant":
+        raise InputError(f"--schedule {config.schedule} is for Adam: BFGS finds the lengths of its steps itself")
+    if args.steps_per_call is not None and args.steps_per_call < 1:
+        raise InputError(f"--steps-per-call is {args.steps_per_call}; it must be at least 1")
+    return args, run, config
+
+
+def preset_of(run: Run) -> InvertConfig:
+    """Return where the options of a run's inversion start from."""
+    return INVERT_PRESETS.get(run.config.preset, INVERT_PRESETS["faces"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, generator, then shard by shard: optimise and write."""
+    args, run, config = parse(argv)
+    cli.join_hosts(args)
+    sharding.use_cpu_devices(kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
+    generator = run.generator(args.checkpoint, remat=args.remat)
+    with sharding.first_process_first("configuration"):
+        config, mesh = fitted(run, config, generator)
+        invert = shards.inverter(config, generator, mesh, args.steps_per_call)
+        wanted = dataclasses.asdict(config) | {"generator_step": generator.step}
+        options = {"defaults": dataclasses.asdict(preset_of(run)), "otherwise": run.start_anew()}
+        agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
+
+    found = shards.Shards(run, config.shard_size, args.images)
+    unit = max(config.steps * config.starts, 1)
+    done = found.images - found.images_missing
+    name = "invert" if jax.process_count() == 1 else f"invert ({jax.process_index()} of {jax.process_count()})"
+    bar = Progress(name, found.images * unit, done * unit, unit="image-step")
+    try:
+        for key, results in invert(found.read(), config.shard_size, bar.update):
+            found.save(key, results)
+            rest = 0 if config.steps else len(results["l1"])
+            bar.update(rest, l1=float(results["l1"].mean()), psnr_db=float(results["psnr_db"].mean()))
+    finally:
+        bar.close()
+        found.wait()
+
+    sharding.meet("shards written", sharding.LONG)
+    if jax.process_index() == 0:
+        figures = figures_of(config, found.load()) | {"generator_step": generator.step}
+        if found.missing:
+            figures["images_per_second"] = bar.rate / unit * jax.process_count()
+        run.record("invert", figures, keep=("images_per_second",))
+        print(
+            f"invert: {figures['images']:,} images, {config.steps} steps, L1 {figures['l1']:.4f}, "
+            f"PSNR {figures['psnr_db']:.2f} dB, {figures['failed']} failed -> {run.folder / 'latents'}"
+        )
+    sharding.leave()
+
+
+def kept_size(run: Run, config: InvertConfig) -> int:
+    """Return the size of a shard: the given one, or the one that the run keeps, or 0 where there is none."""
+    stored = run.folder / "latents" / "config.json"
+    return config.shard_size or (read_json(stored)["shard_size"] if stored.exists() else 0)
+
+
+def fitted(run: Run, config: InvertConfig, generator: Generator) -> tuple[InvertConfig, jax.sharding.Mesh]:
+    """Return the configuration with a size of shards that fits the memory, and the devices of this process."""
+    devices = None
+    # A kept size was perhaps found for other devices than those that are here.
+    if config.shard_size == 0 or (run.folder / "latents" / "config.json").exists():
+        size = kept_size(run, config) or shards.largest_shard(config, generator)
+        config = dataclasses.replace(config, shard_size=size)
+        devices = sharding.most_devices(size, jax.local_device_count())
+    return config, sharding.data_mesh(config.shard_size, devices, local=True)
+
+
+def figures_of(config: InvertConfig, latents: dict[str, np.ndarray]) -> dict[str, float | int]:
+    """Return the figures of an inversion over all its latents."""
+    z, l1 = latents["z"], latents["l1"]
+    figures = {
+        "images": len(z),
+        "steps": config.steps,
+        "l1": float(l1.mean()),
+        "psnr_db": float(latents["psnr_db"].mean()),
+        "fraction_outside_cube": float((np.abs(z) > 1).mean()),
+        "failed": int((~(l1 <= config.failure_l1)).sum()),
+    }
+    return figures | ({"mean_steps": float(latents["steps"].mean())} if config.tolerance else {})

@@ -1,0 +1,151 @@
+"""Train a BEGAN on a data set: data set -> RUN/generator/.
+
+    python train.py demo --run runs/demo                        # synthetic faces, minutes on a CPU
+    python train.py faces --run runs/faces --data data/faces    # the paper's first experiment, for a GPU or TPU
+
+The same command goes on where a stopped run left off, bit for bit. Progress shows M, which falls; RUN/figures/training
+shows samples from the same latents as they learn.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import grain
+import jax
+
+from began_jax import began, figures, sharding
+from began_jax.configs import TRAIN_PRESETS, TrainConfig, check_options, train_preset
+from began_jax.data import augment
+from began_jax.data.datasets import batches, prefetch
+from began_jax.errors import InputError
+from began_jax.models import check_size, layer_table
+from began_jax.run import cli
+from began_jax.run.folder import Run
+from began_jax.run.loop import Loop
+
+SAMPLES = 36  # in the pictures made while training
+LOG_EVERY = 50  # steps between two points of TensorBoard's curves
+
+
+def parser() -> cli.ArgumentParser:
+    """Return the command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("preset", help=f"where the options start from: {', '.join(TRAIN_PRESETS)}")
+    parser.add_argument("--run", type=Path, help="the run folder: new, or of the same configuration to go on")
+    parser.add_argument("--layers", action="store_true", help="print the table of all layers and stop")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
+    parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
+    parser.add_argument(
+        "--cpu-devices",
+        type=int,
+        default=1,
+        help="virtual devices that a CPU is split into; convolutions use all cores by themselves",
+    )
+    cli.add_hosts(parser)
+    cli.add_options(parser, TRAIN_PRESETS)
+    return parser
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
+    """Return the command line, and the preset with the options that were given."""
+    args = parser().parse_args(argv)
+    config = cli.given_options(args, train_preset(args.preset))
+    check_options(config)
+    check_size(config.height, config.width, len(config.encoder_filters) - 1)
+    if args.run is None and not args.layers:
+        raise InputError("--run is missing: the folder that this run is kept in")
+    if min(args.save_every, args.sample_every) < 1:
+        raise InputError("--save-every and --sample-every must be at least 1")
+    return args, config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, mesh, data, init, restore, loop."""
+    args, config = parse(argv)
+    if args.layers:
+        print(layer_table(config))
+        return
+
+    cli.join_hosts(args)
+    sharding.use_cpu_devices(config.batch_size, args.cpu_devices, kernel_gradients=True)
+    mesh = sharding.data_mesh(config.batch_size)
+    everywhere = sharding.replicated(mesh)
+    with sharding.first_process_first("data"):
+        run = Run.of(args.run, config)
+    feed = batches_of(run)
+    with sharding.first_process_first("configuration"):
+        run.begin()
+
+    # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
+    state = jax.jit(lambda: began.init(config), out_shardings=everywhere)()
+    step = jax.jit(step_of(config, mesh), donate_argnums=0, out_shardings=everywhere)
+    sample = jax.jit(lambda state: began.samples(config, state, SAMPLES), out_shardings=everywhere)
+
+    def record(state: began.BeganState, metrics: dict[str, float], rate: float) -> None:
+        found = {"steps": state.done, "k": float(state.k), "convergence": float(state.convergence)}
+        found |= {"diversity": metrics["diversity"]}
+        if rate:
+            found["images_per_second"] = rate * config.batch_size
+        run.record("train", found, keep=("images_per_second",))
+
+    options = {"save_every": args.save_every, "record": record, "events": run.folder / "events" / "train"}
+    with (
+        Loop("train", run.folder / "generator", state, config.steps, **options) as loop,
+        contextlib.closing(prefetch(feed, loop.start)) as images,
+    ):
+        for last in loop:
+            batch = next(images)
+            inputs = sharding.assemble(mesh, (batch, loop.signals(len(batch["image"]))))
+            values = loop.advance(*step(loop.state, *inputs))
+            began.check_finite(values, last)
+            loop.show(**shown(values))
+            if last % LOG_EVERY == 0:
+                loop.log("train", last)
+            if last % args.sample_every == 0:
+                save_samples(run, last, sample(loop.state))
+
+    if jax.process_index() == 0:
+        reached = f"M {float(loop.state.convergence):.4f}, k {float(loop.state.k):.3f}"
+        print(f"train: {loop.state.done:,} steps{loop.remark}, {reached} -> {run.folder / 'generator'}")
+    sharding.leave()
+    loop.exit_if_stopped()
+
+
+def batches_of(run: Run) -> grain.MapDataset:
+    """Return this process's part of the batches, a function of the step; with masks where they are made poor."""
+    config, data = run.config, run.data
+    if config.low_quality and data.annotation != "mask":
+        raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
+    part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    return batches(data.source("train"), config.batch_size, config.seed, masks=config.low_quality, **part)
+
+
+def step_of(config: TrainConfig, mesh: jax.sharding.Mesh) -> Callable:
+    """Return the step on a batch of `batches_of`, which also passes the strongest of the processes' signals on."""
+
+    def images_of(state, batch):
+        if not config.low_quality:
+            return batch["image"]
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 0x10), state.step)  # the latents' is fold_in(key, step)
+        return augment.low_quality_batch(key, **batch)
+
+    def advance(state, batch, signals):
+        state, metrics = began.step(config, state, images_of(state, batch), sharding.split(mesh))
+        return state, metrics, None if signals is None else signals.max()
+
+    return advance
+
+
+def shown(metrics: dict[str, float]) -> dict[str, float]:
+    """Return what the progress line shows of a step's metrics."""
+    found = {"M": metrics["convergence"], "k": metrics["k"], "diversity": metrics["diversity"]}
+    return found | {name: metrics[name] for name in ("reconstruction",) if name in metrics}
+
+
+def save_samples(run: Run, step: int, images: jax.Array) -> None:
+    """Write a picture of samples; all processes come here, and the first writes."""
+    pictures = jax.device_get(images)
+    if jax.process_index() == 0:
+        figures.save_image(run.folder / "figures" / "training" / f"step_{step:07d}.png", figures.grid(pictures))
