@@ -1,6 +1,9 @@
 # make demo            the whole way on synthetic faces, into runs/demo
 # make demo-irises     the whole way on synthetic irises, into runs/demo-irises
-# make test | lint     the tests; ruff
+# make test | quick    the tests; the quick part of them, under 90 seconds
+# make lint            ruff and pyright
+# make test-lowest     a tiny run of all stages on the lowest versions that requirements.txt allows
+# make test-wheel      the same by the wheel, installed outside of this folder
 # make bench           our stages beside PyTorch's, under 25 minutes, into runs/bench
 # make PYTHON=python3.13 VENV=.venv313 ...   with another Python
 PYTHON ?= python3
@@ -13,11 +16,13 @@ MADE := $(VENV)/made-$(VERSION)
 READY := $(VENV)/ready-$(VERSION)
 READY_TEST := $(VENV)/ready-test-$(VERSION)
 READY_BENCH := $(VENV)/ready-bench-$(VERSION)
+# Never made, so that each call builds anew.
+WHEEL := $(VENV)-dist/wheel
 
 # Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
 SIDE_BY_SIDE = -n auto --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo demo-irises test test-entries lint format bench clean
+.PHONY: demo demo-irises test quick test-entries test-lowest test-wheel lint format bench clean
 
 demo: RECIPE = regularised
 demo: GENERATED = --epochs 100
@@ -35,12 +40,29 @@ demo demo-irises: $(READY)
 test: $(READY_TEST)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
+quick: $(READY_TEST)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+
 test-entries: $(READY_TEST)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/test_entries.py tests/test_train_entry.py
+
+# By way of a source archive, so that no file of an earlier build gets into the wheel.
+$(WHEEL): $(READY_TEST)
+	rm -rf $(VENV)-dist
+	$(BIN)/uv build --quiet --out-dir $(VENV)-dist .
+
+test-lowest: RESOLUTION = lowest-direct
+test-wheel: RESOLUTION = highest
+test-lowest test-wheel: $(WHEEL)
+	rm -rf $(VENV)-$@
+	$(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)-$@
+	$(BIN)/uv pip install --quiet --python $(VENV)-$@/bin/python --resolution $(RESOLUTION) $(VENV)-dist/*.whl
+	$(VENV)-$@/bin/python tests/tiny_run.py
 
 lint: $(READY_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(READY_TEST)
 	$(BIN)/ruff check --fix .
@@ -66,4 +88,4 @@ $(READY_BENCH): $(MADE)
 	touch $(READY) $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-dist $(VENV)-test-lowest $(VENV)-test-wheel

@@ -49,7 +49,7 @@ class AspectState:
 
 
 def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
-    """State before the first epoch, a pure function of the configuration (its seed), the network and its input's size.
+    """Return the state before the first epoch, a pure function of configuration (its seed), network and input size.
 
     The input may have any shape, such as that of an image: a T is learnt in the same way. Member i of an ensemble has
     the seed `config.seed` + i, and starts as a network alone with that seed does.
@@ -69,26 +69,26 @@ def _init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int
 
 
 def optimizer(config: AspectConfig) -> optax.GradientTransformation:
-    """Adam (3e-4, 0.9, 0.999 in the paper), AdamW where weight decay is asked for."""
+    """Return Adam (3e-4, 0.9, 0.999 in the paper), AdamW where weight decay is asked for."""
     if config.weight_decay:
         return optax.adamw(config.learning_rate, config.beta1, config.beta2, weight_decay=config.weight_decay)
     return optax.adam(config.learning_rate, config.beta1, config.beta2)
 
 
 def squared_error(predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
-    """Mean square error per example (eqs. 5 and 6)."""
+    """Return the mean square error per example (eqs. 5 and 6)."""
     return ((predicted - target) ** 2).reshape(len(target), -1).mean(1)
 
 
 def validation_split(config: AspectConfig, count: int) -> tuple[Int[Array, " train"], Int[Array, " validation"]]:
-    """Rows to train on and rows to validate on, both in order; a function of the seed."""
+    """Return rows to train on and rows to validate on, both in order; a function of the seed."""
     held = round(config.validation * count)
     order = jax.random.permutation(jax.random.fold_in(jax.random.key(config.seed), 1), count)
     return jnp.sort(order[held:]), jnp.sort(order[:held])
 
 
 def epoch_rows(config: AspectConfig, state: AspectState, count: int) -> Int[Array, "batches batch"]:
-    """Rows of the batches of the next epoch: a permutation, the remainder left to another epoch's chance."""
+    """Return the rows of the next epoch's batches: a permutation, the remainder left to another epoch's chance."""
     order = jax.random.permutation(jax.random.fold_in(state.key, state.epoch), count)
     batches = count // config.batch_size
     return order[: batches * config.batch_size].reshape(batches, config.batch_size)
@@ -103,7 +103,7 @@ def step(
     rows: Int[Array, " batch"],
     deviation: Float[Array, "..."] | None = None,
 ) -> tuple[AspectState, Float[Array, ""]]:
-    """One Adam step on a batch, given as rows of the latents and targets; returns its loss.
+    """Take one Adam step on a batch, given as rows of the latents and targets, and return its loss.
 
     `deviation` is that of the latents over all rows, in units of which they are jittered; by default it is computed.
     """
@@ -143,7 +143,7 @@ def end_epoch(
 
 
 def predict(network: nn.Module, parameters: Any, z: Float[Array, "batch ..."], members: int = 1) -> Array:
-    """G_a(z) [batch, ...]; of an ensemble, the mean over its members."""
+    """Return G_a(z) [batch, ...]; of an ensemble, the mean over its members."""
     if members == 1:
         return apply(network, parameters, z)
     return jax.vmap(lambda p: apply(network, p, z))(parameters).mean(0)
@@ -157,11 +157,11 @@ class Trainer:
     spread over as many local devices as divide their number, and trained side by side on each.
 
     Args:
-      config: of the training.
-      network: any flax module from latents to predictions of the targets' shape.
-      latents: [count, latent] and
-      targets: [count, ...], on the device.
-      one_call: the choice above; by default made from the targets' rank and the platform.
+        config: of the training.
+        network: any flax module from latents to predictions of the targets' shape.
+        latents: [count, latent] and
+        targets: [count, ...], on the device.
+        one_call: the choice above; by default made from the targets' rank and the platform.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Trainer:
         self._end = jax.jit(each(end, (0, 0, None)), donate_argnums=0)
 
     def epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
-        """One pass over the latents; metrics `loss` (mean over the epoch's batches) and `validation_loss`.
+        """Make a pass over the latents, with the metrics `loss` (mean over the epoch's batches) and `validation_loss`.
 
         Those of an ensemble are means over its members.
         """
@@ -222,7 +222,7 @@ class Trainer:
         return self._end(state, jnp.stack(losses, -1), self._held)
 
     def _of_each_member(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
-        """The function for one network, or for a device's members at once; `axes` are those of the members."""
+        """Return the function for one network, or for a device's members at once; `axes` are those of the members."""
         if self._mesh is None:
             return function
         members, shared = sharding.split(self._mesh).spec, sharding.replicated(self._mesh).spec

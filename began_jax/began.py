@@ -61,7 +61,7 @@ class BeganState:
 
 
 def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
-    """The generator and the discriminator that a configuration describes."""
+    """Return the generator and the discriminator that a configuration describes."""
     poolings = len(config.encoder_filters) - 1
     size, how = (config.height, config.width, config.channels), (computation_dtype(config), config.remat)
     generator = Decoder(*size, config.filters, poolings, *how)
@@ -69,17 +69,17 @@ def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
 
 
 def encoder_network(config: TrainConfig) -> LatentEncoder:
-    """The encoder E that is trained beside the two players where `encoder_weight` is not 0."""
+    """Return the encoder E that is trained beside the two players where `encoder_weight` is not 0."""
     return LatentEncoder(config.encoder_filters, config.latent_size, computation_dtype(config), config.remat)
 
 
 def computation_dtype(config: TrainConfig) -> Any:
-    """What the networks compute in; None leaves it to their float32 parameters."""
+    """Return what the networks compute in; None leaves it to their float32 parameters."""
     return {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
 
 
 def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "batch latent"]:
-    """Latents uniform on [-1, 1]."""
+    """Return latents uniform on [-1, 1]."""
     return jax.random.uniform(key, (batch, latent_size), minval=-1.0, maxval=1.0)
 
 
@@ -88,13 +88,13 @@ def autoencoder_loss(
     reconstruction: Float[Array, "batch height width channels"],
     power: int,
 ) -> Float[Array, " batch"]:
-    """|v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2)."""
+    """Return |v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2)."""
     error = jnp.abs(v - reconstruction)
     return (error if power == 1 else error**power).mean((1, 2, 3))
 
 
 def init(config: TrainConfig) -> BeganState:
-    """State at step 0, a pure function of the configuration (its seed)."""
+    """Return the state at step 0, a pure function of the configuration (its seed)."""
     generator, discriminator = networks(config)
     key, key_g, key_d, key_e = jax.random.split(jax.random.key(config.seed), 4)
     g = generator.init(key_g, jnp.zeros((1, config.latent_size)))["params"]
@@ -120,12 +120,12 @@ def init(config: TrainConfig) -> BeganState:
 
 
 def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Adam without its learning rate, which is part of the state."""
+    """Return Adam without its learning rate, which is part of the state."""
     return optax.scale_by_adam(config.beta1, config.beta2)
 
 
 def moment_mismatch(codes: Float[Array, "batch latent"]) -> Float[Array, ""]:
-    """How far the first two moments of the codes' distribution are from those of the uniform cube, 0 and I/3.
+    """Return how far the first two moments of the codes' distribution are from those of the uniform cube, 0 and I/3.
 
     An unbiased estimate of (|mean|^2 + |C - I/3|^2) / latent from pairs of different codes, C the second moment
     (a polynomial kernel's MMD), so it may be slightly negative. A batch's own covariance would be biased: 16 codes
@@ -145,7 +145,7 @@ def encoder_loss(
     generated: Float[Array, "batch height width channels"],
     z: Float[Array, "batch latent"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """weight * (|x - G(E(x))| + |E(G(z)) - z|^2 + moment mismatch of E(x)), and its first part; beyond the paper.
+    """Return weight * (|x - G(E(x))| + |E(G(z)) - z|^2 + moment mismatch of E(x)) and its first part; not the paper's.
 
     The first part makes G able to draw every image of the data set, the second teaches E to invert G, the third makes
     the latents of the data set fill the cube that z is drawn from. G learns from the first part alone.
@@ -164,7 +164,7 @@ def gradients(
     key: Key[Array, ""],
     sharding: NamedSharding | None = None,
 ) -> tuple[Any, Any, Any, dict[str, Array]]:
-    """Gradients of L_G and L_D (A.2) with respect to their players, those of the encoder, and the losses.
+    """Return the gradients of L_G and L_D (A.2) with respect to their players, those of the encoder, and the losses.
 
     With one latent batch for both players, L(G(z)) is differentiated once, with respect to D's parameters and to
     its input: the input's gradient goes on into G, the parameters' gradient times -k_t joins the real batch's.
@@ -214,12 +214,12 @@ def gradients(
 
 
 def next_k(k: Array, loss_real: Array, loss_generated: Array, gamma: float, lambda_k: float) -> Array:
-    """k_{t+1} of A.2, kept in [0, 1]; a NaN stays a NaN."""
+    """Return k_{t+1} of A.2, kept in [0, 1]; a NaN stays a NaN."""
     return jnp.clip(k + lambda_k * (gamma * loss_real - loss_generated), 0.0, 1.0)
 
 
 def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -> Array:
-    """M = L(x) + |gamma L(x) - L(G(z))|."""
+    """Return M = L(x) + |gamma L(x) - L(G(z))|."""
     return loss_real + jnp.abs(gamma * loss_real - loss_generated)
 
 
@@ -229,13 +229,13 @@ def step(
     images: UInt8[Array, "batch height width channels"],
     sharding: NamedSharding | None = None,
 ) -> tuple[BeganState, dict[str, Array]]:
-    """One simultaneous update of both players and of k_t.
+    """Update both players and k_t once, simultaneously.
 
     Returns:
-      The next state and scalar metrics: `loss_real` L(x), `loss_generated` L(G(z)), `loss_discriminator` L_D,
-      `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
-      generated batch divided by that over the real batch (near 0: mode collapse); with an encoder also
-      `reconstruction`, mean |x - G(E(x))|.
+        The next state and scalar metrics: `loss_real` L(x), `loss_generated` L(G(z)), `loss_discriminator` L_D,
+        `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
+        generated batch divided by that over the real batch (near 0: mode collapse); with an encoder also
+        `reconstruction`, mean |x - G(E(x))|.
     """
     grads_g, grads_d, grads_e, losses = gradients(
         config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
@@ -288,7 +288,7 @@ def track_convergence(config: TrainConfig, state: BeganState, measure: Array) ->
 
 
 def samples(config: TrainConfig, state: BeganState, count: int) -> Float[Array, "count height width channels"]:
-    """Images from `count` latents that depend on the seed only, so that pictures of a run can be compared."""
+    """Return images from `count` latents that depend on the seed only, so that pictures of a run can be compared."""
     generator, _ = networks(config)
     z = uniform(jax.random.fold_in(state.key, SAMPLE_FOLD), count, config.latent_size)
     return apply(generator, state.generator, z)

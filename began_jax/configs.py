@@ -294,7 +294,7 @@ DEFAULT_RECIPE = {"faces": "paper", "irises": "paper", "demo": "regularised", "d
 
 
 def train_preset(name: str) -> TrainConfig:
-    """The training configuration of a preset; InputError for a name that is none."""
+    """Return the training configuration of a preset; InputError for a name that is none."""
     if name not in TRAIN_PRESETS:
         raise InputError(f"unknown preset {name!r}; presets: {', '.join(TRAIN_PRESETS)}")
     return TRAIN_PRESETS[name]

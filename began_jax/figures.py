@@ -48,7 +48,7 @@ def _tiles(images: Images, scale: int) -> list[Image.Image]:
 
 
 def _arrange(tiles: Sequence[Image.Image], columns: int | None, band: int = 1) -> Image.Image:
-    """Tiles row by row on white; a wider gap parts the bands of `band` rows."""
+    """Tile row by row on white; a wider gap parts the bands of `band` rows."""
     if not tiles:
         raise InputError("no images to draw")
     columns = min(columns or math.ceil(math.sqrt(len(tiles))), len(tiles))
@@ -64,12 +64,12 @@ def _arrange(tiles: Sequence[Image.Image], columns: int | None, band: int = 1) -
 
 
 def grid(images: Images, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """Tiles images row by row (fig. 2 and 9), about square, enlarged `scale` times (to some 160 pixels)."""
+    """Tile images row by row (fig. 2 and 9), about square, enlarged `scale` times (to some 160 pixels)."""
     return _arrange(_tiles(images, scale or _scale(images, 160)), columns)
 
 
 def _draw_landmarks(tile: Image.Image, points: Float[np.ndarray, "points 2"]) -> Image.Image:
-    """Draws skeleton and dots over a tile, smoothly: they are drawn larger and reduced."""
+    """Draw skeleton and dots over a tile, smoothly: they are drawn larger and reduced."""
     s = _SUPERSAMPLING
     unit = max(max(tile.size) / 256, 0.75) * s  # one pixel of a 256-pixel tile
     layer = Image.new("RGBA", (tile.width * s, tile.height * s))
@@ -96,7 +96,7 @@ def _draw_landmarks(tile: Image.Image, points: Float[np.ndarray, "points 2"]) ->
 
 
 def _draw_mask(tile: Image.Image, mask: Float[np.ndarray, "height width"]) -> Image.Image:
-    """Tints the inside of a mask and draws its contour, smoothed by about a pixel of the mask."""
+    """Tint the inside of a mask and draws its contour, smoothed by about a pixel of the mask."""
     scale = tile.width / mask.shape[1]
     soft = Image.fromarray(np.round(255 * mask.clip(0, 1)).astype(np.uint8))
     soft = soft.resize(tile.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(0.8 * scale))
@@ -113,7 +113,7 @@ def _draw_mask(tile: Image.Image, mask: Float[np.ndarray, "height width"]) -> Im
 
 
 def _caption(tile: Image.Image, lines: Sequence[str], room: int) -> Image.Image:
-    """Sets lines of text under a tile, on white with room for `room` lines."""
+    """Set lines of text under a tile, on white with room for `room` lines."""
     unit = max(tile.size) / 256
     font, height, margin = ImageFont.load_default(max(9, round(14 * unit))), max(11, round(17 * unit)), round(6 * unit)
     captioned = Image.new(tile.mode, (tile.width, tile.height + room * height + margin), "white")
@@ -132,7 +132,7 @@ def annotated_grid(
     scale: int | None = None,
     captions: Captions | None = None,
 ) -> Image.Image:
-    """Tiles images with landmarks (fig. 6) or masks drawn over them, or captions under them, to some 224 pixels."""
+    """Tile images with landmarks (fig. 6) or masks drawn over them, or captions under them, to some 224 pixels."""
     tiles = _tiles(images, scale or _scale(images, 224))
     if masks is not None:
         tiles = [_draw_mask(t, m[..., 0]) for t, m in zip(tiles, np.asarray(masks, np.float32), strict=True)]
@@ -147,7 +147,7 @@ def annotated_grid(
 def reconstructions(
     originals: Images, reconstructed: Images, columns: int = 8, scale: int | None = None
 ) -> Image.Image:
-    """Sets rows of images above the rows of their reconstructions G(z) (fig. 3)."""
+    """Set rows of images above the rows of their reconstructions G(z) (fig. 3)."""
     scale = scale or _scale(originals, 160)
     pairs = list(zip(_tiles(originals, scale), _tiles(reconstructed, scale), strict=True))
     columns = min(columns, len(pairs))
@@ -165,12 +165,12 @@ def strip(
     scale: int | None = None,
     captions: Captions | None = None,
 ) -> Image.Image:
-    """Sets images in one row, with their landmarks, masks or captions where given (fig. 7)."""
+    """Set images in one row, with their landmarks, masks or captions where given (fig. 7)."""
     return annotated_grid(images, landmarks, masks, columns=len(images), scale=scale, captions=captions)
 
 
 def save_image(path: str | os.PathLike, picture: Image.Image) -> None:
-    """Writes a picture in the format that the file's extension names, all of it or nothing."""
+    """Write a picture in the format that the file's extension names, all of it or nothing."""
     Image.init()
     kind = Image.EXTENSION.get(Path(path).suffix.lower())
     if kind not in Image.SAVE:
@@ -180,7 +180,7 @@ def save_image(path: str | os.PathLike, picture: Image.Image) -> None:
 
 
 def _with_palette(frame: Image.Image) -> Image.Image:
-    """Reduces a frame to 256 colours of its own, among them those of the marks, which few pixels have."""
+    """Reduce a frame to 256 colours of its own, among them those of the marks, which few pixels have."""
     marks = [*_COLOURS.values(), _MASK_COLOUR]
     own = (frame.quantize(256 - len(marks)).getpalette() or [])[: 3 * (256 - len(marks))]
     palette = Image.new("P", (1, 1))
@@ -194,7 +194,7 @@ def save_gif(
     seconds_per_frame: float = 0.08,
     ping_pong: bool = True,
 ) -> None:
-    """Writes an endless GIF, forth and back again where `ping_pong`; GIF counts time in steps of 0.01 s."""
+    """Write an endless GIF, forth and back again where `ping_pong`; GIF counts time in steps of 0.01 s."""
     if not frames:
         raise InputError(f"{path}: no frames to write")
     frames = [f if f.mode == "L" else _with_palette(f.convert("RGB")) for f in frames]

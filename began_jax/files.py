@@ -53,11 +53,8 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def refuse_taken(out: Path) -> None:
     """Raise InputError where `out` exists and is more than an empty folder."""
-    if out.is_dir():
-        if any(out.iterdir()):
-            raise InputError(f"--out {out}: exists and is not empty; remove it or give another folder")
-    elif out.exists():
-        raise InputError(f"--out {out}: is a file; give a folder that does not exist yet")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"--out {out}: exists and is not empty, or no folder; remove it or give another one")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -27,17 +27,17 @@ class Crop(NamedTuple):
 
 
 def to_float(images: Any) -> Any:
-    """Converts uint8 0..255 to float32 in [-1, 1]; numpy stays numpy and JAX stays JAX."""
+    """Convert uint8 0..255 to float32 in [-1, 1]; numpy stays numpy and JAX stays JAX."""
     return images.astype("float32") / 127.5 - 1
 
 
 def to_uint8(images: Any) -> Any:
-    """Converts floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`."""
+    """Convert floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`."""
     return ((images + 1) * 127.5).clip(0, 255).round().astype("uint8")
 
 
 def centre_crop(stored: tuple[int, int], wanted: tuple[int, int]) -> Crop:
-    """Returns the largest centred window of a `stored` (height, width) with the ratio of the `wanted` one."""
+    """Return the largest centred window of a `stored` (height, width) with the ratio of the `wanted` one."""
     (h, w), (height, width) = stored, wanted
     if h * width > w * height:  # too tall
         rows = max(1, round(w * height / width))
@@ -53,7 +53,7 @@ def _resample(plane: Image.Image, crop: Crop, height: int, width: int) -> np.nda
 
 
 def fit_image(image: UInt8[np.ndarray, "h w c"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} c"]:
-    """Centre-crops an image of 1 or 3 channels to the ratio height:width and resizes it."""
+    """Centre-crop an image of 1 or 3 channels to the ratio height:width, and resize it."""
     if image.shape[:2] == (height, width):
         return image
     plane = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
@@ -62,7 +62,7 @@ def fit_image(image: UInt8[np.ndarray, "h w c"], height: int, width: int) -> UIn
 
 
 def fit_mask(mask: UInt8[np.ndarray, "h w 1"], height: int, width: int) -> UInt8[np.ndarray, "{height} {width} 1"]:
-    """Does to a mask of {0, 1} what `fit_image` does to its image; 1 where at least half of a pixel was."""
+    """Do to a mask of {0, 1} what `fit_image` does to its image; 1 where at least half of a pixel was."""
     if mask.shape[:2] == (height, width):
         return mask
     plane = Image.fromarray(mask[..., 0].astype(np.float32))
@@ -73,14 +73,14 @@ def fit_mask(mask: UInt8[np.ndarray, "h w 1"], height: int, width: int) -> UInt8
 def fit_landmarks(
     landmarks: Float[np.ndarray, "k 2"], stored: tuple[int, int], wanted: tuple[int, int]
 ) -> Float32[np.ndarray, "k 2"]:
-    """Moves (x, y) fractions of a `stored` (height, width) picture into its crop to the `wanted` ratio."""
+    """Move (x, y) fractions of a `stored` (height, width) picture into its crop to the `wanted` ratio."""
     crop = centre_crop(stored, wanted)
     pixels = np.asarray(landmarks, np.float64) * (stored[1], stored[0])
     return ((pixels - (crop.left, crop.top)) / (crop.width, crop.height)).astype(np.float32)
 
 
 def png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """Encodes an image of 1 or 3 channels as PNG."""
+    """Encode an image of 1 or 3 channels as PNG."""
     # Level 3 of 9 takes a quarter of the time of the default 6 for 4 % more bytes, on faces of 128x128.
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "png", compress_level=3)
@@ -88,14 +88,14 @@ def png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
-    """The refusal of a picture that a decoder raised `error` for."""
+    """Return the refusal of a picture that a decoder raised `error` for."""
     # Pillow's decoders raise OSError, SyntaxError, struct.error and more, whatever the damaged bytes lead to
     reason = "no image format that is known" if isinstance(error, Image.UnidentifiedImageError) else error
     return InputError(f"{path}: cannot be decoded as an image ({reason}); replace or remove it")
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
-    """Decodes a picture, upright as its EXIF orientation says, to uint8 [h, w, channels], grey or RGB."""
+    """Decode a picture, upright as its EXIF orientation says, to uint8 [h, w, channels], grey or RGB."""
     try:
         with Image.open(path) as stored:
             picture = ImageOps.exif_transpose(stored)
@@ -112,7 +112,7 @@ def read_image(path: Path, channels: int) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Decodes a mask to uint8 [h, w, 1] in {0, 1}: 1 wherever the stored value is not zero."""
+    """Decode a mask to uint8 [h, w, 1] in {0, 1}: 1 wherever the stored value is not zero."""
     try:
         with Image.open(path) as picture:
             # a palette's indices are the labels, whatever colours it shows them in

@@ -46,16 +46,16 @@ class Kind:
     """A kind of annotation; its functions are given the run's data set, which knows sizes, shape and names.
 
     Args:
-      name: of the annotation in a data set.
-      plural: as in "1,000 images with masks".
-      metric: name of its figure in RUN/metrics.json, with the unit.
-      mean_metric: name of the same figure for always answering the training set's mean.
-      shown: the figure in a sentence, a format.
-      network: (configuration, data) -> flax module from latents [batch, latent] to annotations [batch, ...].
-      score: (predicted, truth, data) -> figure of each image [count]; their mean is reported.
-      further: name -> (predicted, truth, data) -> another figure of the network, one number.
-      marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
-      writer: (out, provenance, data) -> context with `write(latents, images, annotations)`.
+        name: of the annotation in a data set.
+        plural: as in "1,000 images with masks".
+        metric: name of its figure in RUN/metrics.json, with the unit.
+        mean_metric: name of the same figure for always answering the training set's mean.
+        shown: the figure in a sentence, a format.
+        network: (configuration, data) -> flax module from latents [batch, latent] to annotations [batch, ...].
+        score: (predicted, truth, data) -> figure of each image [count]; their mean is reported.
+        further: name -> (predicted, truth, data) -> another figure of the network, one number.
+        marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
+        writer: (out, provenance, data) -> context with `write(latents, images, annotations)`.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Kind:
 
 
 def _mask_network(config: TrainConfig, data: DataSet) -> nn.Module:
-    """The generator's architecture with one channel (section 3.2.2)."""
+    """Return the generator's architecture with one channel (section 3.2.2)."""
     return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
 
 
 def _captions(attributes: np.ndarray, data: DataSet) -> dict[str, Any]:
-    """The attributes that an image most likely has, the surest first, and empty lines where they are fewer."""
+    """Return the attributes that an image most likely has, the surest first, and empty lines where they are fewer."""
     surest = np.argsort(-attributes, axis=1, kind="stable")[:, :CAPTION]
     return {
         "captions": [
@@ -126,10 +126,10 @@ KINDS = {kind.name: kind for kind in (LANDMARKS, MASK, ATTRIBUTES)}
 
 
 def of(data: DataSet) -> Kind:
-    """The kind of a data set's annotation: one of `KINDS`, or an entry point of an installed package.
+    """Return the kind of a data set's annotation: one of `KINDS`, or an entry point of an installed package.
 
     Raises:
-      InputError: the data set has no annotation, or its kind is not known or cannot be loaded.
+        InputError: the data set has no annotation, or its kind is not known or cannot be loaded.
     """
     name = data.annotation
     if name is None:

@@ -94,7 +94,7 @@ CELEB_A_5 = Scheme(
 
 
 def scheme(count: int) -> Scheme:
-    """Returns what is known of `count` points: the 49 of iBUG, the 5 of CelebA, or plain numbered points."""
+    """Return what is known of `count` points: the 49 of iBUG, the 5 of CelebA, or plain numbered points."""
     known = {49: IBUG_49, 5: CELEB_A_5}
     names = tuple(f"point_{i + 1}" for i in range(count))
     return known.get(count, Scheme(names, {"points": tuple(range(count))}, (), None))
@@ -103,7 +103,7 @@ def scheme(count: int) -> Scheme:
 def mirror(
     landmarks: Float[Array | np.ndarray, "*batch points 2"],
 ) -> Float[Array | np.ndarray, "*batch points 2"]:
-    """Returns the landmarks of the mirrored pictures: x -> 1 - x, and left and right points change places.
+    """Return the landmarks of the mirrored pictures: x -> 1 - x, and left and right points change places.
 
     Raises:
         InputError: it is not known which points change places (neither 49 nor 5 of them).

@@ -11,7 +11,7 @@ Attributes = Float[np.ndarray, "count attributes"]
 
 
 def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int) -> Float[np.ndarray, " count"]:
-    """Normalised mean error per image: mean distance over the outer-eye distance, in percent.
+    """Return the normalised mean error per image: mean distance over the outer-eye distance, in percent.
 
     Landmarks are fractions of width and height; distances are taken in pixels. With 49 points the normaliser is the
     distance of points 19 and 28, with any other number the diagonal of the tight box around the true points.
@@ -26,19 +26,19 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
 
 
 def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
-    """Intersection over union per image of masks at a threshold; 1 where both are empty."""
+    """Return the intersection over union per image of masks at a threshold; 1 where both are empty."""
     p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
     union = (p | t).sum((1, 2, 3))
     return np.where(union == 0, 1.0, (p & t).sum((1, 2, 3)) / np.maximum(union, 1))
 
 
 def accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
-    """Share of an image's attributes that are right at a threshold, in percent."""
+    """Return the share of an image's attributes that are right at a threshold, in percent."""
     return 100 * ((np.asarray(predicted) > threshold) == (np.asarray(truth) > threshold)).mean(1)
 
 
 def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> float:
-    """Mean over attributes of the recalls of yes and of no, in percent: 50 for an answer that is always the same.
+    """Return the mean over attributes of the recalls of yes and of no, in percent: 50 for an answer that never changes.
 
     Rare attributes make plain accuracy flattering. Where all images agree on an attribute, one recall is all there is.
     """
@@ -69,7 +69,7 @@ class Ridge:
         self._shape = np.shape(targets)[1:]
 
     def __call__(self, z: Float[np.ndarray, "count latent"]) -> Float[np.ndarray, "count ..."]:
-        """Predictions [count, ...] for latents."""
+        """Return the predictions [count, ...] for latents."""
         return _apply(self._fitted, np.asarray(z, np.float64)).reshape(len(z), *self._shape)
 
 

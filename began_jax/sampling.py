@@ -39,7 +39,7 @@ def _keys(key: Key[Array, ""], indices: Indices | int) -> Key[Array, " count"]:
 
 
 def uniform_latents(key: Key[Array, ""], indices: Indices | int, latent_size: int = 64) -> Float[Array, "count latent"]:
-    """Draws z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many."""
+    """Draw z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many."""
     return jax.vmap(lambda k: jax.random.uniform(k, (latent_size,), minval=-1.0, maxval=1.0))(_keys(key, indices))
 
 
@@ -49,7 +49,7 @@ def bootstrap_latents(
     latents: Float[Array, "data latent"],
     jitter: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "count latent"]:
-    """Draws rows of Z_data with replacement and adds Gaussian noise.
+    """Draw rows of Z_data with replacement and adds Gaussian noise.
 
     The unit of `jitter` is the standard deviation of each coordinate. The result is not clipped: like Z_data
     itself, it may leave the cube.
@@ -67,7 +67,7 @@ def bootstrap_latents(
 def interpolated_latents(
     key: Key[Array, ""], indices: Indices | int, latents: Float[Array, "data latent"]
 ) -> Float[Array, "count latent"]:
-    """Draws points, uniformly, on segments between two random rows of Z_data."""
+    """Draw points, uniformly, on segments between two random rows of Z_data."""
 
     def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
         rows_key, place_key = jax.random.split(key)
@@ -81,6 +81,6 @@ def interpolated_latents(
 def interpolate(
     z0: Float[Array, " latent"], z1: Float[Array, " latent"], points: int = 14
 ) -> Float[Array, "steps latent"]:
-    """Walks from z0 to z1 in a straight line with `points` stops between (fig. 7): [points + 2, latent]."""
+    """Walk from z0 to z1 in a straight line with `points` stops between (fig. 7): [points + 2, latent]."""
     t = jnp.linspace(0, 1, points + 2, dtype=z0.dtype)[:, None]
     return (1 - t) * z0[None] + t * z1[None]

@@ -31,7 +31,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process_i
     """Join the other processes of this command, before JAX is first used; without arguments the cluster names them.
 
     Raises:
-      InputError: the environment is that of no cluster that JAX knows.
+        InputError: the environment is that of no cluster that JAX knows.
     """
     # Its handler of SIGTERM would take the place of ours; training agrees on when to stop by itself.
     jax.config.update("jax_enable_preemption_service", False)
@@ -43,7 +43,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process_i
 
 
 def joined() -> bool:
-    """Whether this process belongs to several that have to end together."""
+    """Return whether this process belongs to several that have to end together."""
     return jax.distributed.is_initialized()
 
 
@@ -63,7 +63,7 @@ def meet(place: str, seconds: int = 600) -> None:
 
 @contextlib.contextmanager
 def first_process_first(place: str) -> Iterator[None]:
-    """The other processes enter when the first has left: it makes on disk what they then find there."""
+    """Let the other processes enter when the first has left: it makes on disk what they then find there."""
     if jax.process_index() > 0:
         meet(place, LONG)
     try:
@@ -74,7 +74,7 @@ def first_process_first(place: str) -> Iterator[None]:
 
 
 def share(items: Sequence) -> list:
-    """This process's part of a list that is the same on all of them: every so many-th."""
+    """Return this process's part of a list that is the same on all of them: every so many-th."""
     return list(items[jax.process_index() :: jax.process_count()])
 
 
@@ -85,12 +85,12 @@ def use_cpu_devices(batch_size: int, count: int | None = None, *, kernel_gradien
     or TPU it has no effect.
 
     Args:
-      batch_size: what the devices share.
-      count: of devices.
-      kernel_gradients: whether convolutions' kernels are trained: then they are Eigen's.
+        batch_size: what the devices share.
+        count: of devices.
+        kernel_gradients: whether convolutions' kernels are trained: then they are Eigen's.
 
     Raises:
-      InputError: `count` is less than 1.
+        InputError: `count` is less than 1.
     """
     if count is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -107,15 +107,15 @@ def use_cpu_devices(batch_size: int, count: int | None = None, *, kernel_gradien
 
 
 def most_devices(batch_size: int, available: int) -> int:
-    """The largest number of the available devices that divides a batch."""
+    """Return the largest number of the available devices that divides a batch."""
     return max(n for n in range(1, available + 1) if batch_size % n == 0)
 
 
 def data_mesh(batch_size: int, devices: int | None = None, *, local: bool = False) -> Mesh:
-    """The first `devices`, or all, or all `local` to this process, along the axis `data`.
+    """Return the first `devices`, or all, or all `local` to this process, along the axis `data`.
 
     Raises:
-      InputError: they do not divide the batch.
+        InputError: they do not divide the batch.
     """
     found = jax.local_devices() if local else jax.devices()
     devices = devices or len(found)
@@ -126,13 +126,13 @@ def data_mesh(batch_size: int, devices: int | None = None, *, local: bool = Fals
 
 
 def largest_batch(compiled: Callable[[int], jax.stages.Compiled], free: int | None = None, cap: int = 4096) -> int:
-    """The largest batch, a power of two for each local device, that fits their memory; CPU_BATCH on a CPU.
+    """Return the largest batch, a power of two for each local device, that fits their memory; CPU_BATCH on a CPU.
 
     Args:
-      compiled: the call for a batch of a size on one device. Its memory grows by the same for each example, so two
-        small sizes tell that of all.
-      free: bytes on each device; by default what it has now, less a fifth for what comes beside the call.
-      cap: of the whole batch.
+        compiled: the call for a batch of a size on one device. Its memory grows by the same for each example, so two
+            small sizes tell that of all.
+        free: bytes on each device; by default what it has now, less a fifth for what comes beside the call.
+        cap: of the whole batch.
     """
     devices = jax.local_devices()
     if free is None:
@@ -147,21 +147,21 @@ def largest_batch(compiled: Callable[[int], jax.stages.Compiled], free: int | No
 
 
 def memory(call: jax.stages.Compiled) -> int:
-    """Bytes that a compiled call needs on each device: arguments, results and what is in between."""
+    """Return bytes that a compiled call needs on each device: arguments, results and what is in between."""
     found: Any = call.memory_analysis()
     return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same array on every device."""
+    """Return the same array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The first axis split over the devices."""
+    """Return the first axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def assemble(mesh: Mesh, shares: Any) -> Any:
-    """Global arrays, split over the mesh along their first axis, from each process's share of their rows."""
+    """Return global arrays, split over the mesh along their first axis, from each process's share of their rows."""
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), np.asarray(rows)), shares)

@@ -59,7 +59,7 @@ def _feed(source: Pictures, size: Size) -> Iterator[np.ndarray]:
 
 
 def _stored(size: Size, folder: str, encoding: str) -> Pictures:
-    """Rendered faces, stored as PNG like every set that prepare.py makes, or held as JPEG like sets of other origin."""
+    """Render faces, stored as PNG like every set that prepare.py makes, or held as JPEG like sets of other origin."""
     out = Path(folder) / f"faces-{size.height}x{size.width}"
     if not out.exists():
         write_synthetic("synthetic-faces", out, STORED, 0, size.height, size.width, 0)

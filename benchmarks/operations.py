@@ -68,8 +68,3 @@ def aspect_step(latent: int, hidden: tuple[int, ...], outputs: int, batch: int) 
 def matmul(side: int) -> int:
     """Count a product of square matrices."""
     return 2 * side**3
-
-
-def conv(size: Size) -> int:
-    """Count a 3x3 convolution, n -> n channels, with the border's taps that fall on padding."""
-    return 2 * size.batch * size.height * size.width * 9 * size.filters**2

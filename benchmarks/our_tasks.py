@@ -107,24 +107,11 @@ def aspect(latents: int, members: int = 1) -> Task:
 
 
 def matmul(side: int) -> Task:
-    """Multiply two square matrices."""
-    return _product(jnp.matmul, (side, side), (side, side), operations.matmul(side))
-
-
-def conv(size: Size) -> Task:
-    """Convolve with 3x3 kernels."""
-    layout = ("NHWC", "HWIO", "NHWC")
-    convolve = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=layout)  # noqa: E731
-    images = (size.batch, size.height, size.width, size.filters)
-    return _product(convolve, images, (3, 3, size.filters, size.filters), operations.conv(size))
-
-
-def _product(function: Callable, left: tuple[int, ...], right: tuple[int, ...], by_hand: int) -> Task:
-    """A function of two arrays, the first split over the devices."""
-    mesh, random, jitted = _mesh(left[0]), np.random.default_rng(0), jax.jit(function)
-    a = jax.device_put(random.random(left, np.float32), sharding.split(mesh))
-    b = jax.device_put(random.random(right, np.float32), sharding.replicated(mesh))
-    return Task(lambda: jax.block_until_ready(jitted(a, b)), 1, {"operations": by_hand})
+    """Multiply two square matrices, the rows of the first split over the devices."""
+    mesh, random, product = _mesh(side), np.random.default_rng(0), jax.jit(jnp.matmul)
+    a = jax.device_put(random.random((side, side), np.float32), sharding.split(mesh))
+    b = jax.device_put(random.random((side, side), np.float32), sharding.replicated(mesh))
+    return Task(lambda: jax.block_until_ready(product(a, b)), 1, {"operations": operations.matmul(side)})
 
 
 def _mesh(batch: int, devices: int | None = None, eigen: bool = False) -> Mesh:

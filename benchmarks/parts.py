@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.plan import Plan, Size
+from benchmarks.plan import Plan
 from benchmarks.results import OURS, Results
 from benchmarks.workers import Failed, Worker, alternate
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 LAYOUTS = ("channels_last", "default")
-SIDE, CONV = 2048, Size(64, 64, 128, 16)  # of the matrices and of the convolution that show the peak
+SIDE = 2048  # of the matrices that show the peak
 LATENTS, MEMBERS = 4000, 8  # of an aspect network's epoch, which is one call, and of the ensemble
 LEAST_ROUNDS, SECONDS = 3, 20.0  # of a comparison: when the seconds have gone by, it has fewer rounds, but these
 TURNS = 3  # of a contender that is measured alone
@@ -82,15 +82,11 @@ def count(number: int, noun: str) -> str:
 
 
 def peak(bench: Bench) -> None:
-    """Compare a large matrix product and a large convolution in each framework."""
-    for task, what, argument in (
-        ("matmul", f"matrix product, side {SIDE}", {"side": SIDE}),
-        ("conv", f"3x3 convolution, {CONV}", {"size": CONV}),
-    ):
-        contenders = {OURS: Worker(f"benchmarks.our_tasks:{task}", argument)}
-        if HAS_TORCH:
-            contenders["PyTorch"] = Worker(f"benchmarks.torch_tasks:{task}", argument | {"threads": CORES})
-        bench.compare("peak", what, "call", contenders)
+    """Compare a large matrix product in each framework; large convolutions were slower in both."""
+    contenders = {OURS: Worker("benchmarks.our_tasks:matmul", {"side": SIDE})}
+    if HAS_TORCH:
+        contenders["PyTorch"] = Worker("benchmarks.torch_tasks:matmul", {"side": SIDE, "threads": CORES})
+    bench.compare("peak", f"matrix product, side {SIDE}", "call", contenders)
 
 
 def train(bench: Bench) -> None:

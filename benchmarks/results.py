@@ -52,7 +52,7 @@ class Results:
     def add_shares(self) -> float | None:
         """Give each row its operations a second and their share of the machine's peak, which is returned.
 
-        The peak is the best that either framework did on a large matrix product or convolution in this run.
+        The peak is the best that either framework did on a large matrix product in this run.
         """
         for row in self.rows:
             if row.get("operations"):

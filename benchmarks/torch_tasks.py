@@ -20,8 +20,6 @@ from benchmarks.workers import Task
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 STEPS_PER_CALL = 5  # of the inversion: ours waits for its device now and then only, so single steps are no measure
-
-
 FORMATS = {"channels_last": torch.channels_last, "default": torch.contiguous_format}
 
 
@@ -175,15 +173,6 @@ def matmul(side: int, threads: int) -> Task:
     _start(threads)
     a, b = torch.rand(side, side), torch.rand(side, side)
     return Task(lambda: a @ b, 1, {"operations": operations.matmul(side)})
-
-
-def conv(size: Size, threads: int) -> Task:
-    """Convolve with 3x3 kernels, channels last."""
-    _start(threads)
-    layer = nn.Conv2d(size.filters, size.filters, 3, padding=1, bias=False).requires_grad_(False)
-    layer = layer.to(memory_format=torch.channels_last)
-    x = torch.rand(size.batch, size.filters, size.height, size.width).to(memory_format=torch.channels_last)
-    return Task(lambda: layer(x), 1, {"operations": operations.conv(size)})
 
 
 def _start(threads: int, kept_memory: bool = False, large_arrays: bool = True) -> None:

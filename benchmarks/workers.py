@@ -45,9 +45,8 @@ def serve(pipe: Any, function: str, arguments: dict[str, Any]) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):  # the benchmark was stopped
         pipe.send(task.info)
         while True:
-            if (seconds := pipe.recv()) is None:
-                return
-            samples, end = [], time.perf_counter() + seconds
+            seconds = pipe.recv()
+            end, samples = time.perf_counter() + seconds, []
             while not samples or time.perf_counter() < end:
                 begin = time.perf_counter()
                 task.call()
@@ -74,7 +73,6 @@ class Worker:
         self._process = context.Process(target=serve, args=(theirs, function, arguments), daemon=True)
         self._process.start()
         theirs.close()
-        self._busy = True
         self.megabytes = 0.0  # peak of the process's memory
         try:
             self.info: dict[str, Any] = self._answer(seconds)
@@ -86,16 +84,11 @@ class Worker:
         """Return the seconds a unit of each call in a turn of so many seconds, at least one call."""
         time.sleep(PAUSE)
         self._pipe.send(seconds)
-        self._busy = True
         samples, self.megabytes = self._answer(None)
         return samples
 
     def close(self) -> None:
         """End the process and all that it started."""
-        if not self._busy:
-            with contextlib.suppress(BrokenPipeError):
-                self._pipe.send(None)
-            self._process.join(5)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(self._process.pid) == self._process.pid:
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -107,7 +100,7 @@ class Worker:
         if not self._pipe.poll(seconds):
             raise Failed(f"not ready after {seconds:.0f} s")
         try:
-            answer, self._busy = self._pipe.recv(), False
+            answer = self._pipe.recv()
         except EOFError:
             raise Failed(f"its process ended with status {self._process.exitcode}") from None
         if isinstance(answer, Failed):

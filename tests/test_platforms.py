@@ -81,17 +81,18 @@ def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, monkeypatch, tm
         monkeypatch, "train.py", preset, "--run", run, "--data", data, *SIZE, *shape, *more, "--steps", 1,
         "--sample-every", 1,
     )  # fmt: skip
-    assert_lowered(lowered, "main.<locals>.advance", "main.<locals>.<lambda>")
+    assert_lowered(lowered, "train.step_of.<locals>.advance", "main.<locals>.<lambda>")
     devices = {count for found in lowered.values() for _, count in found}
     assert 4 in devices
 
     begin = "encoder" if annotation == "landmarks" else "uniform"
     entry(monkeypatch, "invert.py", "--run", run, "--steps", 3, "--start", begin, "--shard-size", 4)
-    assert_lowered(lowered, "began_jax.inverter.Inverter", *["inverter.<locals>"] * (begin == "encoder"))
+    encoder = ["of_training.<locals>.encode"] * (begin == "encoder")
+    assert_lowered(lowered, "began_jax.inversion.loop.Inverter", *encoder)
     entry(monkeypatch, "aspect.py", "--run", run, "--recipe", "regularised", "--epochs", 1, "--batch-size", 4)
     assert_lowered(lowered, "began_jax.aspects.Trainer")
     entry(monkeypatch, "generate.py", "--run", run, "--count", 4, "--out", tmp_path / "out")
-    assert_lowered(lowered, "began_jax.aspect_networks")
+    assert_lowered(lowered, "began_jax.run.networks", "of_training.<locals>.generate")
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

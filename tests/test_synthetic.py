@@ -135,10 +135,10 @@ def test_hair_skin_and_sex_go_together():
         return np.mean([bool(trait(scene)) for scene in chosen])
 
     def blond(scene):
-        return 0.7 < scene["hair_color"] < 0.9
+        return 0.7 < scene["hair_colour"] < 0.9
 
     assert share(blond, lambda s: s["skin_tone"] > 0.6) < 0.1 < share(blond, lambda s: s["skin_tone"] < 0.2)
-    assert share(lambda s: s["hair_color"] > 0.9, lambda s: s["age"] < 0.5) < 0.02
+    assert share(lambda s: s["hair_colour"] > 0.9, lambda s: s["age"] < 0.5) < 0.02
     assert share(lambda s: s["beard"] or s["moustache"], lambda s: s["feminine"]) == 0
     assert 0.3 < share(lambda s: s["moustache"], lambda s: not s["feminine"]) < 0.6
     assert 0.03 < share(lambda s: s["glasses"], lambda s: True) < 0.12

@@ -35,7 +35,7 @@ class Unsure(Exception):
 
 
 def load(name: str, **options: Any) -> Annotator:
-    """Returns the annotator that `name` says: dlib, segmenter, FILE.py:NAME or PACKAGE.MODULE:NAME.
+    """Return the annotator that `name` says: dlib, segmenter, FILE.py:NAME or PACKAGE.MODULE:NAME.
 
     Args:
         name: NAME is a callable as the module describes, or a class of such, which is made without arguments.
@@ -56,7 +56,7 @@ def load(name: str, **options: Any) -> Annotator:
 
 
 def import_module(place: str, option: str) -> Any:
-    """Imports a module; InputError, naming the option that asks for it, where it or a package it needs is missing."""
+    """Import a module; InputError, naming the option that asks for it, where it or a package it needs is missing."""
     try:
         return importlib.import_module(place)
     except ImportError as error:
@@ -85,13 +85,13 @@ def _from_file(path: Path) -> Any:
 
 
 def absolute(name: str) -> str:
-    """Returns the name with a file's path made absolute, so that it holds in any working folder."""
+    """Return the name with a file's path made absolute, so that it holds in any working folder."""
     place, _, attribute = name.rpartition(":")
     return f"{Path(place).expanduser().resolve()}:{attribute}" if place.endswith(".py") else name
 
 
 def annotated(annotate: Annotator, crop: UInt8[np.ndarray, "h w c"], height: int, width: int) -> dict[str, np.ndarray]:
-    """T's annotation of a crop by its kind: `landmarks`, `mask` [height, width, 1] or `attributes`.
+    """Return T's annotation of a crop by its kind: `landmarks`, `mask` [height, width, 1] or `attributes`.
 
     T sees the crop at a whole multiple of height x width, of at least 128 pixels a side.
 

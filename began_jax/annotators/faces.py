@@ -48,7 +48,7 @@ class FaceDetector:
         self._neighbours, self._smallest = neighbours, smallest
 
     def __call__(self, image: UInt8[np.ndarray, "height width channels"]) -> list[Box]:
-        """Returns the boxes of the faces, each wholly inside the picture."""
+        """Return the boxes of the faces, each wholly inside the picture."""
         grey = image[..., 0] if image.shape[-1] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         height, width = grey.shape
         scale = min(1.0, _LONGEST / max(height, width))
@@ -78,7 +78,7 @@ class FaceLandmarks:
         self.max_doubt = max_doubt
 
     def __call__(self, image: UInt8[np.ndarray, "height width channels"]) -> Float64[np.ndarray, "49 2"]:
-        """Returns the landmarks, or raises Unsure."""
+        """Return the landmarks, or raise Unsure."""
         height, width = image.shape[:2]
         scale = max(1.0, WORKING_SIZE / min(height, width))
         picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else image
@@ -109,7 +109,7 @@ class FaceLandmarks:
 
 
 def model_path() -> Path:
-    """Returns the file of dlib's 68-point model; InputError where its package is missing."""
+    """Return the file of dlib's 68-point model; InputError where its package is missing."""
     # Importing the package needs pkg_resources, which current setuptools no longer has; its file does not.
     spec = importlib.util.find_spec("face_recognition_models")
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -61,16 +61,16 @@ class Ellipse(NamedTuple):
     tilt: float
 
     def radius(self) -> float:
-        """Returns that of the circle of equal area."""
+        """Return that of the circle of equal area."""
         return math.sqrt(self.a * self.b)
 
     def contains(self, x: Points, y: Points) -> Bool[np.ndarray, "*shape"]:
-        """Tells which points are inside."""
+        """Tell which points are inside."""
         cos, sin, dx, dy = math.cos(self.tilt), math.sin(self.tilt), x - self.x, y - self.y
         return ((cos * dx + sin * dy) / self.a) ** 2 + ((cos * dy - sin * dx) / self.b) ** 2 < 1
 
     def rays(self, scale: Float[np.ndarray, " radii"]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns x and y [angles, radii] on the ellipse scaled about its centre."""
+        """Return x and y [angles, radii] on the ellipse scaled about its centre."""
         u, v = np.cos(_ANGLES)[:, None] * scale * self.a, np.sin(_ANGLES)[:, None] * scale * self.b
         cos, sin = math.cos(self.tilt), math.sin(self.tilt)
         return self.x + cos * u - sin * v, self.y + sin * u + cos * v
@@ -85,7 +85,7 @@ class Limbus(NamedTuple):
     bend: np.ndarray
 
     def contains(self, x: Points, y: Points) -> Bool[np.ndarray, "*shape"]:
-        """Tells which points are inside."""
+        """Tell which points are inside."""
         dx, dy = x - self.x, y - self.y
         distance = np.maximum(np.hypot(dx, dy), 1e-6)
         waves = _harmonics(dx / distance, dy / distance)
@@ -101,7 +101,7 @@ class Lid(NamedTuple):
     slope: float
 
     def y(self, limbus: Limbus, x: Points) -> Points:
-        """Returns where people would draw the lid at x, in px."""
+        """Return where people would draw the lid at x, in px."""
         t = (x - limbus.x) / limbus.r
         height = self.height - self.bend * t * t + self.slope * t
         return limbus.y + self.side * limbus.r * height + _LID_SHIFT[self.side]
@@ -111,7 +111,7 @@ class IrisSegmenter:
     """T of equation 6: the visible iris, cut by the lids but not by lashes or highlights."""
 
     def __call__(self, image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 1"]:
-        """Returns the mask, 0 or 1, of a near-infrared eye at least 96 px wide.
+        """Return the mask, 0 or 1, of a near-infrared eye at least 96 px wide.
 
         Raises:
             Unsure: no contrast, no pupil, no limbus or eye closed.
@@ -128,7 +128,7 @@ class IrisSegmenter:
 
 
 def find_eye(image: UInt8[np.ndarray, "height width channels"]) -> tuple[Ellipse, Limbus, Lid, Lid]:
-    """Returns the pupil, the limbus, the upper and the lower lid.
+    """Return the pupil, the limbus, the upper and the lower lid.
 
     Raises:
         Unsure: no contrast, no pupil or no limbus.
@@ -157,7 +157,7 @@ def _disk(diameter: int) -> np.ndarray:
 
 
 def _sampled(grey: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the greys at points [rows, columns], and 0 where a point is off the picture."""
+    """Return the greys at points [rows, columns], and 0 where a point is off the picture."""
     return cv2.remap(grey, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
 
 
@@ -170,7 +170,7 @@ def _harmonics(cos: np.ndarray, sin: np.ndarray) -> list[np.ndarray]:
 
 
 def _find_pupil(grey: np.ndarray) -> Ellipse:
-    """Returns the blob with the clearest rim; the lamps' highlights, narrower than a pupil, are filled first."""
+    """Return the blob with the clearest rim; the lamps' highlights, narrower than a pupil, are filled first."""
     half = cv2.medianBlur(cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 5)
     filled = cv2.morphologyEx(grey, cv2.MORPH_OPEN, _disk(11))
     rim = cv2.GaussianBlur(filled, (0, 0), 1.5).astype(np.float32)
@@ -201,7 +201,7 @@ def _find_pupil(grey: np.ndarray) -> Ellipse:
 
 
 def _through_rim(grey: np.ndarray, pupil: Ellipse) -> Ellipse:
-    """Returns the ellipse through the steepest points of the rays, without those that are off a common circle."""
+    """Return the ellipse through the steepest points of the rays, without those that are off a common circle."""
     reach = 3
     scale = np.linspace(0.6, 1.45, 52)
     for _ in range(2):
@@ -225,7 +225,7 @@ def _through_rim(grey: np.ndarray, pupil: Ellipse) -> Ellipse:
 
 
 def _find_limbus(grey: np.ndarray, pupil: Ellipse) -> Limbus:
-    """Returns the circle with the largest mean step of grey across it, where its weaker side counts three times."""
+    """Return the circle with the largest mean step of grey across it, where its weaker side counts three times."""
     smooth = cv2.GaussianBlur(cv2.morphologyEx(grey, cv2.MORPH_OPEN, _disk(7)), (0, 0), 2.5).astype(np.float32)
     right = np.deg2rad(_LIMBUS_SECTOR)
     angle = np.concatenate([right, np.pi - right])[:, None]
@@ -254,7 +254,7 @@ def _find_limbus(grey: np.ndarray, pupil: Ellipse) -> Limbus:
 
 
 def _find_lid(side: int, bare: np.ndarray, pupil: Ellipse, limbus: Limbus) -> Lid:
-    """Returns the parabola with the steepest fall towards the centre in `bare`, the picture without lashes."""
+    """Return the parabola with the steepest fall towards the centre in `bare`, the picture without lashes."""
     reach = _EDGE_REACH
     edge = np.zeros_like(bare)
     edge[reach:-reach] = np.clip(side * (bare[2 * reach :] - bare[: -2 * reach]), *_EDGE_CLIP) / _EDGE_CLIP[1]
@@ -276,7 +276,7 @@ def _find_lid(side: int, bare: np.ndarray, pupil: Ellipse, limbus: Limbus) -> Li
 
 
 def _bent(grey: np.ndarray, limbus: Limbus, upper: Lid, lower: Lid) -> Limbus:
-    """Returns the limbus bent towards the steepest points of the arcs that the lids leave visible."""
+    """Return the limbus bent towards the steepest points of the arcs that the lids leave visible."""
     smooth = cv2.GaussianBlur(grey, (0, 0), 2.0).astype(np.float32)
     angle = np.deg2rad(np.arange(0, 360, 4))
     basis = np.stack(_harmonics(np.cos(angle), np.sin(angle)), axis=1)

@@ -20,7 +20,7 @@ _function: Callable[[Any], Any] | None = None
 def ordered_map(
     make: Callable[[], Callable[[Any], Any]], tasks: Iterable[Any], workers: int | None = None
 ) -> Iterator[Any]:
-    """Yields make()(task) in the order of the tasks; each worker process calls `make` once.
+    """Yield make()(task) in the order of the tasks; each worker process calls `make` once.
 
     Args:
         make: picklable, as are tasks and results.

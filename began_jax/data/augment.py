@@ -58,14 +58,14 @@ def _draw(key: Key[Array, ""], *bounds: tuple[Strength, Strength]) -> list[Float
 
 
 def _soften(mask: Mask) -> Mask:
-    """Blurs a mask with (1, 2, 1)/4 both ways, which is exact: a pixel away from the seam it is still 0 or 1."""
+    """Blur a mask with (1, 2, 1)/4 both ways, which is exact: a pixel away from the seam it is still 0 or 1."""
     p = jnp.pad(mask, ((1, 1), (1, 1), (0, 0)), mode="edge")
     p = (p[:-2] + 2 * p[1:-1] + p[2:]) / 4
     return (p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]) / 4
 
 
 def _flatten_region(image: Image, region: Mask, share: Float[Array, ""], shift: Float[Array, ""]) -> Image:
-    """Pulls a region towards its mean, plus a shift, by a share; the mean is per channel, which keeps the hue."""
+    """Pull a region towards its mean, plus a shift, by a share; the mean is per channel, which keeps the hue."""
     pixels = jnp.maximum(region.sum(), 1)  # a region without pixels has no mean, and needs none
     mean = (region * image).sum(axis=(0, 1), keepdims=True) / pixels
     level = jnp.clip(mean + shift, -1, 1)
@@ -73,14 +73,14 @@ def _flatten_region(image: Image, region: Mask, share: Float[Array, ""], shift: 
 
 
 def reduce_contrast_inside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.7) -> Image:
-    """Takes away up to `strength` (0 to 1) of the contrast inside the mask, and darkens it."""
+    """Take away up to `strength` (0 to 1) of the contrast inside the mask, and darkens it."""
     # Darker only: reference 24 maps the iris to the dark end of its tone curve.
     share, shift = _draw(key, (strength / 2, strength), (-0.5, 0.0))
     return _flatten_region(image, mask, share, shift)
 
 
 def reduce_contrast_outside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.35) -> Image:
-    """Takes away up to `strength` (0 to 1) of the contrast outside the mask, and darkens or lightens it.
+    """Take away up to `strength` (0 to 1) of the contrast outside the mask, and darkens or lightens it.
 
     The pupil is outside: the stronger the effect, the nearer it comes to the iris's grey.
     """
@@ -89,7 +89,7 @@ def reduce_contrast_outside(key: Key[Array, ""], image: Image, mask: Mask, stren
 
 
 def shadow(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.7) -> Image:
-    """Takes away up to `strength` (0 to 1) of the light beyond a soft edge of random direction, place and softness.
+    """Take away up to `strength` (0 to 1) of the light beyond a soft edge of random direction, place and softness.
 
     Light is (image + 1) / 2. The mask is not used: all effects have one signature.
     """
@@ -105,7 +105,7 @@ def shadow(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0
 
 
 def _average_along_line(image: Image, offsets: Float[Array, "samples 2"], reach: int) -> Image:
-    """Averages the image moved by each offset (dy, dx) of at most `reach` pixels; edges are replicated."""
+    """Average the image moved by each offset (dy, dx) of at most `reach` pixels; edges are replicated."""
     height, width, channels = image.shape
     padded = jnp.pad(image, ((reach, reach + 1), (reach, reach + 1), (0, 0)), mode="edge")
     whole = jnp.floor(offsets)
@@ -123,7 +123,7 @@ def _average_along_line(image: Image, offsets: Float[Array, "samples 2"], reach:
 
 
 def motion_blur(key: Key[Array, ""], image: Image, mask: Mask, length: float = 0.08) -> Image:
-    """Averages along a line of random direction and of up to `length` (0 to 0.5) widths, about each pixel.
+    """Average along a line of random direction and of up to `length` (0 to 0.5) widths, about each pixel.
 
     The length is a Python number, since the number of samples follows from it: one a pixel. The mask is not used.
     """
@@ -139,7 +139,7 @@ def motion_blur(key: Key[Array, ""], image: Image, mask: Mask, length: float = 0
 def low_quality(
     key: Key[Array, ""], image: Image, mask: Mask, config: AugmentConfig = AugmentConfig()
 ) -> tuple[Image, Mask]:
-    """Applies each effect with the config's probability, in the order scene, light, camera; the mask is unchanged."""
+    """Apply each effect with the config's probability, in the order scene, light, camera; the mask is unchanged."""
     effects: tuple[tuple[Callable[..., Image], float], ...] = (
         (reduce_contrast_inside, config.contrast_inside),
         (reduce_contrast_outside, config.contrast_outside),
@@ -160,7 +160,7 @@ def low_quality_batch(
     mask: Float[Array, "batch height width 1"],
     config: AugmentConfig = AugmentConfig(),
 ) -> UInt8[Array, "batch height width channels"]:
-    """`low_quality` of a batch as it is stored, with fold_in(key, i) for image i: what a training step does first."""
+    """Apply `low_quality` to a batch as it is stored, with fold_in(key, i) for image i, before a training step."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(image)))
     poor, _ = jax.vmap(lambda k, x, m: low_quality(k, x, m, config))(keys, to_float(image), mask)
     return to_uint8(poor)

@@ -48,7 +48,7 @@ def canonical(record: bytes) -> bytes:
 
 
 def encoded(example: Example) -> Example:
-    """Returns the example with image and mask as PNG bytes, the mask's 1 as 255; those that are bytes stay."""
+    """Return the example with image and mask as PNG bytes, the mask's 1 as 255; those that are bytes stay."""
     most = {"image": 1, "mask": 255}
     pixels = {name: example[name] for name in most if isinstance(example.get(name), np.ndarray)}
     return example | {name: png(values * np.uint8(most[name])) for name, values in pixels.items()}
@@ -89,7 +89,7 @@ def write(
     metadata: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes `out`, a folder for `tfds.builder_from_directory`, whole or not at all.
+    """Write `out`, a folder for `tfds.builder_from_directory`, whole or not at all.
 
     Args:
         out: must not exist, or be an empty folder.

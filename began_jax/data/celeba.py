@@ -22,7 +22,7 @@ class CelebA(NamedTuple):
 
 
 def find(folder: Path) -> CelebA | None:
-    """Returns the files of a folder with CelebA's layout (as distributed, or with .csv lists), or None."""
+    """Return the files of a folder with CelebA's layout (as distributed, or with .csv lists), or None."""
     pictures = folder / PICTURES
     if not pictures.is_dir():
         return None
@@ -39,7 +39,7 @@ def find(folder: Path) -> CelebA | None:
 
 
 def _table(path: Path, header: bool) -> tuple[list[str], dict[str, list[str]]]:
-    """Returns the names of the columns and picture -> values of a list, .txt or .csv."""
+    """Return the names of the columns and picture -> values of a list, .txt or .csv."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -69,7 +69,7 @@ def _numbers(path: Path, rows: dict[str, list[str]]) -> np.ndarray:
 
 
 def read_splits(path: Path) -> dict[str, str]:
-    """Returns picture -> train, validation or test, the official splits."""
+    """Return picture -> train, validation or test, the official splits."""
     _, rows = _table(path, header=False)
     wrong = [name for name, (split,) in rows.items() if split not in SPLITS]
     if wrong:
@@ -78,7 +78,7 @@ def read_splits(path: Path) -> dict[str, str]:
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    """Returns picture -> its landmarks float32 [5, 2], (x, y) in pixels of the aligned picture."""
+    """Return picture -> its landmarks float32 [5, 2], (x, y) in pixels of the aligned picture."""
     names, rows = _table(path, header=True)
     points = _numbers(path, rows)
     if points.shape[1] != 10:
@@ -87,7 +87,7 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_attributes(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Returns the attributes' names, and picture -> its attributes float32 [K] in {0, 1}."""
+    """Return the attributes' names, and picture -> its attributes float32 [K] in {0, 1}."""
     names, rows = _table(path, header=True)
     values = _numbers(path, rows)
     if not np.isin(values, (-1, 0, 1)).all():

@@ -53,7 +53,7 @@ class _Maker:
     folder: Path
 
     def open(self) -> Callable[[int], Chunk]:
-        """Returns a function that makes the chunk of a number and writes it to the folder."""
+        """Return a function that makes the chunk of a number and writes it to the folder."""
         make, ids = self.recipe.open(), self.recipe.ids
 
         def chunk(number: int) -> Chunk:
@@ -76,7 +76,7 @@ class _Maker:
 
 
 def _reason(error: InputError) -> str:
-    """The part of a refusal that is not the file's path and not the remedy, on one line."""
+    """Return the part of a refusal that is not the file's path and not the remedy, on one line."""
     return " ".join(str(error).partition(": ")[2].split("; ")[0].split()) or str(error)
 
 
@@ -108,7 +108,7 @@ def _summary(path: Path) -> Chunk:
 
 
 def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Chunk]:
-    """Yields the chunks of all pictures in order; those that are in the folder already are read, not made."""
+    """Yield the chunks of all pictures in order; those that are in the folder already are read, not made."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.partial"):
         leftover.unlink()
@@ -153,13 +153,13 @@ class Chunks(Sequence):
 
 
 def reasons(left_out: Sequence[tuple[str, str]]) -> str:
-    """How often each reason occurs, the most frequent first: "12 no face, 3 2 faces"."""
+    """Return how often each reason occurs, the most frequent first: "12 no face, 3 2 faces"."""
     counts = collections.Counter(why for _, why in left_out)
     return ", ".join(f"{count:,} {why}" for why, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def left_out_csv(left_out: Sequence[tuple[str, str]]) -> str:
-    """The list of what was left out as a table: id, reason."""
+    """Return the list of what was left out as a table: id, reason."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("id", "reason"), *left_out])
     return text.getvalue()

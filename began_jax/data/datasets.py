@@ -54,12 +54,12 @@ class Source(Sequence):
         return example
 
     def image(self, i: SupportsIndex) -> np.ndarray:
-        """Returns the image alone, uint8 [H, W, C]; no annotation is decoded."""
+        """Return the image alone, uint8 [H, W, C]; no annotation is decoded."""
         picture = _decode(self._fields(i)[self.layout.image], self.layout.channels)
         return fit_image(picture, self.height, self.width)
 
     def annotation(self, i: SupportsIndex) -> np.ndarray:
-        """Returns the annotation alone; no image is decoded."""
+        """Return the annotation alone; no image is decoded."""
         return self._annotation(self._fields(i))
 
     def _annotation(self, fields: Mapping[str, Any]) -> np.ndarray:
@@ -120,7 +120,7 @@ class DataSet:
         return self.shape[0] if self.annotation == "landmarks" else None
 
     def source(self, split: str) -> Source:
-        """Returns random access to a split, or raises InputError naming the splits there are."""
+        """Return random access to a split, or raise InputError naming the splits there are."""
         if split not in self.splits:
             raise InputError(f"--data {self.path}: has no split {split}; it has {', '.join(self.splits)}")
         return Source(_records(self.builder, split), self.layout, split, self.height, self.width)
@@ -131,7 +131,7 @@ def _records(builder: Any, split: str) -> Any:
 
 
 def open_data(data: str | os.PathLike, height: int | None = None, width: int | None = None) -> DataSet:
-    """Opens a prepared data set; a `height` or `width` other than the stored one is cropped and resized to.
+    """Open a prepared data set; a `height` or `width` other than the stored one is cropped and resized to.
 
     Args:
         data: a folder that `prepare.py` wrote, any prepared TFDS folder (or the parent of a single one), or
@@ -176,7 +176,7 @@ def open_data(data: str | os.PathLike, height: int | None = None, width: int | N
 
 
 def _check_annotation(data: DataSet) -> None:
-    """Raises InputError where an annotation of others has another unit than ours, or cannot follow its image."""
+    """Raise InputError where an annotation of others has another unit than ours, or cannot follow its image."""
     wrong = ""
     if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
         largest = np.abs(_first_annotation(data)).max()
@@ -240,7 +240,7 @@ def _in_folder(data: str) -> tfds.core.DatasetBuilder:
 
 
 def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:
-    """Hashes sizes and up to 16 records a split; tfds keeps no checksum of its record files."""
+    """Hash sizes and up to 16 records a split; tfds keeps no checksum of its record files."""
     digest = hashlib.sha256(repr((layout.identity, sorted(splits.items()))).encode())
     for split, count in sorted(splits.items()):
         try:
@@ -255,7 +255,7 @@ def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, i
 def batches(
     source: Source, batch_size: int, seed: int, *, masks: bool = False, process_index: int = 0, process_count: int = 1
 ) -> grain.MapDataset:
-    """Returns training batches as a pure function of the step: `ds[step]` is {"image": uint8 [B, H, W, C]}.
+    """Return training batches as a pure function of the step: `ds[step]` is {"image": uint8 [B, H, W, C]}.
 
     With `masks` it also has "mask", float32 [B, H, W, 1].
 
@@ -292,7 +292,7 @@ def batches(
 
 
 def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
-    """Returns examples start .. stop - 1 in data set order: arrays stacked on axis 0, `id` a list of str."""
+    """Return examples start .. stop - 1 in data set order: arrays stacked on axis 0, `id` a list of str."""
     examples = [source[i] for i in range(start, min(stop, len(source)))]
     if not examples:
         raise InputError(f"examples {start} to {stop}: the data set has {len(source)}")
@@ -303,7 +303,7 @@ def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
 def prefetch(
     ds: grain.MapDataset, start_step: int = 0, threads: int = 2
 ) -> Generator[dict[str, np.ndarray], None, None]:
-    """Yields ds[start_step], ds[start_step + 1], ... made ahead by threads, which end when this is closed."""
+    """Yield ds[start_step], ds[start_step + 1], ... made ahead by threads, which end when this is closed."""
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(ds[start_step:].to_iter_dataset(options))
     try:

@@ -44,13 +44,13 @@ class Folder:
         return None if self.landmarks is None else self.landmarks.shape[1]
 
     def mask_path(self, name: str) -> Path:
-        """Returns the file that holds the mask of the picture `name`."""
+        """Return the file that holds the mask of the picture `name`."""
         assert self.masks is not None
         return self.masks / Path(name).with_suffix(".png")
 
 
 def list_images(images: Path) -> list[str]:
-    """Lists the pictures in a folder or below, sorted, as relative POSIX paths; InputError where there is none."""
+    """List the pictures in a folder or below, sorted, as relative POSIX paths; InputError where there is none."""
     if not images.is_dir():
         raise InputError(f"--images {images}: no such folder")
     ids = _pictures(images)
@@ -70,7 +70,7 @@ def _pictures(images: Path) -> list[str]:
 
 
 def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None = None) -> Folder:
-    """Lists the pictures below `images` and pairs each with its annotation, or raises InputError."""
+    """List the pictures below `images` and pairs each with its annotation, or raise InputError."""
     if landmarks is not None and masks is not None:
         raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
     for option, path in (("--images", images), ("--masks", masks)):
@@ -97,13 +97,13 @@ def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None 
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    """Reads picture -> landmarks float32 [K, 2], in pixels, from a .npz or .csv file; pictures may be missing in it."""
+    """Read picture -> landmarks float32 [K, 2], in pixels, from a .npz or .csv file; pictures may be missing in it."""
     names, points = _read_landmarks(path)
     return {name: row for name, row in zip(names, points, strict=True) if np.isfinite(row).all()}
 
 
 def _match(path: Path, names: list[str], points: np.ndarray, folder: Folder) -> np.ndarray:
-    """Returns the points [N, K, 2] in the order of the folder's ids."""
+    """Return the points [N, K, 2] in the order of the folder's ids."""
     where, ids = f"--landmarks {path}", folder.ids
     rows = {name: row for row, name in enumerate(names)}
     if len(rows) < len(names):
@@ -131,7 +131,7 @@ def _match(path: Path, names: list[str], points: np.ndarray, folder: Folder) -> 
 
 
 def _read_landmarks(path: Path) -> tuple[list[str], np.ndarray]:
-    """Reads names and points [N, K, 2] from a .npz or .csv file."""
+    """Read names and points [N, K, 2] from a .npz or .csv file."""
     readers = {".npz": _read_npz, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
         raise InputError(f"--landmarks {path}: neither .npz nor .csv")
@@ -188,7 +188,7 @@ def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def mostly_colour(folder: Folder) -> bool:
-    """Says whether more than half of the pictures are stored in colour; reads their headers only."""
+    """Say whether more than half of the pictures are stored in colour; reads their headers only."""
     colour = 0
     for name in folder.ids:
         try:
@@ -240,7 +240,7 @@ class Examples(Sequence):
 
 
 def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
-    """Returns group -> indices of its ids, as `hold_out` splits them; InputError where the regex matches not all."""
+    """Return group -> indices of its ids, as `hold_out` splits them; InputError where the regex matches not all."""
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(ids):
         match = re.search(group_regex or ".*", name, re.DOTALL)
@@ -252,7 +252,7 @@ def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
 
 
 def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed: int) -> tuple[list[int], list[int]]:
-    """Splits indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
+    """Split indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
 
     A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of
     it); without a regex each image is its own group. Both lists are in the order of `ids`.

@@ -49,7 +49,7 @@ class Layout:
 
 
 def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Layout:
-    """Finds the fields that hold image, id and the `wanted` annotation, or else the first of `annotations`.
+    """Find the fields that hold image, id and the `wanted` annotation, or else the first of `annotations`.
 
     Raises:
         InputError: there is no image of one known size, not that annotation, or no random access to the records.
@@ -83,7 +83,7 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
 
 
 def annotations(flat: Mapping[str, Any]) -> dict[str, Annotated]:
-    """The annotations among features: landmarks, a mask, attributes, and then any other array of one known shape."""
+    """Return the annotations among features: landmarks, a mask, attributes, then any other array of one known shape."""
     arrays = {name: feature.shape for name, feature in flat.items() if _is_array(feature)}
     tensor, vector = arrays.pop("landmarks", ()), arrays.pop("attributes", ())
     arrays.pop("mask", None)  # only a picture is one
@@ -103,7 +103,7 @@ def annotations(flat: Mapping[str, Any]) -> dict[str, Annotated]:
 
 
 def attribute_names(layout: Layout, metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the attributes, where they are what is read: those given, those of their fields, or numbers."""
+    """Return the names of the attributes where they are read: those given, those of their fields, or numbers."""
     if layout.annotation != "attributes":
         return ()
     fields, (count,) = layout.annotated
@@ -121,7 +121,7 @@ def _is_array(feature: Any) -> bool:
 
 
 def _flat(features: tfds.features.FeaturesDict, prefix: str = "") -> dict[str, Any]:
-    """Returns the features by the names that their fields have in a record, in the order of these names."""
+    """Return the features by the names that their fields have in a record, in the order of these names."""
     flat: dict[str, Any] = {}
     for key, feature in sorted(features.items()):  # tfds gives another order in each process
         nested = isinstance(feature, tfds.features.FeaturesDict)

@@ -54,7 +54,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
 def _annotations(
     config: FacesConfig, lists: celeba.CelebA | None
 ) -> tuple[list[str] | None, dict[str, np.ndarray] | None, str | None]:
-    """Names of the attributes, and what files say of the pictures by their names, or else the name of T."""
+    """Return the names of the attributes, and what files say of the pictures by their names, or else the name of T."""
     if config.landmarks and config.annotator and config.annotation == "landmarks49":
         raise InputError("--landmarks and --annotator: give one of the two")
     if config.annotation == "landmarks49":
@@ -98,7 +98,7 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
 
 
 def _metadata(config: FacesConfig | IrisesConfig) -> dict[str, Any]:
-    """What decides the result, by the options' names: all but the number of processes."""
+    """Return what decides the result, by the options' names: all but the number of processes."""
     values = dataclasses.asdict(config) | {"images": str(config.images)}
     return {name: value for name, value in values.items() if name != "workers"}
 
@@ -179,7 +179,7 @@ def _splits(
     official: Mapping[str, str] | None,
     config: FacesConfig | IrisesConfig,
 ) -> dict[str, list[int]]:
-    """Numbers of the examples of each split; the copies of a picture stay together."""
+    """Return the numbers of the examples of each split; the copies of a picture stay together."""
     of_picture: dict[int, list[int]] = {}
     for example, picture in enumerate(pictures):
         of_picture.setdefault(picture, []).append(example)

@@ -30,7 +30,7 @@ class IrisRecipe:
     seed: int = 0  # of the low-quality copies
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
-        """Loads T, and returns a function from a picture's number to its examples."""
+        """Load T, and returns a function from a picture's number to its examples."""
         annotate = annotator.load(self.annotator) if self.annotator else None
         spoil = _spoiler(self.seed, self.copies - 1) if self.copies > 1 else None
 
@@ -57,7 +57,7 @@ class IrisRecipe:
 
 
 def _spoiler(seed: int, copies: int) -> Callable[[np.ndarray, np.ndarray, int], list[np.ndarray]]:
-    """Returns a function from image, mask and the picture's number to its low-quality copies."""
+    """Return a function from image, mask and the picture's number to its low-quality copies."""
     import jax
 
     from began_jax import augment

@@ -14,7 +14,7 @@ Write = Callable[..., None]
 
 @contextlib.contextmanager
 def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
-    """Gives `write(latents, images, annotations)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, annotations)` to call batch by batch; `out` appears when the block ends.
 
     Raises:
         InputError: `out` is not empty, or batches differ in size.

@@ -16,7 +16,7 @@ Write = Callable[..., None]
 
 @contextlib.contextmanager
 def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[str]) -> Iterator[Write]:
-    """Gives `write(latents, images, attributes)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, attributes)` to call batch by batch; `out` appears when the block ends.
 
     Attributes are [batch, len(names)] in [0, 1]; at 0.5 and more a picture has one.
 

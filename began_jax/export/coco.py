@@ -22,7 +22,7 @@ Write = Callable[..., None]
 
 
 def _annotation(index: int, points: Float[np.ndarray, "points 2"], width: int, height: int) -> dict:
-    """Returns one annotation, `points` in pixels; a point outside of the picture is labelled, not visible."""
+    """Return one annotation, `points` in pixels; a point outside of the picture is labelled, not visible."""
     inside = [bool(((point >= 0) & (point <= (width, height))).all()) for point in points]
     keypoints = [[*point, 2 if seen else 1] for point, seen in zip(points.tolist(), inside, strict=True)]
     low, high = points.min(axis=0), points.max(axis=0)
@@ -56,7 +56,7 @@ def _head(points: Scheme, category: str) -> str:
 
 
 def _tail(count: int, width: int, height: int) -> Iterator[str]:
-    """Yields the end of the document: the images come last, since only then is their number known."""
+    """Yield the end of the document: the images come last, since only then is their number known."""
     yield '\n],\n"images": [\n'
     for index in range(count):
         image = {"id": index, "file_name": file_name(index), "width": width, "height": height}
@@ -68,7 +68,7 @@ def _tail(count: int, width: int, height: int) -> Iterator[str]:
 def coco_writer(
     out: str | os.PathLike, provenance: dict, points: Scheme | None = None, category: str = "face"
 ) -> Iterator[Write]:
-    """Gives `write(latents, images, landmarks)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, landmarks)` to call batch by batch; `out` appears when the block ends.
 
     Landmarks are (x, y) fractions [batch, K, 2]; `points` names them (by default from K, see `scheme`).
 

@@ -25,7 +25,7 @@ _THREADS = 4  # zlib works outside of Python's lock
 
 
 def file_name(index: int) -> str:
-    """Returns the picture's name under `images/` and `masks/`."""
+    """Return the picture's name under `images/` and `masks/`."""
     return f"{index:06d}.png"
 
 
@@ -38,7 +38,7 @@ class Rows:
         self._shape: tuple[int, ...] | None = None
 
     def add(self, rows: Float[Array | np.ndarray, "batch ..."]) -> None:
-        """Writes a batch of rows, or raises InputError where they have another shape than those of the first."""
+        """Write a batch of rows, or raise InputError where they have another shape than those of the first."""
         if self._shape is None:
             self._shape = tuple(rows.shape[1:])
             self._write_header(self._shape)
@@ -53,7 +53,7 @@ class Rows:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
-        """Completes the file, or leaves it empty if nothing was added."""
+        """Complete the file, or leaves it empty if nothing was added."""
         if self._shape is not None:
             self._file.seek(0)
             self._write_header(self._shape)
@@ -76,7 +76,7 @@ class Dataset:
         latents: Float[Array | np.ndarray, "batch latent"],
         images: Float[Array | np.ndarray, "batch height width channels"],
     ) -> range:
-        """Writes a batch, images in [-1, 1], and returns the indices that its samples got.
+        """Write a batch, images in [-1, 1], and returns the indices that its samples got.
 
         Raises:
             InputError: not as many latents as images, or other sizes than those of the first batch.
@@ -100,7 +100,7 @@ class Dataset:
     def save_pictures(
         self, kind: str, indices: Sequence[int], pictures: UInt8[np.ndarray, "batch height width channels"]
     ) -> None:
-        """Writes uint8 pictures, grey or RGB, as PNG files of the folder `kind`."""
+        """Write uint8 pictures, grey or RGB, as PNG files of the folder `kind`."""
         folder = self.folder / kind
         folder.mkdir(exist_ok=True)
 
@@ -112,13 +112,13 @@ class Dataset:
         list(self._pool.map(save, zip(indices, pictures, strict=True)))
 
     def close(self) -> None:
-        """Completes `latents.npy`."""
+        """Complete `latents.npy`."""
         self._latents.close()
 
 
 @contextlib.contextmanager
 def dataset(out: str | os.PathLike, provenance: dict) -> Iterator[Dataset]:
-    """Opens a new data set; `provenance` (sampler, generator run, seed, ...) goes into dataset.json.
+    """Open a new data set; `provenance` (sampler, generator run, seed, ...) goes into dataset.json.
 
     Raises:
         InputError: `out` is a file or a folder with something in it, or the block added no sample.

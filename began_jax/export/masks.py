@@ -15,7 +15,7 @@ Write = Callable[..., None]
 
 @contextlib.contextmanager
 def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
-    """Gives `write(latents, images, masks)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, masks)` to call batch by batch; `out` appears when the block ends.
 
     Masks are [batch, height, width, 1] in [0, 1]; at 0.5 and more a pixel is inside.
 

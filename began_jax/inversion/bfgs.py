@@ -30,7 +30,7 @@ class Curvature:
 
 
 def init(z: Float[Array, " latent"]) -> Curvature:
-    """What BFGS knows before the error of the first latent, z."""
+    """Return what BFGS knows before the error of the first latent, z."""
     zero = jnp.zeros((), jnp.int32)
     return Curvature(z, jnp.full((), jnp.inf, z.dtype), jnp.zeros_like(z), jnp.eye(len(z), dtype=z.dtype), zero, zero)
 
@@ -38,7 +38,7 @@ def init(z: Float[Array, " latent"]) -> Curvature:
 def step(
     first: float, z: Float[Array, " latent"], error: Float[Array, ""], gradient: Float[Array, " latent"], old: Curvature
 ) -> tuple[Float[Array, " latent"], Curvature]:
-    """The next trial of one image's BFGS with backtracking, from the error and the gradient of the last trial, z.
+    """Return the next trial of one image's BFGS with backtracking, from error and gradient of the last trial, z.
 
     One evaluation a trial, whether it is accepted or not. `first` is the length of a step while no curvature is known,
     as root mean square over the coordinates.

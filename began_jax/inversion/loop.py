@@ -126,7 +126,7 @@ class Inverter:
                     yield batch.key, self._results(batch, slots)
 
     def _with(self, fresh: dict[int, tuple[_Batch, int]], state: Any, slots: int) -> Any:
-        """The state and the images of all slots, with fresh images in some of them."""
+        """Return the state and the images of all slots, with fresh images in some of them."""
         if not fresh:
             return state
         # A choice by slot, not a scatter: one shape however many are new, and no exchange between devices.
@@ -144,7 +144,7 @@ class Inverter:
         return state
 
     def _left(self, found: dict[str, np.ndarray], reference: np.ndarray) -> np.ndarray:
-        """Which slots have all their steps, or an error that hardly fell below what it was a window ago."""
+        """Return which slots have all their steps, or an error that hardly fell below what it was a window ago."""
         lowest = found["best_error"]
         converged = reference - lowest < self._config.tolerance * lowest
         return (found["step"] >= self._config.steps) | converged
@@ -160,7 +160,7 @@ class Inverter:
 
 
 def _in_slots(fresh: dict[int, tuple[_Batch, int]], slots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Latents and images at their slots, zeros elsewhere."""
+    """Return latents and images at their slots, zeros elsewhere."""
     rows = [(batch.z[row], batch.images[row]) for batch, row in fresh.values()]
     columns = [np.stack(column) for column in zip(*rows, strict=True)]
     z, images = (np.zeros((slots, *column.shape[1:]), column.dtype) for column in columns)

@@ -38,14 +38,14 @@ class InversionState:
 
 
 def l1(x: Float[Array, "*batch h w c"], y: Float[Array, "*batch h w c"]) -> Float[Array, "*batch"]:
-    """|x - y| of eq. 4 per image, mean over pixels and channels."""
+    """Return |x - y| of eq. 4 per image, mean over pixels and channels."""
     return jnp.abs(x - y).mean((-3, -2, -1))
 
 
 def start(
     config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], latent_size: int, number: int = 0
 ) -> Float[Array, "batch latent"]:
-    """Latents before the first step; a uniform start depends on the image's index and the start's `number` alone.
+    """Return the latents before the first step; a uniform one depends on the image's index and the start's `number`.
 
     Start 0 is the configured one, the others are uniform. A start from an encoder is no matter of indices: pass its
     latents to `init` or `invert` instead.
@@ -59,7 +59,7 @@ def start(
 
 
 def init(config: InvertConfig, z: Float[Array, "batch latent"], separate: bool = False) -> InversionState:
-    """State before the first step, from starting latents; `separate` counts each image's steps on their own."""
+    """Return the state before the first step; `separate` counts each image's steps on their own."""
     error = jnp.full(z.shape[:1], jnp.inf, z.dtype)
     if config.optimizer == "bfgs":
         memory = jax.vmap(bfgs.init)(z)
@@ -69,7 +69,7 @@ def init(config: InvertConfig, z: Float[Array, "batch latent"], separate: bool =
 
 
 def optimizer(config: InvertConfig) -> optax.GradientTransformation:
-    """Adam (0.1, 0.9, 0.999 in the paper) with the configured step size over the steps."""
+    """Return Adam (0.1, 0.9, 0.999 in the paper) with the configured step size over the steps."""
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = optax.cosine_decay_schedule(config.learning_rate, max(config.steps, 1))
@@ -79,7 +79,7 @@ def optimizer(config: InvertConfig) -> optax.GradientTransformation:
 def step(
     config: InvertConfig, generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
 ) -> InversionState:
-    """One step on every latent; also notes the errors of the latents that it started from."""
+    """Take one step on every latent, and note the errors of the latents that it started from."""
     error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
     # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
     (gradient,) = pull(jnp.ones_like(error))
@@ -99,7 +99,7 @@ def step(
 
 
 def where(chosen: Bool[Array, " batch"], new: Any, old: Any) -> Any:
-    """Leaves [batch, ...] of one tree at the chosen rows, of the other elsewhere."""
+    """Leave [batch, ...] of one tree at the chosen rows, of the other elsewhere."""
     pick = lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
     return jax.tree.map(pick, new, old)
 
@@ -117,7 +117,7 @@ def keep_best(state: InversionState, error: Float[Array, " batch"]) -> Inversion
 def finish(
     generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
 ) -> dict[str, Array]:
-    """Results per image: `z` with the lowest error met, its `l1`, and `psnr_db` on the [0, 1] scale, clipped."""
+    """Return per image `z` with the lowest error met, its `l1`, and `psnr_db` on the [0, 1] scale, clipped."""
     state = keep_best(state, l1(generate(state.z), images))
     generated = generate(state.best_z)
     # The [-1, 1] scale is twice as wide as [0, 1].
@@ -126,7 +126,7 @@ def finish(
 
 
 def best_of(starts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Of the results of several starts, each image's with the lowest `l1`; the first of equal ones."""
+    """Return, of the results of several starts, each image's with the lowest `l1`; the first of equal ones."""
     best = np.argmin([np.nan_to_num(found["l1"], nan=np.inf) for found in starts], 0)
     rows = np.arange(len(best))
     return {name: np.stack([found[name] for found in starts])[best, rows] for name in starts[0]}

@@ -17,12 +17,12 @@ class Decoder(nn.Module):
     """Latents [batch, latent] -> images [batch, height, width, channels], linear output (fig. A.2).
 
     Args:
-      height, width: of the images; each divisible by 2**poolings.
-      channels: 1 (grey) or 3 (RGB).
-      filters: channels of every hidden convolution (64 in the paper).
-      poolings: number of up-samplings (3 in the paper: 128x128 starts at 16x16).
-      dtype: of the computation; None: float32.
-      remat: keep only what each scale starts from for the gradient, and compute the rest again, scale by scale.
+        height, width: of the images; each divisible by 2**poolings.
+        channels: 1 (grey) or 3 (RGB).
+        filters: channels of every hidden convolution (64 in the paper).
+        poolings: number of up-samplings (3 in the paper: 128x128 starts at 16x16).
+        dtype: of the computation; None: float32.
+        remat: keep only what each scale starts from for the gradient, and compute the rest again, scale by scale.
     """
 
     height: int
@@ -53,9 +53,9 @@ class Encoder(nn.Module):
     """Images [batch, height, width, channels] -> codes [batch, latent], linear output (fig. A.1).
 
     Args:
-      widths: channels at each scale; one pooling between neighbours ((64, 128, 192, 256) in the paper).
-      latent_size: length of the code.
-      dtype, remat: see `Decoder`.
+        widths: channels at each scale; one pooling between neighbours ((64, 128, 192, 256) in the paper).
+        latent_size: length of the code.
+        dtype, remat: see `Decoder`.
     """
 
     widths: tuple[int, ...] = (64, 128, 192, 256)

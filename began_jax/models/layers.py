@@ -15,7 +15,7 @@ def apply(network: nn.Module, parameters: Any, inputs: Any) -> Any:
 
 @jax.custom_jvp
 def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """x where positive, e^x - 1 elsewhere; equals `jax.nn.elu` to one rounding of 1, and so does its derivative."""
+    """Return x where positive, e^x - 1 elsewhere: `jax.nn.elu` to one rounding of 1, and so is its derivative."""
     # expm1 is exact near 0, where ELU does not need it, and several times slower than exp on a CPU. In bfloat16 the
     # difference would lose what is below 0.004, so it is taken in float32.
     low = jnp.minimum(x, 0).astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -38,20 +38,20 @@ def nearest_upsample(x: Float[Array, "batch height width channels"]) -> Float[Ar
 
 
 def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height2 width2 channels"]:
-    """Mean of each 2x2 block; height and width must be even."""
+    """Return the mean of each 2x2 block; height and width must be even."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
 def conv(x: Array, kernel: Array, padding: str = "SAME") -> Array:
-    """NHWC convolution with an HWIO kernel and stride 1."""
+    """Return the NHWC convolution with an HWIO kernel and stride 1."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def upsample_conv(
     x: Float[Array, "batch height width channels"], kernel: Float[Array, "3 3 channels features"]
 ) -> Float[Array, "batch height2 width2 features"]:
-    """`conv(nearest_upsample(x), kernel)` computed at the low resolution: 16/36 of the multiplications.
+    """Return `conv(nearest_upsample(x), kernel)` computed at the low resolution: 16/36 of the multiplications.
 
     After nearest up-sampling several taps of the 3x3 kernel fall on one source pixel. Summed, they make a 2x2
     kernel for each of the four output phases; one 2x2 convolution with 4 x features outputs serves all four.

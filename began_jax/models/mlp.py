@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 def _multilayer(
     z: Float[Array, "batch latent"], hidden: tuple[int, ...], outputs: int
 ) -> Float[Array, "batch outputs"]:
-    """The layers of table 2, ReLU and at the end a sigmoid; they belong to the module that calls this."""
+    """Apply the layers of table 2, ReLU and at the end a sigmoid; they belong to the module that calls this."""
     x = z
     for i, width in enumerate(hidden):
         x = nn.relu(nn.Dense(width, name=f"hidden{i}")(x))
@@ -18,8 +18,8 @@ class LandmarkNetwork(nn.Module):
     """Latents [batch, latent] -> landmarks [batch, points, 2] in (0, 1), the network of table 2.
 
     Args:
-      points: number of landmarks (49 in the paper: 98 outputs).
-      hidden: widths of the ReLU layers.
+        points: number of landmarks (49 in the paper: 98 outputs).
+        hidden: widths of the ReLU layers.
     """
 
     points: int = 49
@@ -34,8 +34,8 @@ class AttributeNetwork(nn.Module):
     """Latents [batch, latent] -> attributes [batch, attributes] in (0, 1), the network of table 2 with other outputs.
 
     Args:
-      attributes: number of them.
-      hidden: widths of the ReLU layers.
+        attributes: number of them.
+        hidden: widths of the ReLU layers.
     """
 
     attributes: int

@@ -13,7 +13,7 @@ from began_jax.models.mlp import LandmarkNetwork
 
 
 def layer_table(config: TrainConfig, landmarks: int = 49) -> str:
-    """Names, shapes and parameters of all layers of a preset's networks, in the order of their use."""
+    """Return names, shapes and parameters of all layers of a preset's networks, in the order of their use."""
     poolings = len(config.encoder_filters) - 1
     size = (config.height, config.width)
     z = jax.ShapeDtypeStruct((1, config.latent_size), jnp.float32)

@@ -104,7 +104,7 @@ def _sha256(path: Path) -> str:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with the files of a checkpoint: the first that is missing or changed; None where all are whole."""
+    """Return what is wrong with a checkpoint: the first file that is missing or changed, or None."""
     sums = checkpoint / SUMS
     lines = sums.read_text(errors="replace").splitlines() if sums.exists() else []
     for digest, _, name in (line.partition("  ") for line in lines):
@@ -134,10 +134,10 @@ def save(checkpoints: ocp.CheckpointManager, step: int, state: Any, score: float
 
 
 def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
-    """The state of checkpoint `step`, with the shapes, types and shardings of `like`.
+    """Return the state of checkpoint `step`, with the shapes, types and shardings of `like`.
 
     Raises:
-      InputError: the checkpoint is damaged or was written by another configuration.
+        InputError: the checkpoint is damaged or was written by another configuration.
     """
     folder = Path(checkpoints.directory) / str(step)
     check_files(folder)
@@ -152,7 +152,7 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
 
 
 def _here(leaf: Any) -> Any:
-    """The leaf, on a device of this process where it names none, or one that belongs to another."""
+    """Return the leaf, on a device of this process where it names none, or one that belongs to another."""
     if not isinstance(leaf, jax.ShapeDtypeStruct) or (leaf.sharding and leaf.sharding.addressable_devices):
         return leaf
     local = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -160,11 +160,11 @@ def _here(leaf: Any) -> Any:
 
 
 def restore_latest(checkpoints: ocp.CheckpointManager, like: Any) -> tuple[int, Any] | None:
-    """(step, state) of the newest checkpoint, or None where there is none."""
+    """Return (step, state) of the newest checkpoint, or None where there is none."""
     step = checkpoints.latest_step()
     return None if step is None else (step, restore(checkpoints, step, like))
 
 
 def exists(folder: Path) -> bool:
-    """Whether a folder holds at least one complete checkpoint."""
+    """Return whether a folder holds at least one complete checkpoint."""
     return Path(folder).is_dir() and bool(ocp.utils.checkpoint_steps(Path(folder).resolve()))

@@ -38,7 +38,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(**kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Prints `PROG: error: MESSAGE` to standard error and exits with status 2."""
+        """Print `PROG: error: MESSAGE` to standard error and exits with status 2."""
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
 
@@ -49,7 +49,7 @@ def program(script: str) -> str:
 
 
 def one_line(message: object) -> str:
-    """Returns the message with every run of white space, line ends included, as one blank."""
+    """Return the message with every run of white space, line ends included, as one blank."""
     return " ".join(str(message).split())
 
 
@@ -58,7 +58,7 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 
 
 def run(main: Callable[[], None], prog: str | None = None) -> None:
-    """Runs an entry point: InputError is one line and status 2, DivergedError 1, Ctrl-C 130, SIGTERM 143.
+    """Run an entry point: InputError is one line and status 2, DivergedError 1, Ctrl-C 130, SIGTERM 143.
 
     A place that cannot be written counts as an InputError.
     """
@@ -85,7 +85,7 @@ def _line(error: object, prog: str | None = None) -> str:
 
 @contextlib.contextmanager
 def errors_end_now(prog: str | None = None) -> Iterator[None]:
-    """While processes are joined an error ends this one at once: every orderly way out would wait for the others."""
+    """End this process at once on an error while it is joined: every orderly way out would wait for the others."""
     try:
         yield
     except BaseException as error:
@@ -116,7 +116,7 @@ def end_now(error: BaseException, prog: str | None = None) -> NoReturn:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Notes Ctrl-C and SIGTERM in the list it gives, to act on between steps; a second one ends at once."""
+    """Note Ctrl-C and SIGTERM in the list it gives, to act on between steps; a second one ends at once."""
     received: list[int] = []
 
     def note(signum: int, frame: object) -> None:
@@ -136,7 +136,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def quiet_logs() -> None:
-    """Lets only warnings of absl, tensorflow-datasets, Orbax, grain and JAX through."""
+    """Let only warnings of absl, tensorflow-datasets, Orbax, grain and JAX through."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.WARNING)
@@ -167,7 +167,7 @@ def _flag(name: str) -> str:
 
 
 def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, Any]:
-    """What argparse is told of an option; `defaults` are its value in each preset that has it."""
+    """Return what argparse is told of an option; `defaults` are its value in each preset that has it."""
     help, sample = field.metadata["help"], next(iter(defaults.values()))
     if any(value is not None for value in defaults.values()):
         names: dict[str, list[str]] = {}
@@ -186,7 +186,7 @@ def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, A
 
 
 def add_annotator(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say which T annotates generated images, and in how many processes."""
+    """Add the options that say which T annotates generated images, and in how many processes."""
     parser.add_argument(
         "--annotator",
         metavar="NAME",
@@ -198,7 +198,7 @@ def add_annotator(parser: argparse.ArgumentParser) -> None:
 
 
 def add_hosts(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that join several processes, on one host or many, into one command."""
+    """Add the options that join several processes, on one host or many, into one command."""
     group = parser.add_argument_group("several hosts", "the same command on each, with the same folders: docs/hosts.md")
     group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 runs, and a free port there")
     group.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
@@ -209,7 +209,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
 
 
 def join_hosts(args: argparse.Namespace) -> None:
-    """Joins the other processes where `add_hosts`'s options ask for it; call before JAX is first used."""
+    """Join the other processes where `add_hosts`'s options ask for it; call before JAX is first used."""
     given = {"--coordinator": args.coordinator, "--processes": args.processes, "--process-id": args.process_id}
     absent = [name for name, value in given.items() if value is None]
     if args.distributed:

@@ -24,7 +24,7 @@ class Consistency(NamedTuple):
     networks: tuple[str, ...]
 
     def sentence(self, kind: kinds.Kind) -> str:
-        """The figures of all networks in words, for each sampler."""
+        """Return the figures of all networks in words, for each sampler."""
 
         def both(name: str, form: str = kind.shown) -> str:
             return " and ".join(form.format(self.figures[name.format(sampler)]) for sampler in self.labels)

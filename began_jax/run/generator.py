@@ -45,13 +45,20 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
     """Return the generator of a training's state, with the encoder where one was trained beside it."""
     generator, _ = began.networks(config)
     encoder = began.encoder_network(config)
+
+    def generate(parameters, z):
+        return apply(generator, parameters, z)
+
+    def encode(parameters, x):
+        return apply(encoder, parameters, x)
+
     return Generator(
-        apply=functools.partial(apply, generator),
+        apply=generate,
         parameters=state.generator,
         latent_size=config.latent_size,
         image_shape=(config.height, config.width, config.channels),
         step=int(state.step),
-        encode=functools.partial(apply, encoder) if config.encoder_weight else None,
+        encode=encode if config.encoder_weight else None,
         encoder_parameters=state.encoder,
     )
 

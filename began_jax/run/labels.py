@@ -134,7 +134,7 @@ def _label(
     name: str,
     data: DataSet,
 ) -> None:
-    """Generates, annotates and stores the latents of each (sampler, shard), one shard after another."""
+    """Return generate, annotate and store the latents of each (sampler, shard), one shard after another."""
 
     def blocks() -> Iterator[np.ndarray]:
         for z in latents.values():
@@ -164,7 +164,7 @@ def _label(
 
 
 def _sure(columns: Mapping[str, Any], count: int, name: str, sampler: str) -> Labels:
-    """The first `count` labels without those that T was not sure of."""
+    """Return the first `count` labels without those that T was not sure of."""
     sure = columns["sure"][:count]
     if not sure.any():
         raise InputError(f"--annotator {name}: is sure of none of {count} generated images ({sampler} latents)")

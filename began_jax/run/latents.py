@@ -56,7 +56,7 @@ class Latents:
         return checkpoints.manager(self.folder, keep=None, read_only=read_only, items=items)
 
     def done(self) -> set[int]:
-        """Numbers of the shards that are complete."""
+        """Return the numbers of the shards that are complete."""
         return set(self._manager.all_steps())
 
     def save(self, shard: int, ids: list[str], results: dict[str, np.ndarray]) -> None:
@@ -72,10 +72,10 @@ class Latents:
         self._manager.wait_until_finished()
 
     def load(self) -> dict[str, Any]:
-        """All shards in order: `id` list of str, and the columns that were saved, [N, ...] each.
+        """Return all shards in order: `id` list of str, and the columns that were saved, [N, ...] each.
 
         Raises:
-          InputError: there is no shard, one is missing in the middle, or one is damaged.
+            InputError: there is no shard, one is missing in the middle, or one is damaged.
         """
         reader = self._open(read_only=True)  # sees the shards of other processes too
         shards = sorted(reader.all_steps())

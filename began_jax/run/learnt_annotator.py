@@ -5,7 +5,6 @@ held-out images is stated beside what is measured with it. RUN/annotator/ keeps 
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import flax.linen as nn
@@ -84,13 +83,13 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
                 aspects.check_finite(values, epoch)
                 loop.show(**values)
     loop.exit_if_stopped()
-    annotate = batched(functools.partial(apply, network), loop.state.best_parameters)
+    annotate = batched(lambda parameters, x: apply(network, parameters, x), loop.state.best_parameters)
     _record(run, annotate)
     return lambda blocks: (list(annotate(to_float(block))) for block in blocks)
 
 
 def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, count: int) -> aspects.Trainer:
-    """The training on the first `count` pairs of the data set, all of them on the device."""
+    """Return the training on the first `count` pairs of the data set, all of them on the device."""
     examples = ordered(run.data.source("train"), 0, count)
     images, targets = jnp.asarray(to_float(examples["image"])), jnp.asarray(examples[run.kind.name], jnp.float32)
     one_call = jax.default_backend() != "cpu"  # convolutions in a loop body are slow there

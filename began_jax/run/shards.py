@@ -85,7 +85,7 @@ class Starts:
 
 
 def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, np.ndarray, np.ndarray]]:
-    """Shards with their number of images; short ones are filled up with copies of the last, for calls of one shape."""
+    """Give shards with their number of images; copies of the last fill short ones up, for calls of one shape."""
     for key, images, indices in shards:
         rows = np.minimum(np.arange(size), len(images) - 1)
         yield key, len(images), images[rows], indices[rows]

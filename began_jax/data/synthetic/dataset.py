@@ -46,7 +46,7 @@ class Examples(Sequence):
 def write_synthetic(
     kind: str, out: Path, count: int, holdout: float, height: int, width: int, seed: int
 ) -> dict[str, int]:
-    """Renders `count` examples to `out`, the last `holdout` share as test split; returns the split sizes."""
+    """Render `count` examples to `out`, the last `holdout` share as test split; returns the split sizes."""
     if kind not in KINDS:
         raise InputError(f"{kind}: no built-in data set; there are {' and '.join(KINDS)}")
     test = round(count * holdout)

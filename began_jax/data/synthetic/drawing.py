@@ -58,12 +58,12 @@ def _circle(points: int) -> np.ndarray:
 
 
 def ellipse(
-    center: Float[np.ndarray, "2"], radius_x: float, radius_y: float, angle: float = 0.0, points: int = 20
+    centre: Float[np.ndarray, "2"], radius_x: float, radius_y: float, angle: float = 0.0, points: int = 20
 ) -> Float[np.ndarray, "{points} 2"]:
     """Return the outline of an ellipse turned by `angle` radians."""
     circle = _circle(points)
     cos, sin = np.cos(angle), np.sin(angle)
-    return center + circle @ np.array([[radius_x * cos, radius_x * sin], [-radius_y * sin, radius_y * cos]])
+    return centre + circle @ np.array([[radius_x * cos, radius_x * sin], [-radius_y * sin, radius_y * cos]])
 
 
 def coverage(
@@ -142,7 +142,7 @@ def noise(place: Float[np.ndarray, "2"], cells: int, height: int, width: int) ->
     return np.asarray(patch.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def pixel_centers(height: int, width: int) -> tuple[Float[np.ndarray, "1 {width}"], Float[np.ndarray, "{height} 1"]]:
+def pixel_centres(height: int, width: int) -> tuple[Float[np.ndarray, "1 {width}"], Float[np.ndarray, "{height} 1"]]:
     """Return the x and the y fractions of the pixel centres, shaped to broadcast to an image."""
     x = (np.arange(width, dtype=np.float32) + 0.5) / width
     y = (np.arange(height, dtype=np.float32) + 0.5) / height
@@ -154,9 +154,9 @@ def rgb(red: float, green: float, blue: float) -> Float[np.ndarray, "3 1 1"]:
     return np.array([red, green, blue], np.float32)[:, None, None]
 
 
-def palette(colors: str, position: float) -> Float[np.ndarray, "3 1 1"]:
+def palette(colours: str, position: float) -> Float[np.ndarray, "3 1 1"]:
     """Return the colour at `position` in [0, 1] along a list of hexadecimal colours."""
-    table = np.array([list(bytes.fromhex(color)) for color in colors.split()]) / 255
+    table = np.array([list(bytes.fromhex(colour)) for colour in colours.split()]) / 255
     place = position * (len(table) - 1)
     low = min(int(place), len(table) - 2)
     return rgb(*(table[low] + (place - low) * (table[low + 1] - table[low])).tolist())
@@ -164,8 +164,8 @@ def palette(colors: str, position: float) -> Float[np.ndarray, "3 1 1"]:
 
 def blend(
     planes: Float[np.ndarray, "*planes height width"],
-    color: Float[np.ndarray, "..."] | np.float32,
+    colour: Float[np.ndarray, "..."] | np.float32,
     alpha: Float[np.ndarray, "height width"],
 ) -> None:
     """Move the planes in place towards the colour by the part alpha in [0, 1]."""
-    planes += alpha * (color - planes)
+    planes += alpha * (colour - planes)

@@ -17,16 +17,16 @@ from began_jax.data.synthetic.drawing import (
     ellipse,
     noise,
     palette,
-    pixel_centers,
+    pixel_centres,
     rgb,
     ribbon,
     smooth_curve,
     soften,
 )
 from began_jax.data.synthetic.factors import Scene, draw_scene
-from began_jax.data.synthetic.hair import hair_color, paint_beard, paint_hair
+from began_jax.data.synthetic.hair import hair_colour, paint_beard, paint_hair
 from began_jax.data.synthetic.shape import Points, Shape, View, make_shape, make_view, mirror, points
-from began_jax.data.synthetic.skin import paint_folds, skin_color, skin_light, skin_tone
+from began_jax.data.synthetic.skin import paint_folds, skin_colour, skin_light, skin_tone
 
 Plane = Float[np.ndarray, "height width"]
 Planes = Float[np.ndarray, "3 height width"]
@@ -41,14 +41,14 @@ def _background(s: Scene, height: int, width: int, blobs: Float[np.ndarray, "blo
     side = 32
     grey = s["background"] * (0.45 + 1.05 * blobs[:, 5])
     tint = 0.28 * (blobs[:, 6:8] - 0.5)
-    colors = np.stack([grey + tint[:, 0], grey, grey + tint[:, 1]], axis=1)
-    colors = np.clip(255 * colors, 0, 255).astype(int).tolist()
-    picture = Image.new("RGB", (side, side), tuple(colors[0]))
+    colours = np.stack([grey + tint[:, 0], grey, grey + tint[:, 1]], axis=1)
+    colours = np.clip(255 * colours, 0, 255).astype(int).tolist()
+    picture = Image.new("RGB", (side, side), tuple(colours[0]))
     draw = ImageDraw.Draw(picture)
-    centers, radii = side * blobs[:, 0:2], 2 + 9 * blobs[:, 2:4]
-    boxes = np.concatenate([centers - radii, centers + radii], axis=1).tolist()
-    for box, color, number in zip(boxes[1:], colors[1:], blobs[1:, 4], strict=True):
-        (draw.ellipse if number < 0.6 else draw.rectangle)(box, fill=tuple(color))
+    centres, radii = side * blobs[:, 0:2], 2 + 9 * blobs[:, 2:4]
+    boxes = np.concatenate([centres - radii, centres + radii], axis=1).tolist()
+    for box, colour, number in zip(boxes[1:], colours[1:], blobs[1:, 4], strict=True):
+        (draw.ellipse if number < 0.6 else draw.rectangle)(box, fill=tuple(colour))
     picture = soften(picture, s["background_blur"] * side).resize((width, height), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(picture, np.float32).transpose(2, 0, 1)) / np.float32(255)
 
@@ -70,10 +70,10 @@ def _paint_body(s: Scene, view: View, planes: Planes, skin: np.ndarray, shade: P
         return
     ears, hollows = [], []
     for side in (-1, 1):
-        center = np.array([side * 0.425 * s["face_width"], -0.03, -0.2])
+        centre = np.array([side * 0.425 * s["face_width"], -0.03, -0.2])
         tilt = np.deg2rad(s["roll"] + side * 10)
-        ears.append(ellipse(view.project(center), 0.036, 0.095, tilt))
-        hollows.append(ellipse(view.project(center + np.array([side * 0.008, -0.01, 0])), 0.014, 0.055, tilt))
+        ears.append(ellipse(view.project(centre), 0.036, 0.095, tilt))
+        hollows.append(ellipse(view.project(centre + np.array([side * 0.008, -0.01, 0])), 0.014, 0.055, tilt))
     blend(planes, skin * (0.85 * shade) * rgb(1.0, 0.9, 0.88), coverage(ears, height, width))
     blend(planes, planes * rgb(0.7, 0.6, 0.58), 0.8 * coverage(hollows, height, width, blur=0.006))
 
@@ -99,11 +99,11 @@ def _paint_eyes(s: Scene, view: View, planes: Planes, eyes: list[Points], skin: 
         lids.append(np.concatenate([upper, fold[::-1]]))
         creases.append(ribbon(fold, 0.01 * np.sin(np.linspace(0.4, 2.7, len(fold)))))
         gaze = np.array([s["gaze_x"], s["gaze_y"] - 0.008, 0.0])
-        center = view.project(0.5 * (knots[0] + knots[3]) * [1, 1, 0] + gaze)
-        irises.append(ellipse(center, radius, radius))
-        inner_irises.append(ellipse(center + np.array([0, 0.1 * radius]), 0.76 * radius, 0.76 * radius))
-        pupils.append(ellipse(center, 0.42 * radius, 0.42 * radius, points=12))
-        glint = center + radius * np.array([0.3 * np.sign(s["light_x"]), -0.3])
+        centre = view.project(0.5 * (knots[0] + knots[3]) * [1, 1, 0] + gaze)
+        irises.append(ellipse(centre, radius, radius))
+        inner_irises.append(ellipse(centre + np.array([0, 0.1 * radius]), 0.76 * radius, 0.76 * radius))
+        pupils.append(ellipse(centre, 0.42 * radius, 0.42 * radius, points=12))
+        glint = centre + radius * np.array([0.3 * np.sign(s["light_x"]), -0.3])
         glints.append(ellipse(glint, 0.22 * radius, 0.22 * radius, points=10))
     opening, iris, pupil, glint = coverages([openings, irises, pupils, glints], height, width)
     layers = [creases, shadows, lashes, inner_irises] + ([lids] if makeup else [])
@@ -111,10 +111,10 @@ def _paint_eyes(s: Scene, view: View, planes: Planes, eyes: list[Points], skin: 
     if makeup:
         blend(planes, planes * (1 - np.float32(0.5 * makeup)) * rgb(0.94, 0.88, 0.88), 0.8 * lid[0])
     blend(planes, planes * rgb(0.62, 0.52, 0.48), 0.7 * crease)
-    soft, color = 0.4 + 0.5 * shade, palette(_IRIS, s["iris_color"])
+    soft, colour = 0.4 + 0.5 * shade, palette(_IRIS, s["iris_colour"])
     blend(planes, rgb(0.9, 0.86, 0.84) * soft, opening)
-    blend(planes, 0.55 * color * soft, opening * iris)
-    blend(planes, 1.1 * color * soft, opening * inner_iris)
+    blend(planes, 0.55 * colour * soft, opening * iris)
+    blend(planes, 1.1 * colour * soft, opening * inner_iris)
     blend(planes, np.float32(0.03), opening * pupil)
     blend(planes, planes * np.float32(0.4), 0.7 * opening * shadow)
     blend(planes, np.float32(0.95), 0.85 * opening * glint)
@@ -125,16 +125,16 @@ def _paint_brows(
     s: Scene, view: View, planes: Planes, brows: list[Points], skin: np.ndarray, shade: Plane, places: np.ndarray
 ) -> None:
     """Paint the brows under their landmarks, which run along the upper edge."""
-    hair = hair_color(s)
-    color = (np.minimum(hair, 0.3 + 0.35 * hair) * 0.75 + 0.08 * skin) * (0.5 + 0.5 * shade)
+    hair = hair_colour(s)
+    colour = (np.minimum(hair, 0.3 + 0.35 * hair) * 0.75 + 0.08 * skin) * (0.5 + 0.5 * shade)
     strokes = []
     for brow in brows:
         edges = [np.stack([np.zeros(5), s["brow_thickness"] * low, np.zeros(5)], axis=1) for low in _BROW_EDGES]
         upper, lower = (smooth_curve(view.project(brow + edge)) for edge in edges)
         strokes.append(np.concatenate([upper, lower[::-1]]))
     hairs = np.clip(0.8 + 0.25 * noise(places, 80, *shade.shape), 0, 1)
-    strength = np.float32(0.75 + 0.15 * (1 - s["feminine"]) - 0.3 * (s["hair_color"] > 0.7))
-    blend(planes, color, strength * hairs * coverage(strokes, *shade.shape, blur=0.006))
+    strength = np.float32(0.75 + 0.15 * (1 - s["feminine"]) - 0.3 * (s["hair_colour"] > 0.7))
+    blend(planes, colour, strength * hairs * coverage(strokes, *shade.shape, blur=0.006))
 
 
 def _paint_nose(s: Scene, view: View, planes: Planes, nose: Points, skin: np.ndarray, shade: Plane) -> None:
@@ -159,11 +159,11 @@ def _paint_mouth(
     """Paint lips, the gap between them and teeth; `outer` and `inner` are already projected."""
     height, width = shade.shape
     lips = np.concatenate([smooth_curve(outer[:7])[:-1], smooth_curve(outer[[6, 7, 8, 9, 10, 11, 0]])[:-1]])
-    color = skin * rgb(0.85, 0.62, 0.61)
+    colour = skin * rgb(0.85, 0.62, 0.61)
     red = np.float32(0.3 * s["lip_redness"] + 0.5 * s["lipstick"])
-    color += red * (rgb(0.95, 0.28, 0.32) * skin.mean() * np.float32(1 - 0.2 * s["lipstick"]) - color)
+    colour += red * (rgb(0.95, 0.28, 0.32) * skin.mean() * np.float32(1 - 0.2 * s["lipstick"]) - colour)
     # The upper lip faces the ground and the lower one the sky.
-    below = pixel_centers(height, width)[1] - np.float32(0.5 * (inner[2, 1] + inner[6, 1]))
+    below = pixel_centres(height, width)[1] - np.float32(0.5 * (inner[2, 1] + inner[6, 1]))
     tilt = 1 + 0.13 * np.tanh(below / np.float32(0.02))
     tilt = tilt + np.float32(0.04) * noise(places, 48, height, width)
     gleam = np.exp(-(((below - np.float32(0.55 * (outer[9, 1] - inner[6, 1]))) / np.float32(0.012)) ** 2))
@@ -176,13 +176,13 @@ def _paint_mouth(
         edge = upper + np.array([0, min(0.05, 0.075 * s["mouth_open"] + 0.012)])
         layers += [[np.concatenate([upper, lower[1:-1]])], [np.concatenate([upper, edge[::-1]])]]
     lip, line, *gap = coverages(layers, height, width, blur=0.0025)
-    blend(planes, color * (shade * tilt), lip)
+    blend(planes, colour * (shade * tilt), lip)
     if opened:
         blend(planes, rgb(0.22, 0.07, 0.07), gap[0])
         # Teeth lie deeper, and darker, towards the corners.
-        away = (pixel_centers(height, width)[0] - np.float32(inner[2, 0])) * np.float32(1 / 0.2)
+        away = (pixel_centres(height, width)[0] - np.float32(inner[2, 0])) * np.float32(1 / 0.2)
         blend(planes, s["teeth"] * rgb(1.0, 0.97, 0.92) * (shade * (1 - 0.45 * away * away)), gap[0] * gap[1])
-    blend(planes, color * np.float32(0.36), 0.75 * line)
+    blend(planes, colour * np.float32(0.36), 0.75 * line)
 
 
 def _paint_glasses(s: Scene, view: View, planes: Planes, shape: Shape) -> None:
@@ -194,8 +194,8 @@ def _paint_glasses(s: Scene, view: View, planes: Planes, shape: Shape) -> None:
     x, y = (np.sign(f) * np.abs(f) ** power for f in (np.cos(turn), np.sin(turn)))
     lenses, frames = [], []
     for knots in shape.eyes:
-        center = 0.5 * (knots[0] + knots[3]) * [1, 1, 0] + [0, 0.012, 0.07]
-        rim = center + np.stack([0.118 * x, (0.095 - 0.02 * kind) * y, -0.03 * np.abs(center[0] + 0.1 * x)], axis=1)
+        centre = 0.5 * (knots[0] + knots[3]) * [1, 1, 0] + [0, 0.012, 0.07]
+        rim = centre + np.stack([0.118 * x, (0.095 - 0.02 * kind) * y, -0.03 * np.abs(centre[0] + 0.1 * x)], axis=1)
         lenses.append(view.project(rim))
         closed = np.concatenate([lenses[-1], lenses[-1][:1]])
         frames.append(ribbon(closed, 0.011 + 0.009 * (s["cloth"] < 0.5)))
@@ -206,8 +206,8 @@ def _paint_glasses(s: Scene, view: View, planes: Planes, shape: Shape) -> None:
         temple = points([side * 0.3, side * 0.42], [height_of_eyes - 0.02, height_of_eyes - 0.03], [0.04, -0.2])
         frames.append(ribbon(view.project(temple), 0.014))
     blend(planes, np.float32(0.85), 0.07 * coverage(lenses, height, width))
-    color = palette("0b0b0d 3a2216 7d7468", float(s["cloth"] * 0.7 + 0.3 * kind))
-    blend(planes, color, 0.92 * coverage(frames, height, width))
+    colour = palette("0b0b0d 3a2216 7d7468", float(s["cloth"] * 0.7 + 0.3 * kind))
+    blend(planes, colour, 0.92 * coverage(frames, height, width))
 
 
 def _photograph(s: Scene, planes: Planes, places: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
@@ -234,8 +234,8 @@ def render(
     view, shape = make_view(s), make_shape(s)
     landmarks = view.project(shape.landmarks()).astype(np.float32)
 
-    x, y = view.upright(*pixel_centers(height, width))
-    shade, skin = skin_light(s, view, x, y), skin_color(s)
+    x, y = view.upright(*pixel_centres(height, width))
+    shade, skin = skin_light(s, view, x, y), skin_colour(s)
     face = coverage([smooth_curve(view.project(shape.face), closed=True)], height, width, blur=0.003)
     hair, behind, before = paint_hair(s, view, x, y, places[:12])
     planes = _background(s, height, width, blobs)

@@ -113,7 +113,7 @@ def _pigments(u: Scene, age: float) -> Scene:
     # Blue and green irises are rare but with light skin and light hair.
     pale = light * (0.35 + 0.5 * (hair > 0.5))
     iris = 0.65 + 0.35 * u["iris"] / pale if u["iris"] < pale else 0.5 * u["pigment"]
-    return {"skin_tone": tone, "hair_color": min(max(hair, 0.0), 1.0), "iris_color": iris, "light_skin": light}
+    return {"skin_tone": tone, "hair_colour": min(max(hair, 0.0), 1.0), "iris_colour": iris, "light_skin": light}
 
 
 def _cut(u: Scene, feminine: bool, age: float) -> Scene:

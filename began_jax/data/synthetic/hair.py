@@ -14,9 +14,9 @@ Plane = Float[np.ndarray, "height width"]
 _HAIR = "12100f 2e1c13 54371f 83431f b98f55 b3aea8"  # Hexadecimal colours.
 
 
-def hair_color(s: Scene) -> Float[np.ndarray, "3 1 1"]:
+def hair_colour(s: Scene) -> Float[np.ndarray, "3 1 1"]:
     """Return the colour of the hair in white light."""
-    return palette(_HAIR, s["hair_color"])
+    return palette(_HAIR, s["hair_colour"])
 
 
 def _locks(curve: np.ndarray, amplitude: float, count: int, phases: np.ndarray) -> np.ndarray:
@@ -95,8 +95,8 @@ def paint_hair(
     light *= 0.62 + 0.38 * np.clip(2.4 * np.abs(x) - np.float32(0.35), 0, 1) + 0.3 * np.clip(-y - 0.2, 0, 0.4)
     light *= 0.8 + np.float32(0.2 * s["exposure"]) + 0.35 * (s["light_x"] * x + s["light_y"] * y)
     if s["bald"]:
-        return hair_color(s) * light, np.zeros_like(behind), np.zeros_like(behind)
-    return hair_color(s) * light, behind, behind * before
+        return hair_colour(s) * light, np.zeros_like(behind), np.zeros_like(behind)
+    return hair_colour(s) * light, behind, behind * before
 
 
 def paint_beard(
@@ -111,10 +111,10 @@ def paint_beard(
     upper = np.concatenate([moustache, below])
     ring = np.concatenate([upper, mirror(upper)[::-1][1:-1]])
     texture = np.clip(1 + np.float32(0.2) * noise(places[0:2], 110, height, width), 0, 1.4)
-    color = hair_color(s) * np.float32(0.8) * (0.45 + 0.55 * shade)
+    colour = hair_colour(s) * np.float32(0.8) * (0.45 + 0.55 * shade)
     reach = min(1.0, s["beard"] + 0.2)
     alpha = coverage([view.project(ring)], height, width, blur=0.008)
-    blend(planes, color, np.float32(s["moustache"]) * texture * face * alpha)
+    blend(planes, colour, np.float32(s["moustache"]) * texture * face * alpha)
     if not s["beard"]:
         return
     if s["goatee"]:
@@ -129,4 +129,4 @@ def paint_beard(
         )
     outline = np.concatenate([half, mirror(half)[::-1]])
     alpha = coverage([view.project(outline)], height, width, blur=0.014)
-    blend(planes, color, np.float32(s["beard"] * reach) * texture * face * alpha)
+    blend(planes, colour, np.float32(s["beard"] * reach) * texture * face * alpha)

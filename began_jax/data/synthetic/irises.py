@@ -17,7 +17,7 @@ lashes and highlights do not cut it.
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from began_jax.data.synthetic.drawing import blend, coverage, ellipse, noise, pixel_centers
+from began_jax.data.synthetic.drawing import blend, coverage, ellipse, noise, pixel_centres
 
 _ASPECT = 0.75
 _FIBRES = 8
@@ -26,8 +26,8 @@ _LOWER_LASHES = 20
 _HIGHLIGHTS = 8
 _FACTORS = {
     # Gaze and anatomy.
-    "center_x": (0.42, 0.58),
-    "center_y": (0.305, 0.445),
+    "centre_x": (0.42, 0.58),
+    "centre_y": (0.305, 0.445),
     "radius": (0.23, 0.33),
     "flattening": (0.94, 1.0),
     "tilt": (-0.2, 0.2),
@@ -82,17 +82,17 @@ def _draw_scene(seed: int, index: int) -> tuple[Scene, np.ndarray, np.ndarray, n
 def _ellipse_radius(s: Scene, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the offsets from the iris's centre along its axes and their length, in radii of the iris."""
     cos, sin = np.float32(np.cos(s["tilt"]) / s["radius"]), np.float32(np.sin(s["tilt"]) / s["radius"])
-    dx, dy = x - np.float32(s["center_x"]), y - np.float32(s["center_y"])
+    dx, dy = x - np.float32(s["centre_x"]), y - np.float32(s["centre_y"])
     u, v = cos * dx + sin * dy, (cos * dy - sin * dx) / np.float32(s["flattening"])
     return u, v, np.sqrt(u * u + v * v)
 
 
 def _lid_heights(s: Scene, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the y of the upper and of the lower lid's edge at x."""
-    t = (x - s["center_x"]) / s["radius"]
+    t = (x - s["centre_x"]) / s["radius"]
     bow, slope = (t - s["lid_apex"]) ** 2, s["lid_slope"] * t
-    upper = s["center_y"] + s["radius"] * (-s["upper_lid"] + s["upper_bend"] * bow + slope)
-    lower = s["center_y"] + s["radius"] * (s["lower_lid"] - s["lower_bend"] * bow + slope)
+    upper = s["centre_y"] + s["radius"] * (-s["upper_lid"] + s["upper_bend"] * bow + slope)
+    lower = s["centre_y"] + s["radius"] * (s["lower_lid"] - s["lower_bend"] * bow + slope)
     # Lids meet in the corners of the eye and never cross.
     middle = 0.5 * (upper + lower)
     return np.minimum(upper, middle).astype(np.float32), np.maximum(lower, middle).astype(np.float32)
@@ -131,7 +131,7 @@ def _lashes(s: Scene, lashes: np.ndarray, upper: bool) -> list[np.ndarray]:
     """Return the lashes of a lid as polygons in fractions of the image."""
     place, length, lean = lashes.T[:, :, None]
     t = np.linspace(0, 1, 5)
-    root = s["center_x"] + s["radius"] * 2.1 * (2 * place - 1)
+    root = s["centre_x"] + s["radius"] * 2.1 * (2 * place - 1)
     base = _lid_heights(s, root)[0 if upper else 1]
     reach = s["lash_length"] * (0.5 + 0.7 * length) * (1.0 if upper else 0.6)
     outwards = 2 * place - 1 + 0.7 * (lean - 0.5)
@@ -150,9 +150,9 @@ def _lashes(s: Scene, lashes: np.ndarray, upper: bool) -> list[np.ndarray]:
 def _highlights(s: Scene) -> list[np.ndarray]:
     """Return the reflections of a ring of lamps in the cornea, as polygons in fractions of the image."""
     reach = s["radius"] * s["dilation"]
-    center = np.array([s["center_x"] + reach * s["ring_x"], s["center_y"] + reach * s["ring_y"]])
+    centre = np.array([s["centre_x"] + reach * s["ring_x"], s["centre_y"] + reach * s["ring_y"]])
     turn = s["ring_turn"] + 2 * np.pi * np.arange(_HIGHLIGHTS) / _HIGHLIGHTS
-    spots = center + s["ring_radius"] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    spots = centre + s["ring_radius"] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     return [ellipse(spot, 0.0105, 0.0105, points=10) / np.array([1, _ASPECT]) for spot in spots]
 
 
@@ -170,7 +170,7 @@ def render(
 ) -> tuple[UInt8[np.ndarray, "{height} {width} 1"], UInt8[np.ndarray, "{height} {width} 1"]]:
     """Return eye `index` in grey and the mask of its visible iris, 0 or 1."""
     s, fibres, lashes, places = _draw_scene(seed, index)
-    x, y = pixel_centers(height, width)
+    x, y = pixel_centres(height, width)
     y = y * np.float32(_ASPECT)
     u, v, radius = _ellipse_radius(s, x, y)
     pupil = np.sqrt((u - np.float32(s["pupil_x"])) ** 2 + (v - np.float32(s["pupil_y"])) ** 2)
@@ -188,7 +188,7 @@ def render(
     blend(ball, np.float32(s["pupil_grey"]), 1 - _ramp(pupil - np.float32(s["dilation"]), blur / s["radius"]))
     ball *= 1 - np.float32(0.25) * np.exp(-np.maximum(y - upper, 0) * np.float32(1 / 0.04))
     # A film of tears shines along the lower lid.
-    shine = np.exp(-(((lower - y - 0.006) / 0.006) ** 2) - ((x - s["center_x"]) / 0.05) ** 2)
+    shine = np.exp(-(((lower - y - 0.006) / 0.006) ** 2) - ((x - s["centre_x"]) / 0.05) ** 2)
     blend(ball, np.float32(0.95), np.float32(s["lid_shine"]) * shine.astype(np.float32))
     blend(ball, _skin(s, open_by, upper - y, height, width, places), _ramp(-open_by, 2 * blur))
 

@@ -28,17 +28,17 @@ _RELIEF = (
 )
 
 
-def skin_color(s: Scene) -> Float[np.ndarray, "3 1 1"]:
+def skin_colour(s: Scene) -> Float[np.ndarray, "3 1 1"]:
     """Return the colour of the skin in white light."""
     tint = np.float32(s["skin_tint"]) * rgb(0.02, -0.012, -0.035)
     return palette(_SKIN, s["skin_tone"]) * (1 + tint)
 
 
 def _bumps(
-    view: View, x: Plane, y: Plane, centers: np.ndarray, deviations: np.ndarray
+    view: View, x: Plane, y: Plane, centres: np.ndarray, deviations: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x and y in deviations from each of k centres, and the Gaussians, [k, height, width] each."""
-    planar = (centers @ view.plane).astype(np.float32)[:, :, None, None]
+    planar = (centres @ view.plane).astype(np.float32)[:, :, None, None]
     inverse = (1 / deviations).astype(np.float32)[:, :, None, None]
     dx, dy = (x - planar[:, 0]) * inverse[:, 0], (y - planar[:, 1]) * inverse[:, 1]
     square = dx * dx
