@@ -27,6 +27,7 @@ pytest.register_assert_rewrite("ways")
 LONGEST = ("test_entries", "test_train_entry", "test_hosts", "test_platforms")  # first, or one worker would end late
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     """The tests of a file go to one worker, which makes what they share once, unless they are marked otherwise."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
