@@ -20,7 +20,7 @@ READY_BENCH := $(VENV)/ready-bench-$(VERSION)
 WHEEL := $(VENV)-dist/wheel
 
 # Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
-SIDE_BY_SIDE = -n auto --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-irises test quick test-entries test-lowest test-wheel lint format bench clean
 

@@ -202,6 +202,9 @@ class InvertConfig:
     seed: int = option(0, "of the uniform start", valid=SEED)
 
 
+LABEL_SAMPLERS = ("uniform", "data")  # of `began_jax.sampling`, those whose images T labels
+
+
 @dataclass(frozen=True)
 class AspectConfig:
     """Training of the aspect network (eqs. 5 and 6)."""
@@ -216,7 +219,7 @@ class AspectConfig:
     label_sampler: str = option(
         "mixed",
         "their latents: uniform on the cube, data (rows of Z_data with a little noise), or mixed, half and half",
-        ("uniform", "data", "mixed"),
+        (*LABEL_SAMPLERS, "mixed"),
     )
     epochs: int = option(1000, "passes over the latents (the paper's 1,000)", valid=POSITIVE)
     batch_size: int = option(16, "latents a step (the paper's 16)", valid=POSITIVE)

@@ -15,9 +15,15 @@ class Progress:
         # Where no terminal rewrites the line, a line every 20 s keeps a log readable.
         interval = 0.5 if sys.stderr.isatty() else 20.0
         self._bar = tqdm(
-            total=total, initial=done, desc=stage, unit=f" {unit}", mininterval=interval, maxinterval=interval,
-            dynamic_ncols=True, smoothing=0.05,
-        )  # fmt: skip
+            total=total,
+            initial=done,
+            desc=stage,
+            unit=f" {unit}",
+            mininterval=interval,
+            maxinterval=interval,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
         self._first: tuple[float, int] | None = None
 
     def update(self, count: int = 1, **figures: float | int) -> None:

@@ -24,16 +24,13 @@ hypothesis.settings.load_profile("tests")
 pytest.register_assert_rewrite("ways")
 
 
-LONGEST = ("test_entries", "test_train_entry", "test_hosts", "test_platforms")  # first, or one worker would end late
+# The longest first, or one worker would end late.
+LONGEST = ("test_entries", "test_began", "test_train_entry", "test_hosts", "test_platforms", "test_benchmarks")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
-    """The tests of a file go to one worker, which makes what they share once, unless they are marked otherwise."""
+    """The longest files first; a file's tests go to one worker, which makes what they share once."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 TINY = TrainConfig(
@@ -45,6 +42,17 @@ TINY = TrainConfig(
 def tiny_config():
     """Returns a function that makes a TrainConfig of tiny networks, with the changes given."""
     return lambda **changes: dataclasses.replace(TINY, **changes)
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory, worker_id):
+    """Scripts as processes of their own; all workers share what they compile."""
+    from ways import Scripts
+
+    base = tmp_path_factory.getbasetemp()
+    found = Scripts((base if worker_id == "master" else base.parent) / "compiled")
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

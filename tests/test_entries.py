@@ -4,10 +4,7 @@ Runs that are killed, and those they are compared with, are processes of their o
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -18,7 +15,6 @@ from pycocotools.coco import COCO
 from ways import (
     ASPECT,
     INVERT,
-    ROOT,
     STAGES,
     TRAIN,
     Way,
@@ -43,33 +39,11 @@ from began_jax.images import to_float, to_uint8
 from began_jax.run import checkpoints, networks
 from began_jax.run.folder import Run
 
-# On another worker than the tests on faces: the whole way takes longest of all.
-BESIDE = pytest.mark.xdist_group("irises")
-
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts an entry point on two virtual devices; the processes share what they compile."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    processes = []
-
-    def popen(script, run, *options):
-        command = [sys.executable, script, *options, "--run", run]
-        processes.append(
-            subprocess.Popen(list(map(str, command)), cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1)
-        )
-        return processes[-1]
-
-    yield popen
-    for process in processes:
-        process.kill()
-        process.communicate()
+def start(scripts):
+    """Starts an entry point on two virtual devices."""
+    return lambda script, run, *options: scripts.start(script, *options, "--run", run, JAX_NUM_CPU_DEVICES="2")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +72,7 @@ def irises(tiny_irises, tmp_path_factory):
     return way
 
 
-@pytest.fixture(params=["faces", pytest.param("irises", marks=BESIDE)])
+@pytest.fixture(params=["faces", "irises"])
 def way(request):
     return request.getfixturevalue(request.param)
 
@@ -166,7 +140,6 @@ def test_generated_faces_are_a_coco_data_set_of_what_the_networks_make_of_its_la
         assert np.abs(picture - to_uint8(images[index])).max() <= 1
 
 
-@BESIDE
 def test_generated_irises_have_the_masks_that_the_network_makes_of_their_latents(irises):
     out = irises.run / "generated"
     z = np.load(out / "latents.npy")
@@ -390,7 +363,6 @@ def test_a_network_that_the_run_does_not_have_is_refused(faces, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@BESIDE
 def test_training_on_poor_images_goes_on_as_if_it_had_not_stopped(tmp_path, tiny_irises):
     options = ["irises", "--data", tiny_irises, "--height", 16, "--width", 24, *TRAIN]
     options += ["--encoder-filters", 4, "--low-quality"]  # one scale, for less to compile

@@ -1,18 +1,15 @@
 """train.py and invert.py in two processes that work as one: equal to one process, stopped, killed, and going on."""
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from ways import finish, wait_for
 
 from began_jax import began, sharding
 from began_jax.errors import InputError
@@ -20,7 +17,6 @@ from began_jax.run import checkpoints, cli
 from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
-ROOT = Path(__file__).parents[1]
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
 TRAIN = [*SIZE, "--batch-size", "4", "--learning-rate", "1e-3", "--save-every", "2", "--sample-every", "2"]
 INVERT = ["--steps", "4", "--shard-size", "2", "--cpu-devices", "1"]
@@ -28,52 +24,22 @@ FAR = ["--steps", "100000"]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Starts a script once or in two joined processes, which share what they compile."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    started = []
+def start(scripts):
+    """Starts a script once or in two joined processes."""
 
-    def popen(count, script, *options):
+    def processes(count, script, *options):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
-        processes = []
-        for i in range(count):
-            command = [sys.executable, script, *options]
-            command += ["--coordinator", address, "--processes", count, "--process-id", i] if count > 1 else []
-            command = list(map(str, command))
-            processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1))
-        started.extend(processes)
-        return processes
+        joined = ["--coordinator", address, "--processes", count, "--process-id"]
+        return [scripts.start(script, *options, *([*joined, i] if count > 1 else [])) for i in range(count)]
 
-    yield popen
-    for process in started:
-        process.kill()
-        process.communicate()
+    return processes
 
 
-def finish(processes, status=0):
-    """The standard outputs of processes that end with this status, without what gloo says of itself."""
-    outputs = []
-    for process in processes:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == status, err
-        outputs.append("".join(line for line in out.splitlines(True) if not line.startswith("[Gloo]")))
-    return outputs
-
-
-def wait_for(condition, processes):
-    deadline = time.monotonic() + 120
-    while not condition():
-        for process in processes:
-            assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def finish_all(processes, status=0):
+    """The standard outputs of processes that end with this status."""
+    return [finish(process, status) for process in processes]
 
 
 def steps(folder):
@@ -111,7 +77,7 @@ def trained(start, tiny_faces, tmp_path_factory):
         devices = ["--cpu-devices", 2 // count]
         return start(count, "train.py", "faces", "--run", run, "--data", tiny_faces, *TRAIN, *devices, *options)
 
-    finish(train(1, origin, "--steps", 2))
+    finish_all(train(1, origin, "--steps", 2))
     return train, origin
 
 
@@ -119,15 +85,15 @@ def test_two_processes_killed_stopped_and_continued_train_as_one_does(trained, t
     train, _ = trained
     run, generator = tmp_path / "run", tmp_path / "run" / "generator"
     two = train(2, run, *FAR)  # the checkpoint of one process goes on with two
-    wait_for(lambda: generator.exists() and max(steps(generator)) > 2, two)
+    wait_for(lambda: generator.exists() and max(steps(generator)) > 2, *two)
     kill_and_see_the_other_end(two, victim=1)
     before = max(steps(generator))
     assert before <= json.loads((run / "metrics.json").read_text())["train/steps"] <= before + 2
 
     two = train(2, run, *FAR)
-    wait_for(lambda: max(steps(generator)) > before, two)
+    wait_for(lambda: max(steps(generator)) > before, *two)
     two[1].send_signal(signal.SIGTERM)
-    first, second = finish(two, 143)
+    first, second = finish_all(two, 143)
     stopped = max(steps(generator))
     assert first.startswith(f"train: {stopped:,} steps (stopped; the same command goes on), M ")
     assert second == ""
@@ -135,7 +101,7 @@ def test_two_processes_killed_stopped_and_continued_train_as_one_does(trained, t
 
     # That of two goes on with one.
     alone = tmp_path / "alone"
-    finish([*train(1, run, "--steps", stopped + 1), *train(1, alone, "--steps", stopped + 1)])
+    finish_all([*train(1, run, "--steps", stopped + 1), *train(1, alone, "--steps", stopped + 1)])
     assert_close_states(alone, run)
     pictures = [sorted(path.name for path in (folder / "figures").rglob("*.png")) for folder in (run, alone)]
     assert pictures[0] == pictures[1]
@@ -152,15 +118,15 @@ def test_two_processes_of_which_one_was_killed_invert_as_one_does(start, trained
     run, both = tmp_path / "one", tmp_path / "two"
     for folder in (run, both):
         shutil.copytree(trained[1], folder)
-    (line,) = finish(start(1, "invert.py", "--run", run, *INVERT))
+    (line,) = finish_all(start(1, "invert.py", "--run", run, *INVERT))
 
     two = start(2, "invert.py", "--run", both, *INVERT)
-    wait_for(lambda: len(steps(both / "latents" / "train")) >= 2, two)
+    wait_for(lambda: len(steps(both / "latents" / "train")) >= 2, *two)
     kill_and_see_the_other_end(two, victim=0)
     assert len(steps(both / "latents" / "train")) < 10
     with (both / "latents" / "config.json").open() as file:
         assert json.load(file)["shard_size"] == 2
-    first, second = finish(start(2, "invert.py", "--run", both, *INVERT))
+    first, second = finish_all(start(2, "invert.py", "--run", both, *INVERT))
     assert first == line.replace(str(run), str(both))
     assert second == ""
     for split, count in (("train", 20), ("test", 4)):

@@ -1,16 +1,10 @@
 """Kinds of annotation: what each promises, attributes and a user's kind through the entry points."""
 
-import contextlib
 import csv
 import dataclasses
 import io
 import json
-import runpy
 import shutil
-import signal
-import sys
-from pathlib import Path
-from unittest import mock
 
 import flax.linen as nn
 import jax
@@ -19,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from ways import call, done
 
 from began_jax import figures, kinds
 from began_jax.data.builder import write_features
@@ -30,7 +25,6 @@ from began_jax.run import networks
 from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
-ROOT = Path(__file__).parents[1]
 NAMES = ("Bright", "Lit_From_The_Left", "Reddish")
 TRAIN = ["--height", 16, "--width", 16, "--steps", 4, "--filters", 4, "--encoder-filters", 4, "--latent-size", 8]
 TRAIN += ["--batch-size", 4, "--sample-every", 100]
@@ -52,18 +46,6 @@ DISTANCE = Kind(
     score=lambda predicted, truth, data: np.abs(predicted - truth).mean(1),
     marks=lambda distances, data: {"captions": [[f"{metres:.1f} m"] for (metres,) in distances]},
 )
-
-
-def entry(script, run, *options):
-    """The standard output of an entry point, run in this process, that ends well."""
-    out, terminated = io.StringIO(), signal.getsignal(signal.SIGTERM)
-    arguments = [script, *map(str, options), "--run", str(run)]
-    try:
-        with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(out):
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-    finally:
-        signal.signal(signal.SIGTERM, terminated)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +81,16 @@ def folder(tiny_faces, tmp_path_factory):
 def inverted(folder, tmp_path_factory):
     """A run on the attributes, as far as the latents."""
     run = tmp_path_factory.mktemp("attributes") / "run"
-    entry("train.py", run, "faces", "--data", f"{folder}#attributes", *TRAIN)
-    entry("invert.py", run, "--steps", 5, "--shard-size", 12)
+    done("train.py", run, "faces", "--data", f"{folder}#attributes", *TRAIN)
+    done("invert.py", run, "--steps", 5, "--shard-size", 12)
     return run
 
 
 def finish(run):
     """The rest of the way: what each stage printed, the figures, Z of both splits, and G_a as a function."""
-    printed = [entry("aspect.py", run, "--recipe", "paper", "--epochs", 5, "--batch-size", 10)]
-    printed.append(entry("generate.py", run, "--count", 7, "--out", run / "generated"))
-    printed.append(entry("evaluate.py", run, "--consistency", 0))
+    printed = [done("aspect.py", run, "--recipe", "paper", "--epochs", 5, "--batch-size", 10)]
+    printed.append(done("generate.py", run, "--count", 7, "--out", run / "generated"))
+    printed.append(done("evaluate.py", run, "--consistency", 0))
     z = {split: Latents(run / "latents" / split, read_only=True).load()["z"] for split in ("train", "test")}
     annotate = networks.load(Run.open(run), "paper").annotate
     for name in ("samples", "interpolation", "reconstructions", "heldout_annotations"):
@@ -148,9 +130,9 @@ def test_a_users_kind_goes_the_whole_way_on_the_same_generator(folder, inverted,
     for part in ("generator", "latents"):
         shutil.copytree(inverted / part, run / part)
     Run.of(run, dataclasses.replace(Run.open(inverted).config, data=f"{folder}#distance")).begin()
-    with pytest.raises(SystemExit, match="2"), contextlib.redirect_stderr(io.StringIO()) as told:
-        entry("aspect.py", run)
-    assert "annotated with distance, and the kinds known are landmarks, mask, attributes: add it" in told.getvalue()
+    status, _, told = call("aspect.py", run)
+    assert status == 2
+    assert "annotated with distance, and the kinds known are landmarks, mask, attributes: add it" in told
 
     monkeypatch.setitem(KINDS, "distance", DISTANCE)
     printed, found, z, annotate = finish(run)

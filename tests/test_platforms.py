@@ -4,20 +4,14 @@ The entry points run here at tiny sizes; each jitted function of theirs that the
 `tpu` with the arguments of that call, its shardings over four devices among them.
 """
 
-import contextlib
-import runpy
-import signal
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import pytest
+from ways import done
 
 from began_jax import aspects, began, inversion
 from began_jax.configs import AspectConfig, InvertConfig
 
-ROOT = Path(__file__).parents[1]
 PLATFORMS = ("cuda", "tpu")
 SIZE = ["--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8", "--batch-size", "4"]
 
@@ -54,14 +48,6 @@ def lowered(monkeypatch):
     return names
 
 
-def entry(monkeypatch, script, *arguments):
-    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    previous = signal.getsignal(signal.SIGTERM)
-    with contextlib.ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGTERM, previous)
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-
-
 def assert_lowered(names, *wanted):
     """Each of the functions was lowered for both platforms; a name is the end of a qualified one."""
     for name in wanted:
@@ -77,8 +63,8 @@ def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, monkeypatch, tm
     )
     shape = ["--height", 16, "--width", width, "--channels", channels]
     more = ["--encoder-weight", 1] if annotation == "landmarks" else ["--low-quality", "--separate-latents"]
-    entry(
-        monkeypatch, "train.py", preset, "--run", run, "--data", data, *SIZE, *shape, *more, "--steps", 1,
+    done(
+        "train.py", run, preset, "--data", data, *SIZE, *shape, *more, "--steps", 1,
         "--sample-every", 1,
     )  # fmt: skip
     assert_lowered(lowered, "train.step_of.<locals>.advance", "main.<locals>.<lambda>")
@@ -86,12 +72,12 @@ def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, monkeypatch, tm
     assert 4 in devices
 
     begin = "encoder" if annotation == "landmarks" else "uniform"
-    entry(monkeypatch, "invert.py", "--run", run, "--steps", 3, "--start", begin, "--shard-size", 4)
+    done("invert.py", run, "--steps", 3, "--start", begin, "--shard-size", 4)
     encoder = ["of_training.<locals>.encode"] * (begin == "encoder")
     assert_lowered(lowered, "began_jax.inversion.loop.Inverter", *encoder)
-    entry(monkeypatch, "aspect.py", "--run", run, "--recipe", "regularised", "--epochs", 1, "--batch-size", 4)
+    done("aspect.py", run, "--recipe", "regularised", "--epochs", 1, "--batch-size", 4)
     assert_lowered(lowered, "began_jax.aspects.Trainer")
-    entry(monkeypatch, "generate.py", "--run", run, "--count", 4, "--out", tmp_path / "out")
+    done("generate.py", run, "--count", 4, "--out", tmp_path / "out")
     assert_lowered(lowered, "began_jax.run.networks", "of_training.<locals>.generate")
 
 

@@ -3,17 +3,14 @@
 import csv
 import hashlib
 import json
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from test_prepare import run
+from ways import kill_when
 
-import prepare
 from began_jax.data import celeba, chunks
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.synthetic.faces import render as render_face
@@ -114,20 +111,11 @@ def test_worker_processes_write_the_same_bytes(crops, prepared):
     assert not (crops / "again.work").exists()
 
 
-def test_a_killed_command_goes_on(crops, prepared):
+def test_a_killed_command_goes_on(crops, prepared, scripts):
     out = crops / "killed"
-    argv = [sys.executable, "prepare.py", *map(str, command(crops)), "--out", str(out), "--workers", "1"]
-    process = subprocess.Popen(argv, cwd=Path(prepare.__file__).parent, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (out.with_name("killed.work") / "000000.npz").exists():
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
-    assert not out.exists()
     first = out.with_name("killed.work") / "000000.npz"
+    kill_when(first.exists, scripts.start("prepare.py", *command(crops), "--out", out, "--workers", 1))
+    assert not out.exists()
     before = first.stat().st_mtime_ns
     made = []
     with pytest.MonkeyPatch.context() as patch:

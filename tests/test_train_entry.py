@@ -5,71 +5,32 @@ The runs are processes of their own, few because each compiles; refusals run in 
 
 import dataclasses
 import json
-import os
 import re
-import runpy
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from ways import finish, wait_for
+from ways import call, done, finish, wait_for
 
 from began_jax import began
 from began_jax.configs import TRAIN_PRESETS, TrainConfig
 from began_jax.run import checkpoints
 from began_jax.run.folder import Run
 
-ROOT = Path(__file__).parents[1]
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
 SIZE += ["--batch-size", "4"]
 OPTIONS = [*SIZE, "--steps", "30", "--save-every", "5", "--sample-every", "5", "--cpu-devices", "2"]
 
 
 @pytest.fixture(scope="module")
-def start(tiny_faces, tmp_path_factory):
-    """Starts train.py on the tiny faces; the processes share what they compile."""
-    cache = tmp_path_factory.mktemp("compiled")
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    processes = []
-
-    def popen(run, *options):
-        command = [
-            sys.executable,
-            "train.py",
-            "faces",
-            "--run",
-            run,
-            "--data",
-            tiny_faces,
-            *OPTIONS,
-            *options,
-        ]
-        # A process inherits that SIGINT is ignored, as it is under nohup or in a script's background.
-        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            process = subprocess.Popen(
-                list(map(str, command)), cwd=ROOT, env=environment, text=True, stdout=-1, stderr=-1
-            )
-        finally:
-            signal.signal(signal.SIGINT, inherited)
-        processes.append(process)
-        return process
-
-    yield popen
-    for process in processes:
-        process.kill()
-        process.communicate()
+def start(scripts, tiny_faces):
+    """Starts train.py on the tiny faces."""
+    return lambda run, *options: scripts.start(
+        "train.py", "faces", "--run", run, "--data", tiny_faces, *OPTIONS, *options
+    )
 
 
 def steps(run):
@@ -164,18 +125,6 @@ def test_a_finished_run_is_left_as_it_is_with_the_same_closing_line(start, unint
     assert after == before
 
 
-def call(monkeypatch, capsys, *arguments):
-    """Status, standard output and standard error of train.py with these arguments, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
-    previous = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    return stopped.value.code, *capsys.readouterr()
-
-
 REFUSALS = {
     "unknown preset": (["cats", "--data", "DATA"], ["'cats'", "faces, irises, demo, demo-irises"]),
     "no --data": (["faces"], ["preset faces needs --data"]),
@@ -205,7 +154,7 @@ def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(
     (preset, *options), wanted = REFUSALS[name]
     options = [str(tiny_faces) if option == "DATA" else option for option in options]
     arguments = [preset, *OPTIONS, "--run", tmp_path / "run", *options]
-    status, out, err = call(monkeypatch, capsys, *arguments)
+    status, out, err = call("train.py", None, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("train.py: error: ")
     assert err.count("\n") == 1 and err.endswith("\n")
@@ -216,7 +165,7 @@ def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(
 
 def test_a_missing_run_or_preset_is_one_line_with_status_2(monkeypatch, capsys):
     for arguments, wanted in ((["demo"], "--run is missing"), ([], "preset")):
-        status, out, err = call(monkeypatch, capsys, *arguments)
+        status, out, err = call("train.py", None, *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert wanted in err
 
@@ -254,7 +203,7 @@ def test_a_data_folder_in_the_home_folder_is_stored_with_its_whole_path(monkeypa
 
 
 def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
-    status, out, err = call(monkeypatch, capsys, "--help")
+    status, out, err = call("train.py", None, "--help")
     assert (status, err) == (0, "")
     for field in dataclasses.fields(TrainConfig):
         if field.name != "preset":
@@ -267,6 +216,4 @@ def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
 
 
 def test_layers_prints_the_table_without_a_run(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train.py", "irises", "--layers"])
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-    assert "96x128x1" in capsys.readouterr().out
+    assert "96x128x1" in done("train.py", None, "irises", "--layers")

@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -43,17 +45,52 @@ class Way:
         shutil.copytree(self.run, self.after[stage])
 
 
+class Scripts:
+    """Starts scripts as processes of their own, which share what they compile; `close` ends those still there.
+
+    The environment is for processes without an accelerator that compile quickly rather than well.
+    """
+
+    def __init__(self, cache):
+        self._environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self._started = []
+
+    def start(self, script, *options, cwd=ROOT, **environment):
+        # A process inherits that SIGINT is ignored, as it is under nohup or in a script's background.
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            command = [sys.executable, script, *map(str, options)]
+            environment = self._environment | environment
+            process = subprocess.Popen(command, cwd=cwd, env=environment, text=True, stdout=-1, stderr=-1)
+        finally:
+            signal.signal(signal.SIGINT, inherited)
+        self._started.append(process)
+        return process
+
+    def close(self):
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
 def finish(process, status=0):
-    """The standard output of a process that ends with this status."""
+    """The standard output of a process that ends with this status, without what gloo says of itself."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, err
-    return out
+    return "".join(line for line in out.splitlines(True) if not line.startswith("[Gloo]"))
 
 
-def wait_for(condition, process):
+def wait_for(condition, *processes):
+    """Wait until a condition holds, while these processes run."""
     deadline = time.monotonic() + 300
     while not condition():
-        assert process.poll() is None, process.communicate()[1]
+        for process in processes:
+            assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -65,10 +102,10 @@ def kill_when(condition, process):
 
 
 def call(script, run, *options):
-    """Status, standard output and standard error of an entry point, run in this process."""
+    """Status, standard output and standard error of an entry point on a run, if any, called in this process."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     terminated = signal.getsignal(signal.SIGTERM)
-    arguments = [script, *map(str, options), "--run", str(run)]
+    arguments = [script, *map(str, options), *(() if run is None else ("--run", str(run)))]
     try:
         with (
             mock.patch.object(sys, "argv", arguments),

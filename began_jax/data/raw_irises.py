@@ -60,7 +60,7 @@ def _spoiler(seed: int, copies: int) -> Callable[[np.ndarray, np.ndarray, int], 
     """Return a function from image, mask and the picture's number to its low-quality copies."""
     import jax
 
-    from began_jax import augment
+    from began_jax.data import augment
 
     root = jax.random.key(seed)
 

@@ -18,6 +18,7 @@ import numpy as np
 from began_jax import sampling
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
+from began_jax.configs import LABEL_SAMPLERS as SAMPLERS
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
@@ -28,7 +29,6 @@ from began_jax.run import checkpoints, learnt_annotator
 from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
 
-SAMPLERS = ("uniform", "data")  # of `sampling`, the two that T labels images of
 NETWORK = "network"  # the T that is learnt from the data set's own annotations
 SHARD = 256  # latents generated, annotated and written together
 _BLOCK = 16  # images a task of a worker process

@@ -122,10 +122,8 @@ class Shards:
         if images:
             self._counts["train"] = min(self._counts["train"], math.ceil(images / size))
         self._stores = {split: Latents(run.folder / "latents" / split) for split in self._counts}
-        missing = [
-            (split, i) for split, store in self._stores.items() for i in range(self._counts[split])
-            if i not in store.done()
-        ]  # fmt: skip
+        done = {split: store.done() for split, store in self._stores.items()}
+        missing = [(split, i) for split, count in self._counts.items() for i in range(count) if i not in done[split]]
         sharding.meet("shards shared")  # before any is written, all have seen the same ones missing
         self.missing = sharding.share(missing)
         self._ids: dict[tuple[str, int], list[str]] = {}
