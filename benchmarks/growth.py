@@ -44,7 +44,8 @@ def scaling(bench: Bench) -> None:
                 bench.results.notes.append(f"scaling: {task} {size} was left out, since time was up.")
                 continue
             name, arguments = f"ours, {count(devices, 'device')}", {"size": size, "devices": devices}
-            row = bench.alone("scaling", f"{task}, {size}", unit, name, f"benchmarks.our_tasks:{task}", arguments)
+            alone = {name: Worker(f"benchmarks.our_tasks:{task}", arguments)}
+            row = bench.compare("scaling", f"{task}, {size}", unit, alone)[name]
             took[size, devices] = row["seconds"] * (size.batch if unit == "image-step" else 1)
         for noun, axis in axes.items():
             times = {n: took[size, usual] for n, size in axis.items() if (size, usual) in took}
@@ -61,11 +62,12 @@ def feeding(bench: Bench) -> None:
         contenders = {OURS: Worker("benchmarks.our_tasks:train", {"size": size})}
         for encoding in ("png", "jpeg"):
             data = {"size": size, "folder": folder, "encoding": encoding}
-            name, what = f"ours, {encoding}, input alone", f"pictures read and decoded, {size}"
-            bench.alone("feeding", what, "picture", name, "benchmarks.feeding_tasks:read", data)
+            alone = {f"ours, {encoding}, input alone": Worker("benchmarks.feeding_tasks:read", data)}
+            bench.compare("feeding", f"pictures read and decoded, {size}", "picture", alone)
             contenders[f"ours, fed with {encoding} pictures"] = Worker("benchmarks.feeding_tasks:fed_training", data)
         bench.compare("feeding", f"training, {size}", "step", contenders)
     what = f"simulated source, {size.height}x{size.width}"
     for length in plan.source_lengths:
-        name, arguments = f"ours, {length:,} images", {"size": size, "length": length}
-        bench.alone("feeding", what, "picture", name, "benchmarks.feeding_tasks:read_simulated", arguments)
+        arguments = {"size": size, "length": length}
+        alone = {f"ours, {length:,} images": Worker("benchmarks.feeding_tasks:read_simulated", arguments)}
+        bench.compare("feeding", what, "picture", alone)

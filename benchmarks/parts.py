@@ -1,6 +1,5 @@
 """The comparisons of one run: training, inversion and aspects beside PyTorch, and the machine's peak."""
 
-import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -20,7 +19,6 @@ LAYOUTS = ("channels_last", "default")
 SIDE = 2048  # of the matrices that show the peak
 LATENTS, MEMBERS = 4000, 8  # of an aspect network's epoch, which is one call, and of the ensemble
 LEAST_ROUNDS, SECONDS = 3, 20.0  # of a comparison: when the seconds have gone by, it has fewer rounds, but these
-TURNS = 3  # of a contender that is measured alone
 TOTAL_SECONDS = 24 * 60.0  # when most of them have gone by, what is left is measured with fewer turns
 
 
@@ -46,34 +44,25 @@ class Bench:
         """Show progress."""
         print(f"[{self.minutes:5.1f} min] {line}", file=sys.stderr, flush=True)
 
-    def compare(self, part: str, what: str, unit: str, contenders: dict[str, Worker]) -> None:
-        """Let the contenders take turns, add their rows, and end them; where torch.compile lost, it is not tried again.
+    def compare(self, part: str, what: str, unit: str, contenders: dict[str, Worker]) -> dict[str, dict[str, Any]]:
+        """Let the contenders, or one, take turns, add their rows, end them, and return the rows.
 
-        A single turn, as `screened` gives it, would not tell: it cost 5 % in one and gained 15 % in three.
+        Where torch.compile lost, it is not tried again. A single turn, as `screened` gives it, would not tell: it cost
+        5 % in one and gained 15 % in three.
         """
         self.say(f"{part}, {what}: {count(len(contenders), 'contender')} in turns")
         limit = 0 if part == "peak" or self.late(0.7) else SECONDS
         try:
             turns = alternate(contenders, self.plan.turn_seconds, self.plan.rounds, LEAST_ROUNDS, limit)
             info = {name: worker.info | {"megabytes": worker.megabytes} for name, worker in contenders.items()}
-            rows = self.results.add(part, what, unit, turns, info)
         finally:
             for worker in contenders.values():
                 worker.close()
+        rows = self.results.add(part, what, unit, turns, info)
         took = {name: row["seconds"] for name, row in rows.items() if name.startswith("PyTorch")}
         if took and "torch.compile" not in min(took, key=took.get):
             self.uncompiled.add(part)
-
-    def alone(
-        self, part: str, what: str, unit: str, name: str, function: str, arguments: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Measure a contender that takes no turns with others, and return its row."""
-        self.say(f"{part}, {what}: {name}")
-        with contextlib.closing(Worker(function, arguments)) as worker:
-            turns = {name: [worker.run(self.plan.turn_seconds) for _ in range(TURNS)]}
-            return self.results.add(part, what, unit, turns, {name: worker.info | {"megabytes": worker.megabytes}})[
-                name
-            ]
+        return rows
 
 
 def count(number: int, noun: str) -> str:

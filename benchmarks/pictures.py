@@ -40,7 +40,7 @@ def ratios(results: Results, path: Path) -> None:
         label.set_fontweight("bold" if ": " in label.get_text() else "normal")
     plot.tick_params(axis="y", length=0)
     plot.margins(x=0.1)
-    plot.invert_yaxis()
+    plot.set_ylim(len(labels) - 0.3, -0.7)
     plot.set_xlabel("time relative to ours (line): longer is slower")
     plot.figure.savefig(path)
 

@@ -148,9 +148,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(
-    name, monkeypatch, capsys, tmp_path, tiny_faces
-):
+def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(name, tmp_path, tiny_faces):
     (preset, *options), wanted = REFUSALS[name]
     options = [str(tiny_faces) if option == "DATA" else option for option in options]
     arguments = [preset, *OPTIONS, "--run", tmp_path / "run", *options]
@@ -163,14 +161,14 @@ def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_run_or_preset_is_one_line_with_status_2(monkeypatch, capsys):
+def test_a_missing_run_or_preset_is_one_line_with_status_2():
     for arguments, wanted in ((["demo"], "--run is missing"), ([], "preset")):
         status, out, err = call("train.py", None, *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert wanted in err
 
 
-def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monkeypatch, capsys, tmp_path, tiny_faces):
+def test_a_run_folder_of_another_configuration_is_refused_with_both_values(tmp_path, tiny_faces):
     run = tmp_path / "run"
     config = TrainConfig(
         "faces",
@@ -186,9 +184,7 @@ def test_a_run_folder_of_another_configuration_is_refused_with_both_values(monke
     before = (run / "config.json").read_bytes()
     for option, text in (("--gamma", "gamma 0.5, and now 0.7"), ("--filters", "filters 4, and now 8")):
         value = text.split()[-1]
-        status, out, err = call(
-            monkeypatch, capsys, "faces", "--run", run, "--data", tiny_faces, *OPTIONS, option, value
-        )
+        status, out, err = call("train.py", None, "faces", "--run", run, "--data", tiny_faces, *OPTIONS, option, value)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert f"{run} was trained with {text} is asked for" in err
     assert [path.name for path in run.iterdir()] == ["config.json"]
@@ -202,7 +198,7 @@ def test_a_data_folder_in_the_home_folder_is_stored_with_its_whole_path(monkeypa
     assert Run.open(tmp_path).config.data == str(tiny_faces.resolve())
 
 
-def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
+def test_help_mentions_every_option_with_its_defaults():
     status, out, err = call("train.py", None, "--help")
     assert (status, err) == (0, "")
     for field in dataclasses.fields(TrainConfig):
@@ -215,5 +211,5 @@ def test_help_mentions_every_option_with_its_defaults(monkeypatch, capsys):
         assert re.search(rf"\b{preset.height} \([^)]*\b{name}\b", height)
 
 
-def test_layers_prints_the_table_without_a_run(monkeypatch, capsys):
+def test_layers_prints_the_table_without_a_run():
     assert "96x128x1" in done("train.py", None, "irises", "--layers")
