@@ -45,7 +45,8 @@ def serve(pipe: Any, function: str, arguments: dict[str, Any]) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):  # the benchmark was stopped
         pipe.send(task.info)
         while True:
-            seconds = pipe.recv()
+            if (seconds := pipe.recv()) is None:
+                return
             end, samples = time.perf_counter() + seconds, []
             while not samples or time.perf_counter() < end:
                 begin = time.perf_counter()
@@ -88,7 +89,10 @@ class Worker:
         return samples
 
     def close(self) -> None:
-        """End the process and all that it started."""
+        """End the process, where it is busy by force, and all that it started."""
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send(None)
+        self._process.join(5)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(self._process.pid) == self._process.pid:
                 os.killpg(self._process.pid, signal.SIGKILL)

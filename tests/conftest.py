@@ -1,6 +1,7 @@
 """What all tests share: four virtual CPU devices, strict JAX settings, tiny networks and tiny data sets."""
 
 import dataclasses
+import os
 
 import hypothesis
 import jax
@@ -10,10 +11,13 @@ from began_jax import sharding
 from began_jax.configs import TrainConfig
 from began_jax.data.synthetic.dataset import write_synthetic
 
+# Tiny networks: compiling is what takes the time, and so it takes half as long. Later versions do not know the flag.
+if jax.__version_info__ < (0, 11):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 sharding.use_cpu_devices(4, 4, kernel_gradients=True)  # the convolutions of the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
-jax.config.update("jax_disable_most_optimizations", True)  # tiny networks: compiling is what takes the time
+jax.config.update("jax_disable_most_optimizations", True)
 jax.devices()  # now they are made, and an entry point that a test runs in this process makes no others
 
 # A new shape compiles, which takes longer than hypothesis' deadline. The same examples every time: a failure
@@ -25,12 +29,18 @@ pytest.register_assert_rewrite("ways")
 
 
 # The longest first, or one worker would end late.
-LONGEST = ("test_entries", "test_began", "test_train_entry", "test_hosts", "test_platforms", "test_benchmarks")
+LONGEST = ("test_entries", "test_began", "test_hosts", "test_platforms", "test_train_entry", "test_benchmarks")
+# Whole runs, processes of their own, and trainings: `make quick` leaves them out.
+SLOW = {"test_entries", "test_hosts", "test_platforms", "test_train_entry", "test_benchmarks", "test_inversion_slots"}
+SLOW |= {"test_labels", "test_precision", "test_kinds", "test_encoder", "test_raw"}
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first; a file's tests go to one worker, which makes what they share once."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 TINY = TrainConfig(

@@ -135,6 +135,7 @@ def test_autoencoder_loss_equals_numpy_per_image(power):
     np.testing.assert_allclose(ours, (abs(v - w) ** power).reshape(3, -1).mean(1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_step_under_jit_equals_eager():
     # Eagerly every operation of a new shape compiles alone, so the shapes are few.
     config = dataclasses.replace(TINY, height=8, width=8, encoder_filters=(4, 4), latent_size=4, k_0=0.3)
@@ -146,6 +147,7 @@ def test_step_under_jit_equals_eager():
     assert_close_states(eager, jitted)
 
 
+@pytest.mark.slow
 def test_step_split_over_1_2_and_4_devices_equals_the_unsharded_step(initial):
     start = initial(k=0.3)
     alone, alone_metrics = compiled_step()(start, images())
@@ -182,6 +184,7 @@ for a, b in zip(*map(jax.tree.leaves, results), strict=True):
 """
 
 
+@pytest.mark.slow
 def test_step_split_over_8_devices_equals_that_of_one():
     # The tests' own process has four.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}

@@ -215,6 +215,7 @@ def test_file_map_names_what_exists():
     assert missing == []
 
 
+@pytest.mark.slow
 def test_library_page_runs():
     blocks = code((ROOT / "docs" / "library.md").read_text(encoding="utf-8"))
     exec(compile("\n".join(line[4:] for line in blocks.splitlines()), "docs/library.md", "exec"), {})

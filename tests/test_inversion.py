@@ -129,6 +129,7 @@ def test_the_loop_on_the_host_equals_the_scan_for_any_number_of_steps_in_a_call(
     assert inverter(config, parameters).steps_per_call == 1  # on a CPU
 
 
+@pytest.mark.slow
 def test_sharded_equals_unsharded(x64):
     config = InvertConfig(steps=50)
     parameters, images = problem(8)
