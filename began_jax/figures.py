@@ -96,7 +96,7 @@ def _draw_landmarks(tile: Image.Image, points: Float[np.ndarray, "points 2"]) ->
 
 
 def _draw_mask(tile: Image.Image, mask: Float[np.ndarray, "height width"]) -> Image.Image:
-    """Tint the inside of a mask and draws its contour, smoothed by about a pixel of the mask."""
+    """Tint the inside of a mask and draw its contour, smoothed by about a pixel of the mask."""
     scale = tile.width / mask.shape[1]
     soft = Image.fromarray(np.round(255 * mask.clip(0, 1)).astype(np.uint8))
     soft = soft.resize(tile.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(0.8 * scale))

@@ -12,11 +12,15 @@ from began_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary sibling to write to, which takes the place of `path` when the block ends well."""
+def replacing(path: str | os.PathLike, mark: str | None = None) -> Iterator[Path]:
+    """Give a temporary sibling to write to, which takes the place of `path` when the block ends well.
+
+    Its name has a mark, this process's number, so that several may write at once. With a fixed one, what a kill leaves
+    is replaced the next time.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{mark or os.getpid()}.partial")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -53,13 +57,16 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def refuse_taken(out: Path) -> None:
     """Raise InputError where `out` exists and is more than an empty folder."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"--out {out}: exists and is not empty, or no folder; remove it or give another one")
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise InputError(f"--out {out}: exists and is not empty; remove it or give another folder")
+    elif out.exists():
+        raise InputError(f"--out {out}: is a file (not empty, not a folder); give a folder that does not exist yet")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file so that it is complete or absent at any moment."""
-    with replacing(path) as temporary:
+    with replacing(path, "json") as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 

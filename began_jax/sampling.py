@@ -28,9 +28,10 @@ def sampler(
     if name == "uniform":
         return lambda indices: uniform_latents(key, indices, latent_size)
     latents = jnp.asarray(z_data)
-    if name == "data":
-        return lambda indices: bootstrap_latents(key, indices, latents, jitter)
-    return lambda indices: interpolated_latents(key, indices, latents)
+    return {
+        "data": lambda indices: bootstrap_latents(key, indices, latents, jitter),
+        "interpolated": lambda indices: interpolated_latents(key, indices, latents),
+    }[name]
 
 
 def _keys(key: Key[Array, ""], indices: Indices | int) -> Key[Array, " count"]:
@@ -49,7 +50,7 @@ def bootstrap_latents(
     latents: Float[Array, "data latent"],
     jitter: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "count latent"]:
-    """Draw rows of Z_data with replacement and adds Gaussian noise.
+    """Draw rows of Z_data with replacement and add Gaussian noise.
 
     The unit of `jitter` is the standard deviation of each coordinate. The result is not clipped: like Z_data
     itself, it may leave the cube.

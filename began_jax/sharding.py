@@ -153,12 +153,12 @@ def memory(call: jax.stages.Compiled) -> int:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Return the same array on every device."""
+    """Return the sharding of an array that is the same on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Return the first axis split over the devices."""
+    """Return the sharding of an array whose first axis is split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 

@@ -261,14 +261,14 @@ def untrained(state, tiny_faces, tmp_path_factory):
 
 
 @pytest.fixture
-def run(untrained, tmp_path, monkeypatch):
+def run(untrained, tmp_path):
     """Such a run, and invert.py on it."""
     folder = Path(shutil.copytree(untrained, tmp_path / "run"))
 
     return folder, lambda *options: call("invert.py", folder, *options)
 
 
-def test_a_stopped_inversion_with_refilling_goes_on_to_the_same_bits(run, monkeypatch, capsys):
+def test_a_stopped_inversion_with_refilling_goes_on_to_the_same_bits(run, monkeypatch):
     folder, invert = run
     options = [
         "--shard-size",
@@ -301,7 +301,7 @@ def test_a_stopped_inversion_with_refilling_goes_on_to_the_same_bits(run, monkey
     with monkeypatch.context() as patch:
         patch.setattr(Latents, "save", save)
         assert invert(*options)[0] == 130
-    invert(*options)
+    assert invert(*options)[0] == 0
     resumed = Latents(folder / "latents" / "train", read_only=True).load()
     assert resumed["id"] == whole["id"]
     for name in ("z", "l1", "psnr_db", "steps"):
@@ -310,7 +310,7 @@ def test_a_stopped_inversion_with_refilling_goes_on_to_the_same_bits(run, monkey
 
 def test_steps_0_writes_the_encoders_latents_and_their_error(run):
     folder, invert = run
-    invert("--shard-size", 8, "--steps", 0, "--start", "encoder")
+    assert invert("--shard-size", 8, "--steps", 0, "--start", "encoder")[0] == 0
     figures = json.loads((folder / "metrics.json").read_text())
     assert (figures["invert/images"], figures["invert/steps"]) == (24, 0)
     l1 = np.concatenate([Latents(folder / "latents" / s, read_only=True).load()["l1"] for s in ("train", "test")])
@@ -326,7 +326,7 @@ def test_steps_0_writes_the_encoders_latents_and_their_error(run):
         (["--optimizer", "bfgs", "--schedule", "cosine"], "--schedule cosine is for Adam"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(run, options, wanted, capsys):
+def test_options_that_contradict_each_other_are_refused(run, options, wanted):
     status, _, told = run[1](*options)
     assert status == 2
     assert wanted in told

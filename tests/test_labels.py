@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from began_jax import began, kinds
-from began_jax.configs import AspectConfig, InvertConfig
+from began_jax.configs import LABEL_SAMPLERS, AspectConfig, InvertConfig
 from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
 from began_jax.files import agree
@@ -117,7 +117,7 @@ def test_a_stop_loses_the_shard_in_hand_only(made, monkeypatch):
 
 
 def test_samplers_and_purposes_draw_different_latents(made):
-    drawn = [collect(made, sampler=s, purpose=p).z for s in labels.SAMPLERS for p in ("train", "test")]
+    drawn = [collect(made, sampler=s, purpose=p).z for s in LABEL_SAMPLERS for p in ("train", "test")]
     for i, a in enumerate(drawn):
         for b in drawn[i + 1 :]:
             assert not (a[:, None] == b[None]).all(-1).any()
@@ -163,7 +163,7 @@ def test_what_an_aspect_network_learns_from(made):
     z, annotation = pairs["dataset"]
     np.testing.assert_array_equal(z, Latents(run / "latents" / "train", read_only=True).load()["z"])
     np.testing.assert_array_equal(annotation, ordered(data.source("train"), 0, 20)["landmarks"])
-    generated = [collect(made, count=50, sampler=s, purpose="train") for s in labels.SAMPLERS]
+    generated = [collect(made, count=50, sampler=s, purpose="train") for s in LABEL_SAMPLERS]
     np.testing.assert_array_equal(pairs["generated"][0], np.concatenate([g.z for g in generated]))
     for i in (0, 1):
         np.testing.assert_array_equal(pairs["both"][i], np.concatenate([pairs["dataset"][i], pairs["generated"][i]]))
@@ -216,7 +216,7 @@ def test_consistency_against_the_plain_formula(made):
     exact = lambda z: truth(made, z).astype(np.float32)  # noqa: E731
     networks = {"exact": exact, "off": lambda z: exact(z) + np.float32([0.01, 0])}
     found = consistency.measure(Run(run, config, data), networks, "off", 100, t + "spread", 0)
-    for sampler in labels.SAMPLERS:
+    for sampler in LABEL_SAMPLERS:
         given = collect(made, count=100, sampler=sampler)
         eyes = 16 * np.linalg.norm(given.annotation[:, 19] - given.annotation[:, 28], axis=-1)
         expected = {

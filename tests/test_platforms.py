@@ -36,6 +36,7 @@ def lowered(monkeypatch):
             if key not in seen and not any(isinstance(x, jax.core.Tracer) for x in leaves):
                 seen.add(key)
                 exported = jax.export.export(jitted, platforms=PLATFORMS)(*args, **kwargs)
+                assert set(exported.platforms) == set(PLATFORMS)
                 found = {(platform, exported.nr_devices) for platform in exported.platforms}
                 names.setdefault(f"{module}.{function.__qualname__}", set()).update(found)
             return jitted(*args, **kwargs)
@@ -54,7 +55,7 @@ def assert_lowered(names, *wanted):
 
 
 @pytest.mark.parametrize("annotation", ["landmarks", "mask"])
-def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, monkeypatch, tmp_path, tiny_faces, tiny_irises):
+def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, tmp_path, tiny_faces, tiny_irises):
     run = tmp_path / "run"
     preset, data, width, channels = (
         ("faces", tiny_faces, 16, 3) if annotation == "landmarks" else ("irises", tiny_irises, 24, 1)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from began_jax import began
@@ -15,6 +16,7 @@ from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.run import checkpoints
 from began_jax.run.folder import Run
+from began_jax.run.latents import Latents
 
 
 def small_state(seed):
@@ -241,3 +243,23 @@ def test_a_damaged_configuration_is_refused_by_name(tmp_path, damage):
     path.write_text(damage)
     with pytest.raises(InputError, match=f"{path} cannot be read"):
         Run.open(tmp_path)
+
+
+def test_latents_are_read_as_they_were_written_also_those_of_versions_before_0_2(tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {"z": rng.normal(size=(3, 4)).astype(np.float32), "sure": np.array([True, False, True])}
+    ids = ["a", "b", "c"]
+    store = Latents(tmp_path / "now")
+    store.save(0, ids, columns)
+    store.wait()
+    before = checkpoints.manager(tmp_path / "before", keep=None)
+    items = {"latents": ocp.args.StandardSave(columns), "ids": ocp.args.JsonSave({"ids": ids})}
+    before.save(0, args=ocp.args.Composite(**items), force=True)
+    before.wait_until_finished()
+    before.close()
+    for folder in ("now", "before"):
+        found = Latents(tmp_path / folder, read_only=True).load()
+        assert found["id"] == ids
+        for name, column in columns.items():
+            assert found[name].dtype == column.dtype
+            np.testing.assert_array_equal(found[name], column)

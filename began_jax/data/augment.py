@@ -73,14 +73,14 @@ def _flatten_region(image: Image, region: Mask, share: Float[Array, ""], shift: 
 
 
 def reduce_contrast_inside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.7) -> Image:
-    """Take away up to `strength` (0 to 1) of the contrast inside the mask, and darkens it."""
+    """Take away up to `strength` (0 to 1) of the contrast inside the mask, and darken it."""
     # Darker only: reference 24 maps the iris to the dark end of its tone curve.
     share, shift = _draw(key, (strength / 2, strength), (-0.5, 0.0))
     return _flatten_region(image, mask, share, shift)
 
 
 def reduce_contrast_outside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.35) -> Image:
-    """Take away up to `strength` (0 to 1) of the contrast outside the mask, and darkens or lightens it.
+    """Take away up to `strength` (0 to 1) of the contrast outside the mask, and darken or lighten it.
 
     The pupil is outside: the stronger the effect, the nearer it comes to the iris's grey.
     """

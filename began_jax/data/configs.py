@@ -18,11 +18,12 @@ LANDMARKS = (
 MASKS = "STEM.png for each picture, of its size: 0 outside, not 0 inside"
 HEIGHT = "rows of the result"
 WIDTH = "columns of the result; pictures of another shape lose equal margins"
-CHANNELS = "1 grey, 3 RGB; of ready pictures 3 when most are stored in colour, where it is not given"
+CHANNELS = "1 grey, 3 RGB; by default for ready pictures 3 when most of them are stored in colour"
 HOLDOUT = "share of the pictures kept in a test split for evaluate.py; the paper trains on everything"
 GROUP_REGEX = (
     "pictures whose id gives the same match (first parenthesis, or the whole) stay in one split, such as 'S(\\d+)' for "
-    "the subject; otherwise near copies of a training picture would be held out (irises: the subject in CASIA's names)"
+    "the subject; otherwise near copies of a training picture would be held out (irises default: the subject in "
+    "CASIA's names)"
 )
 SEED = "draws the held-out groups, copies and synthetic pictures"
 ANNOTATOR = (
@@ -95,7 +96,8 @@ class IrisesConfig:
     annotator: str | None = option(None, ANNOTATOR, kind=str)
     copies: int = option(
         1,
-        "of each picture: itself and N - 1 of low quality (contrast, shadow, motion blur); the paper has five",
+        "of each picture: itself and N - 1 of low quality (contrast, shadow, motion blur); the paper's set is "
+        "five-fold",
         valid=AT_LEAST_1,
     )
     workers: int | None = option(None, WORKERS, kind=int)

@@ -70,7 +70,7 @@ def _pictures(images: Path) -> list[str]:
 
 
 def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None = None) -> Folder:
-    """List the pictures below `images` and pairs each with its annotation, or raise InputError."""
+    """List the pictures below `images` and pair each with its annotation, or raise InputError."""
     if landmarks is not None and masks is not None:
         raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
     for option, path in (("--images", images), ("--masks", masks)):

@@ -113,8 +113,10 @@ def attribute_names(layout: Layout, metadata: Mapping[str, Any]) -> tuple[str, .
 
 def _is_array(feature: Any) -> bool:
     # Boxes and labels are tensors too, of classes of their own; an encoded tensor is stored as bytes.
+    if type(feature) is not tfds.features.Tensor:
+        return False
     shape: Any = feature.shape
-    if type(feature) is not tfds.features.Tensor or not shape or None in shape:
+    if not shape or None in shape:
         return False
     stored: Any = feature.get_serialized_info()
     return np.dtype(stored.np_dtype).kind in "biuf"

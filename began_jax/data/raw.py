@@ -15,8 +15,7 @@ import numpy as np
 
 from began_jax.annotators.annotator import absolute
 from began_jax.data import builder, celeba
-from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks
-from began_jax.data.chunks import reasons as reasons
+from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig
 from began_jax.data.folder import group, hold_out, list_images, open_folder, read_landmarks
 from began_jax.data.raw_faces import FaceRecipe

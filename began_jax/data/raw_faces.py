@@ -32,7 +32,7 @@ class FaceRecipe:
     known: Mapping[str, np.ndarray] | None = None  # id -> annotation
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
-        """Load detector and T, and returns a function from a photograph's number to its one example."""
+        """Load detector and T, and return a function from a photograph's number to its one example."""
         detect = None
         if self.detector == "haar":
             detect = annotator.import_module("began_jax.annotators.faces", "--detector haar").FaceDetector()

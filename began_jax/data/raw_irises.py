@@ -30,7 +30,7 @@ class IrisRecipe:
     seed: int = 0  # of the low-quality copies
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
-        """Load T, and returns a function from a picture's number to its examples."""
+        """Load T, and return a function from a picture's number to its examples."""
         annotate = annotator.load(self.annotator) if self.annotator else None
         spoil = _spoiler(self.seed, self.copies - 1) if self.copies > 1 else None
 

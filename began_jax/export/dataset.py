@@ -53,7 +53,7 @@ class Rows:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
-        """Complete the file, or leaves it empty if nothing was added."""
+        """Complete the file, or leave it empty if nothing was added."""
         if self._shape is not None:
             self._file.seek(0)
             self._write_header(self._shape)
@@ -76,7 +76,7 @@ class Dataset:
         latents: Float[Array | np.ndarray, "batch latent"],
         images: Float[Array | np.ndarray, "batch height width channels"],
     ) -> range:
-        """Write a batch, images in [-1, 1], and returns the indices that its samples got.
+        """Write a batch, images in [-1, 1], and return the indices that its samples got.
 
         Raises:
             InputError: not as many latents as images, or other sizes than those of the first batch.

@@ -99,7 +99,7 @@ def step(
 
 
 def where(chosen: Bool[Array, " batch"], new: Any, old: Any) -> Any:
-    """Leave [batch, ...] of one tree at the chosen rows, of the other elsewhere."""
+    """Return the leaves [batch, ...] of one tree at the chosen rows, of the other elsewhere."""
     pick = lambda a, b: jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
     return jax.tree.map(pick, new, old)
 

@@ -55,18 +55,17 @@ def manager(
         given = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
     # Orbax's own read_only logs three warnings each time; a reader need only leave the folder as it is.
     given |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
-    folder = Path(folder).resolve()
-    handlers: dict[str, Any] | None = {name: handler() for name, handler in (items or {}).items()} or None
+    folder, here = Path(folder).resolve(), {}
     if (items or read_only) and jax.process_count() > 1:
-        here = _here_alone()
-        given |= {"create": False, "cleanup_tmp_directories": False, "multiprocessing_options": here}
-        # Handlers of Orbax's own choice would write on the first process only, and say nothing.
-        handlers = {name: handler(multiprocessing_options=here) for name, handler in (items or {}).items()} or None
+        here = {"multiprocessing_options": _here_alone()}
+        given |= {"create": False, "cleanup_tmp_directories": False} | here
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)
             # Orbax would clean up in the background, and take away what another process has begun by then.
             for unnamed in folder.glob(f"*{TEMPORARY}") if jax.process_index() == 0 else ():
                 shutil.rmtree(unnamed)
+    # Handlers of Orbax's own choice would write on the first of several processes only, and say nothing.
+    handlers: Any = {name: handler(**here) for name, handler in (items or {}).items()} or None
     options = ocp.CheckpointManagerOptions(**given)
     if not read_only:
         options.async_options = ocp.AsyncOptions(

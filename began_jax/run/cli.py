@@ -38,7 +38,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(**kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Print `PROG: error: MESSAGE` to standard error and exits with status 2."""
+        """Print `PROG: error: MESSAGE` to standard error, and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
 
@@ -89,29 +89,24 @@ def errors_end_now(prog: str | None = None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if sharding.joined():
-            end_now(error, prog)
-        raise
-
-
-def end_now(error: BaseException, prog: str | None = None) -> NoReturn:
-    """Say what went wrong, and end this process without any clean-up, with the exit status that `run` would give."""
-    status = 1
-    if isinstance(error, SystemExit):
-        status = error.code if isinstance(error.code, int) else 1
-    elif isinstance(error, KeyboardInterrupt):
-        status = 130
-    elif isinstance(error, (InputError, DivergedError)):
-        status = 2 if isinstance(error, InputError) else 1
-        print(_line(error, prog), file=sys.stderr)
-    elif _LOST.search(str(error)):
-        reason = f"another process has ended or cannot be reached ({one_line(error)[:120]})"
-        print(_line(f"{reason}; start the same command on all of them to go on", prog), file=sys.stderr)
-    else:
-        traceback.print_exception(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+        if not sharding.joined():
+            raise
+        status = 1
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else 1
+        elif isinstance(error, KeyboardInterrupt):
+            status = 130
+        elif isinstance(error, (InputError, DivergedError)):
+            status = 2 if isinstance(error, InputError) else 1
+            print(_line(error, prog), file=sys.stderr)
+        elif _LOST.search(str(error)):
+            reason = f"another process has ended or cannot be reached ({one_line(error)[:120]})"
+            print(_line(f"{reason}; start the same command on all of them to go on", prog), file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 @contextlib.contextmanager
@@ -172,8 +167,10 @@ def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, A
     if any(value is not None for value in defaults.values()):
         names: dict[str, list[str]] = {}
         for preset, value in defaults.items():
-            names.setdefault(_shown(value), []).append(preset)
-        shown = [value if len(names) == 1 else f"{value} ({', '.join(of)})" for value, of in names.items()]
+            if value is not None:
+                names.setdefault(_shown(value), []).append(preset)
+        alike = len(names) == 1 and None not in defaults.values()
+        shown = [value if alike else f"{value} ({', '.join(of)})" for value, of in names.items()]
         help += f" [default: {' '.join(shown)}]"
     argument = {"default": argparse.SUPPRESS, "help": help.replace("%", "%%")}
     if isinstance(sample, bool):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL.Image import Image
 
 from began_jax import figures, kinds
+from began_jax.configs import LABEL_SAMPLERS
 from began_jax.data.datasets import DataSet
 from began_jax.run import labels
 from began_jax.run.folder import Run
@@ -58,7 +59,7 @@ def measure(
     """
     kind, name = run.kind, labels.choose(run, annotator)
     figures: dict[str, float] = {}
-    found = labels.collect(run, name, purpose="test", samplers=labels.SAMPLERS, count=count, workers=workers)
+    found = labels.collect(run, name, purpose="test", samplers=LABEL_SAMPLERS, count=count, workers=workers)
     for sampler, given in found.items():
 
         def score(predicted: np.ndarray, truth: np.ndarray = given.annotation) -> float:

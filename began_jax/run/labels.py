@@ -18,8 +18,7 @@ import numpy as np
 from began_jax import sampling
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
-from began_jax.configs import LABEL_SAMPLERS as SAMPLERS
-from began_jax.configs import AspectConfig
+from began_jax.configs import LABEL_SAMPLERS, AspectConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
@@ -117,11 +116,12 @@ def collect(
             (sampler, shard): np.asarray(drawn[sampler](jnp.arange(shard * SHARD, (shard + 1) * SHARD)))
             for sampler, shard in missing
         }
+        generate = run.generator(step).images
         if name == NETWORK:
-            _label(latents, stores, run.generate, learnt_annotator.load(run), SHARD, name, run.data)
+            _label(latents, stores, generate, learnt_annotator.load(run), SHARD, name, run.data)
         else:
             annotate = of_worker_processes(name, run.kind.name, workers)
-            _label(latents, stores, run.generate, annotate, _BLOCK, name, run.data)
+            _label(latents, stores, generate, annotate, _BLOCK, name, run.data)
     return {sampler: _sure(store.load(), count, name, sampler) for sampler, store in stores.items()}
 
 
@@ -134,7 +134,7 @@ def _label(
     name: str,
     data: DataSet,
 ) -> None:
-    """Return generate, annotate and store the latents of each (sampler, shard), one shard after another."""
+    """Generate, annotate and store the latents of each (sampler, shard), one shard after another."""
 
     def blocks() -> Iterator[np.ndarray]:
         for z in latents.values():
@@ -185,7 +185,7 @@ def training_pairs(
         pairs.append((z, run.annotations("train", len(z))))
     if aspect.target != "dataset":
         name = choose(run, given)
-        samplers = SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
+        samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
         count = -(-aspect.labels // len(samplers))
         found = collect(run, name, purpose="train", samplers=samplers, count=count, workers=workers)
         pairs += [(labels.z, labels.annotation) for labels in found.values()]

@@ -1,5 +1,6 @@
 """Latents and what belongs to each on disk: one Orbax item a shard, written as it completes by whichever process."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,15 @@ class Latents:
 
     def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = Path(folder)
-        self._manager = self._open(read_only)
+        self._opened = None if read_only else self._open()
 
-    def _open(self, read_only: bool) -> checkpoints.Manager:
+    @property
+    def _manager(self) -> checkpoints.Manager:
+        if self._opened is None:
+            raise ValueError(f"{self.folder} was opened to be read")
+        return self._opened
+
+    def _open(self, read_only: bool = False) -> checkpoints.Manager:
         items = {"latents": ColumnsHandler, "ids": ocp.JsonCheckpointHandler}
         return checkpoints.manager(self.folder, keep=None, read_only=read_only, items=items)
 
@@ -77,14 +84,14 @@ class Latents:
         Raises:
             InputError: there is no shard, one is missing in the middle, or one is damaged.
         """
-        reader = self._open(read_only=True)  # sees the shards of other processes too
-        shards = sorted(reader.all_steps())
-        if not shards:
-            raise InputError(f"{self.folder} holds no latents: run invert.py first")
-        if shards != list(range(len(shards))):
-            missing = min(set(range(shards[-1])) - set(shards))
-            raise InputError(f"{self.folder} lacks shard {missing}: run the same invert.py command again")
-        parts = [self._load(reader, shard) for shard in shards]
+        with contextlib.closing(self._open(read_only=True)) as reader:  # sees the shards of other processes too
+            shards = sorted(reader.all_steps())
+            if not shards:
+                raise InputError(f"{self.folder} holds no latents: run invert.py first")
+            if shards != list(range(len(shards))):
+                missing = min(set(range(shards[-1])) - set(shards))
+                raise InputError(f"{self.folder} lacks shard {missing}: run the same invert.py command again")
+            parts = [self._load(reader, shard) for shard in shards]
         columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "id"}
         return columns | {"id": [name for part in parts for name in part["id"]]}
 

@@ -76,6 +76,7 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
     agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
     state = aspects.init(recipe, network, (data.height, data.width, data.channels))
     with Loop("T (network)", folder, state, recipe.epochs, unit="epoch") as loop:
+        del state  # the loop has it, or another in its place
         if loop.start < loop.total:
             trainer = _trainer(recipe, network, run, count)
             for epoch in loop:

@@ -8,7 +8,6 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import jax
 import numpy as np
 
-from began_jax import sharding
 from began_jax.progress import Progress, event_writer
 from began_jax.run import checkpoints, cli
 
@@ -76,7 +75,7 @@ class Loop(Generic[State]):
         self.stopped = 0  # number of the signal that stopped it
         self._save_every, self._record = save_every, record
         first = jax.process_index() == 0
-        self._bar = Progress(stage, total, self.start, unit) if first else None
+        self._bar = Progress(stage, total, self.start, unit) if first and self.start < total else None
         self._events = event_writer(events, self.start) if events and first else None
 
     def __enter__(self) -> "Loop[State]":
@@ -86,8 +85,6 @@ class Loop(Generic[State]):
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._noting.__exit__(kind, error, trace)
-        if error is not None and sharding.joined():
-            cli.end_now(error)  # to close would be to wait for the others
         if self._bar:
             self._bar.close()
         if self._events:
@@ -130,9 +127,10 @@ class Loop(Generic[State]):
                 self._events.add_scalar(f"{stage}/{name}", value, number)
 
     def exit_if_stopped(self) -> None:
-        """Raise SystemExit with the status of the signal that stopped the loop, if one did."""
-        if self.stopped:
-            raise SystemExit(128 + self.stopped)
+        """Raise SystemExit with the status of the signal that stopped the loop, or came while it saved at its end."""
+        signum = self.stopped or (self._signal if jax.process_count() == 1 else 0)
+        if signum:
+            raise SystemExit(128 + signum)
 
     @property
     def remark(self) -> str:

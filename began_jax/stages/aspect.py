@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from began_jax import aspects, sharding
@@ -41,10 +42,11 @@ def parser() -> cli.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectConfig]:
-    """Return the command line, the run, and the recipe with the options that were given."""
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectConfig, nn.Module]:
+    """Return the command line, the run, the recipe with the options that were given, and the network."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
+    network = run.kind.network(run.config, run.data)
     args.recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if args.name and (Path(args.name).name != args.name or args.name == ".."):
@@ -52,13 +54,12 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     check_options(config)
-    return args, run, config
+    return args, run, config, network
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, latents and annotations, init, restore, an epoch a call."""
-    args, run, config = parse(argv)
-    network = run.kind.network(run.config, run.data)
+    args, run, config, network = parse(argv)
     convolutions = run.data.annotation == "mask" or config.target != "dataset"  # T may be a network that learns
     sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
@@ -67,7 +68,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
-    state = aspects.init(config, network, run.config.latent_size)
 
     def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:
         found = {"epochs": state.done, "best_loss": state.score} | metrics
@@ -77,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     options = {"save_every": args.save_every, "record": record}
     events = run.folder / "events" / f"aspect-{folder.name}"
+    state = aspects.init(config, network, run.config.latent_size)
     with Loop("aspect", folder, state, config.epochs, unit="epoch", events=events, **options) as loop:
+        del state  # the loop has it, or another in its place
         for epoch in loop:
             values = loop.advance(*trainer.epoch(loop.state))
             aspects.check_finite(values, epoch)

@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.consistency < 0:
         raise InputError(f"--consistency is {args.consistency}; it must be at least 0")
     run = Run.open(args.run)
-    name, names = args.aspect or networks.newest(run), [path.name for path in networks.trained(run)]
+    kind, newest = run.kind, networks.newest(run)
+    name, names = args.aspect or newest, [path.name for path in networks.trained(run)]
     if name not in names:
         raise InputError(f"{run.folder / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
     train, test = measured_splits(run)
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         z, annotation, _ = agreement.labels["uniform"]
         picture = consistency.picture(run.generate(z[:SHOWN]), annotate[name](z[:SHOWN]), annotation, run.data)
         figures.save_image(folder / "consistency.png", picture)
-        closing += f"; {agreement.sentence(run.kind)}"
+        closing += f"; {agreement.sentence(kind)}"
     print(f"evaluate: {closing} -> {run.folder / 'metrics.json'}, {folder}")
 
 

@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.count < 1 or args.jitter < 0:
         raise InputError("--count must be at least 1 and --jitter at least 0")
     run = Run.open(args.run)
+    kind = run.kind
     name = args.aspect or networks.newest(run)
     annotate, epoch = networks.load(run, name)
     key, z_data = jax.random.key(args.seed), run.latents("train")["z"]
@@ -72,24 +73,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     if written_by_this_command(args.out, origin | {"count": args.count}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         return
-    with run.kind.writer(args.out, origin, run.data) as write:
+    with kind.writer(args.out, origin, run.data) as write:
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(run, args.mirror_image)
-        draw_interpolation(run.folder / "figures", run.generate(z), run.kind.marks(annotate(z), run.data))
+        draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(annotate(z), run.data))
         bar = Progress("generate", args.count, unit="image")
         for first in range(0, args.count, BATCH):
             # Whole batches, so that every call has one shape; what is over the count is dropped.
             z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
             images, annotations = run.generate(z), annotate(z)
             if first == 0:
-                picture = figures.annotated_grid(images[:36], **run.kind.marks(annotations[:36], run.data))
+                picture = figures.annotated_grid(images[:36], **kind.marks(annotations[:36], run.data))
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
             write(z, images, annotations)
             bar.update(len(z))
         bar.close()
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
     print(
-        f"generate: {args.count:,} images with {run.kind.plural} ({args.sampler} latents) "
+        f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents) "
         f"-> {args.out}, {run.folder / 'figures'}"
     )
 

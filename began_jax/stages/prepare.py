@@ -17,6 +17,7 @@ from pathlib import Path
 
 from began_jax.configs import check_options
 from began_jax.data import folder, raw
+from began_jax.data.chunks import reasons
 from began_jax.data.configs import KINDS, FacesConfig, FolderConfig, IrisesConfig, PrepareConfig, check_group_regex
 from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.errors import InputError
@@ -55,7 +56,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
         rendered = ", ".join(kind for kind, names in having.items() if "images" not in names)
         raise InputError(f"--images DIR is needed (or one of {rendered})")
     config = cli.given_options(args, KINDS[args.kind])
-    check_options(config, "--{name}: must be {words}")
+    check_options(config, "--{name}: must be {words}, not {value}")
     workers = getattr(config, "workers", None)
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: must be 0 (all in one process) or more")
@@ -77,6 +78,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         sizes = write_synthetic(args.kind, args.out, **dataclasses.asdict(config))
         what = "3 with 49 landmarks" if args.kind == "synthetic-faces" else "1 with masks"
     if left_out:
-        print(f"prepare: left out {len(left_out):,} pictures ({raw.reasons(left_out)}) -> {args.out / raw.LEFT_OUT}")
+        print(f"prepare: left out {len(left_out):,} pictures ({reasons(left_out)}) -> {args.out / raw.LEFT_OUT}")
     counts = " and ".join(f"{n:,} {name}" for name, n in sizes.items())
     print(f"prepare: {counts} images, {config.height}x{config.width}x{what} -> {args.out}")

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         run.begin()
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
-    state = jax.jit(lambda: began.init(config), out_shardings=everywhere)()
+    init = jax.jit(lambda: began.init(config), out_shardings=everywhere)
     step = jax.jit(step_of(config, mesh), donate_argnums=0, out_shardings=everywhere)
     sample = jax.jit(lambda state: began.samples(config, state, SAMPLES), out_shardings=everywhere)
 
@@ -92,8 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     options = {"save_every": args.save_every, "record": record, "events": run.folder / "events" / "train"}
     with (
-        Loop("train", run.folder / "generator", state, config.steps, **options) as loop,
+        Loop("train", run.folder / "generator", init(), config.steps, **options) as loop,
         contextlib.closing(prefetch(feed, loop.start)) as images,
+        cli.errors_end_now(),  # before anything is closed, which would be to wait for the others
     ):
         for last in loop:
             batch = next(images)

@@ -1,7 +1,7 @@
 """Procedural faces, framed like the crop of a face detector, with 49 exact landmarks in iBUG order.
 
-`synthetic_factors` draws what varies, `synthetic_shape` makes curves and landmarks of it, `synthetic_skin` and
-`synthetic_hair` paint their part and this module the rest: features, clothes, background, glasses and the camera.
+`factors` draws what varies, `shape` makes curves and landmarks of it, `skin` and
+`hair` paint their part and this module the rest: features, clothes, background, glasses and the camera.
 
 The landmarks are the projected knots of the curves that are filled, so they are exact at every image size.
 """
