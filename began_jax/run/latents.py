@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,13 @@ class Latents:
 
     def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = Path(folder)
-        self._opened = None if read_only else self._open()
+        self._read_only = read_only
 
-    @property
+    @functools.cached_property
     def _manager(self) -> checkpoints.Manager:
-        if self._opened is None:
-            raise ValueError(f"{self.folder} was opened to be read")
-        return self._opened
+        return self._open(self._read_only)
 
-    def _open(self, read_only: bool = False) -> checkpoints.Manager:
+    def _open(self, read_only: bool) -> checkpoints.Manager:
         items = {"latents": ColumnsHandler, "ids": ocp.JsonCheckpointHandler}
         return checkpoints.manager(self.folder, keep=None, read_only=read_only, items=items)
 
