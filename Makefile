@@ -11,6 +11,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# With the system's certificates, to which a network of one's own may have added.
+UV := UV_NATIVE_TLS=1 $(BIN)/uv
 # Named after Python's version, so that another PYTHON makes the environment anew.
 MADE := $(VENV)/made-$(VERSION)
 READY := $(VENV)/ready-$(VERSION)
@@ -49,14 +51,14 @@ test-entries: $(READY_TEST)
 # By way of a source archive, so that no file of an earlier build gets into the wheel.
 $(WHEEL): $(READY_TEST)
 	rm -rf $(VENV)-dist
-	$(BIN)/uv build --quiet --out-dir $(VENV)-dist .
+	$(UV) build --quiet --out-dir $(VENV)-dist .
 
 test-lowest: RESOLUTION = lowest-direct
 test-wheel: RESOLUTION = highest
 test-lowest test-wheel: $(WHEEL)
 	rm -rf $(VENV)-$@
-	$(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)-$@
-	$(BIN)/uv pip install --quiet --python $(VENV)-$@/bin/python --resolution $(RESOLUTION) $(VENV)-dist/*.whl
+	$(UV) venv --quiet --python $(BIN)/python $(VENV)-$@
+	$(UV) pip install --quiet --python $(VENV)-$@/bin/python --resolution $(RESOLUTION) $(VENV)-dist/*.whl
 	$(VENV)-$@/bin/python tests/tiny_run.py
 
 lint: $(READY_TEST)
