@@ -47,12 +47,17 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def check_options(config: Any, form: str = "--{name} is {value}; it must be {words}") -> None:
+def flag(name: str) -> str:
+    """Return the option of a field on the command line: `--batch-size` of `batch_size`."""
+    return "--" + name.replace("_", "-")
+
+
+def check_options(config: Any, form: str = "{flag} is {value}; it must be {words}") -> None:
     """Raise InputError for the first value of a configuration that its option may not have, naming the option."""
     for field in dataclasses.fields(config):
         value, valid = getattr(config, field.name), field.metadata.get("valid")
         if valid is not None and not valid.holds(value):
-            raise InputError(form.format(name=field.name.replace("_", "-"), value=value, words=valid.words))
+            raise InputError(form.format(flag=flag(field.name), value=value, words=valid.words))
 
 
 @dataclass(frozen=True)

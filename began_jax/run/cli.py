@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from began_jax import sharding
+from began_jax.configs import flag
 from began_jax.errors import DivergedError, InputError
 
 # What JAX says when a process is gone: of several types, by the transport that noticed.
@@ -154,11 +155,7 @@ def add_options(
     for name, fields in options.items():
         if name not in skip:
             defaults = {key: getattr(presets[key], name, None) for key in fields}
-            parser.add_argument(_flag(name), **_argument(next(iter(fields.values())), defaults))
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+            parser.add_argument(flag(name), **_argument(next(iter(fields.values())), defaults))
 
 
 def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, Any]:

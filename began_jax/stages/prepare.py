@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from began_jax.configs import check_options
+from began_jax.configs import check_options, flag
 from began_jax.data import folder, raw
 from began_jax.data.chunks import reasons
 from began_jax.data.configs import KINDS, FacesConfig, FolderConfig, IrisesConfig, PrepareConfig, check_group_regex
@@ -51,12 +51,12 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
     having = {kind: {field.name for field in dataclasses.fields(config)} for kind, config in KINDS.items()}
     for name in [name for name in vars(args) if name not in having[args.kind] | {"kind", "out"}]:
         fitting = " and ".join(kind for kind, names in having.items() if name in names)
-        raise InputError(f"--{name.replace('_', '-')}: goes with {fitting}, not with {args.kind}")
+        raise InputError(f"{flag(name)}: goes with {fitting}, not with {args.kind}")
     if "images" in having[args.kind] and "images" not in args:
         rendered = ", ".join(kind for kind, names in having.items() if "images" not in names)
         raise InputError(f"--images DIR is needed (or one of {rendered})")
     config = cli.given_options(args, KINDS[args.kind])
-    check_options(config, "--{name}: must be {words}, not {value}")
+    check_options(config, "{flag}: must be {words}, not {value}")
     workers = getattr(config, "workers", None)
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: must be 0 (all in one process) or more")
