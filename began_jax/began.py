@@ -1,4 +1,4 @@
-"""BEGAN training (appendix A): one pure step on one state pytree.
+"""BEGAN training (appendix A): one pure step on one state pytree, with the other objectives that it can have.
 
     L(v) = mean |v - D(v)|^p                                                     (A.1; p = `loss_power`)
     L_D  = L(x) - k_t L(G(z_D)),   L_G = L(G(z_G))                               (A.2)
@@ -19,10 +19,16 @@ import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from began_jax import reconstruction, relativistic
 from began_jax.configs import TrainConfig
 from began_jax.errors import require_finite
 from began_jax.images import to_float
-from began_jax.models import Decoder, Discriminator, LatentEncoder, apply
+from began_jax.models import apply
+from began_jax.models.configured import computation_dtype as computation_dtype
+from began_jax.models.configured import encoder_network as encoder_network
+from began_jax.models.configured import networks as networks
+
+Images = Float[Array, "batch height width channels"]
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 M_DECAY = (
@@ -48,6 +54,7 @@ class BeganState:
     convergence: Float[Array, ""]  # running mean of M
     best_convergence: Float[Array, ""]  # its lowest value so far, ...
     best_step: Int[Array, ""]  # ... and when that was, or the last halving of the learning rate
+    average: Any = None  # running means of the parameters of `generator` and `encoder`; None without them
 
     @property
     def done(self) -> int:
@@ -59,23 +66,10 @@ class BeganState:
         """The running mean of M, lowest in the best checkpoint."""
         return float(self.convergence)
 
-
-def networks(config: TrainConfig) -> tuple[Decoder, Discriminator]:
-    """Return the generator and the discriminator that a configuration describes."""
-    poolings = len(config.encoder_filters) - 1
-    size, how = (config.height, config.width, config.channels), (computation_dtype(config), config.remat)
-    generator = Decoder(*size, config.filters, poolings, *how)
-    return generator, Discriminator(*size, config.filters, config.encoder_filters, config.latent_size, *how)
-
-
-def encoder_network(config: TrainConfig) -> LatentEncoder:
-    """Return the encoder E that is trained beside the two players where `encoder_weight` is not 0."""
-    return LatentEncoder(config.encoder_filters, config.latent_size, computation_dtype(config), config.remat)
-
-
-def computation_dtype(config: TrainConfig) -> Any:
-    """Return what the networks compute in; None leaves it to their float32 parameters."""
-    return {"float32": None, "bfloat16": jnp.bfloat16}[config.precision]
+    @property
+    def averaged(self) -> dict[str, Any]:
+        """Parameters of the `generator` and the `encoder` to draw and to invert with: the running means, if any."""
+        return self.average or {"generator": self.generator, "encoder": self.encoder}
 
 
 def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "batch latent"]:
@@ -106,6 +100,7 @@ def init(config: TrainConfig) -> BeganState:
         step=jnp.zeros((), jnp.int32),
         key=key,
         generator=g,
+        average=jax.tree.map(jnp.copy, {"generator": g, "encoder": e}) if config.average else None,
         discriminator=d,
         generator_optimizer=adam.init(g),
         discriminator_optimizer=adam.init(d),
@@ -124,93 +119,75 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.scale_by_adam(config.beta1, config.beta2)
 
 
-def moment_mismatch(codes: Float[Array, "batch latent"]) -> Float[Array, ""]:
-    """Return how far the first two moments of the codes' distribution are from those of the uniform cube, 0 and I/3.
-
-    An unbiased estimate of (|mean|^2 + |C - I/3|^2) / latent from pairs of different codes, C the second moment
-    (a polynomial kernel's MMD), so it may be slightly negative. A batch's own covariance would be biased: 16 codes
-    have rank 16.
-    """
-    batch, size = codes.shape
-    products = codes @ codes.T
-    off_diagonal = (products + products**2) * (1 - jnp.eye(batch))
-    return (off_diagonal.sum() / (batch * (batch - 1)) - 2 / 3 * (codes**2).sum(1).mean() + size / 9) / size
-
-
-def encoder_loss(
-    config: TrainConfig,
-    encoder: Any,
-    generator: Any,
-    x: Float[Array, "batch height width channels"],
-    generated: Float[Array, "batch height width channels"],
-    z: Float[Array, "batch latent"],
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return weight * (|x - G(E(x))| + |E(G(z)) - z|^2 + moment mismatch of E(x)) and its first part; not the paper's.
-
-    The first part makes G able to draw every image of the data set, the second teaches E to invert G, the third makes
-    the latents of the data set fill the cube that z is drawn from. G learns from the first part alone.
-    """
-    network = encoder_network(config)
-    code = apply(network, encoder, x)
-    reconstruction = autoencoder_loss(x, apply(networks(config)[0], generator, code), 1).mean()
-    consistency = ((apply(network, encoder, generated) - z) ** 2).mean()
-    return config.encoder_weight * (reconstruction + consistency + moment_mismatch(code)), reconstruction
-
-
 def gradients(
     config: TrainConfig,
     state: BeganState,
-    x: Float[Array, "batch height width channels"],
+    x: Images,
     key: Key[Array, ""],
     sharding: NamedSharding | None = None,
 ) -> tuple[Any, Any, Any, dict[str, Array]]:
-    """Return the gradients of L_G and L_D (A.2) with respect to their players, those of the encoder, and the losses.
+    """Return the gradients of each player's loss with respect to it, those of the encoder, and the losses.
+
+    `sharding` is that of the images: the latents follow it, or else every device generates the whole batch.
+    """
+    generator, _ = networks(config)
+    key_g, key_d = jax.random.split(key)
+
+    def latents(key):
+        z = uniform(key, x.shape[0], config.latent_size)
+        return z if sharding is None else jax.lax.with_sharding_constraint(z, sharding)
+
+    z = latents(key_g)
+    fake, back_to_generator = jax.vjp(lambda params: apply(generator, params, z), state.generator)
+    if config.objective == "relativistic":
+        grads_d, slopes, losses = relativistic.gradients(config, state.discriminator, x, fake)
+    else:
+        fake_d = apply(generator, state.generator, latents(key_d)) if config.separate_latents else None
+        grads_d, slopes, losses = autoencoder_gradients(config, state, x, fake, fake_d)
+    losses |= {"diversity": fake.std(0).mean() / x.std(0).mean()}
+    grads_e, extra_g, extra_losses = {}, None, {}
+    if config.encoder_weight:
+        grads_e, extra_g, extra_losses = reconstruction.gradients(config, state, x, fake, z)
+    (grads_g,) = back_to_generator(slopes)
+    if extra_g is not None:
+        grads_g = jax.tree.map(jnp.add, grads_g, extra_g)
+    return grads_g, grads_d, grads_e, losses | extra_losses
+
+
+def autoencoder_gradients(
+    config: TrainConfig, state: BeganState, x: Images, fake: Images, fake_d: Images | None = None
+) -> tuple[Any, Images, dict[str, Array]]:
+    """Return the gradients of L_D (A.2) with respect to D and of L_G with respect to the images, and the losses.
 
     With one latent batch for both players, L(G(z)) is differentiated once, with respect to D's parameters and to
     its input: the input's gradient goes on into G, the parameters' gradient times -k_t joins the real batch's.
-    `sharding` is that of the images: the latents follow it, or else every device generates the whole batch.
+
+    Args:
+        config: of the training.
+        state: whose D and k_t count.
+        x: real images.
+        fake: generated images, G's.
+        fake_d: those of separate latents for D; None: the same.
     """
-    generator, discriminator = networks(config)
-    key_g, key_d = jax.random.split(key)
-    batch = x.shape[0]
-
-    def latents(key):
-        z = uniform(key, batch, config.latent_size)
-        return z if sharding is None else jax.lax.with_sharding_constraint(z, sharding)
-
-    def generate(params, z):
-        return apply(generator, params, z)
+    _, discriminator = networks(config)
 
     def loss(params, v):
         return autoencoder_loss(v, apply(discriminator, params, v), config.loss_power).mean()
 
-    z_g = latents(key_g)
-    fake, back_to_generator = jax.vjp(lambda params: generate(params, z_g), state.generator)
     loss_real, real_d = jax.value_and_grad(loss)(state.discriminator, x)
-    if config.separate_latents:
-        fake_d = generate(state.generator, latents(key_d))
+    if fake_d is not None:
         loss_fake_d, fake_d_grad = jax.value_and_grad(loss)(state.discriminator, fake_d)
-        loss_fake, fake_gradient = jax.value_and_grad(loss, argnums=1)(state.discriminator, fake)
+        loss_fake, slopes = jax.value_and_grad(loss, argnums=1)(state.discriminator, fake)
     else:
-        loss_fake, (fake_d_grad, fake_gradient) = jax.value_and_grad(loss, argnums=(0, 1))(state.discriminator, fake)
+        loss_fake, (fake_d_grad, slopes) = jax.value_and_grad(loss, argnums=(0, 1))(state.discriminator, fake)
         loss_fake_d = loss_fake
-    grads_e, extra_g, extra_losses = {}, None, {}
-    if config.encoder_weight:
-        (_, reconstruction), (grads_e, extra_g) = jax.value_and_grad(
-            lambda e, g: encoder_loss(config, e, g, x, fake, z_g), argnums=(0, 1), has_aux=True
-        )(state.encoder, state.generator)
-        extra_losses = {"reconstruction": reconstruction}
-    (grads_g,) = back_to_generator(fake_gradient)
-    if extra_g is not None:
-        grads_g = jax.tree.map(jnp.add, grads_g, extra_g)
     grads_d = jax.tree.map(lambda real, fake: real - state.k * fake, real_d, fake_d_grad)
     losses = {
         "loss_real": loss_real,
         "loss_generated": loss_fake,
         "loss_discriminator": loss_real - state.k * loss_fake_d,
-        "diversity": fake.std(0).mean() / x.std(0).mean(),
     }
-    return grads_g, grads_d, grads_e, losses | extra_losses
+    return grads_d, slopes, losses
 
 
 def next_k(k: Array, loss_real: Array, loss_generated: Array, gamma: float, lambda_k: float) -> Array:
@@ -223,19 +200,37 @@ def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -
     return loss_real + jnp.abs(gamma * loss_real - loss_generated)
 
 
+def convergence(config: TrainConfig, losses: dict[str, Array]) -> Array:
+    """Return what falls while a training gets better: BEGAN's M; else the encoder's reconstruction, or L_G."""
+    if config.objective == "began":
+        return convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
+    return losses["reconstruction" if config.encoder_weight else "loss_generator"]
+
+
+def next_average(config: TrainConfig, state: BeganState, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the running means after a step, or None without them.
+
+    Their decay grows to `average` as (1 + t) / (10 + t) does, so that they do not remember how the training started.
+    """
+    if not config.average:
+        return None
+    decay = jnp.minimum(config.average, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.average, parameters)
+
+
 def step(
     config: TrainConfig,
     state: BeganState,
     images: UInt8[Array, "batch height width channels"],
     sharding: NamedSharding | None = None,
 ) -> tuple[BeganState, dict[str, Array]]:
-    """Update both players and k_t once, simultaneously.
+    """Update both players, the encoder, k_t and the average once, simultaneously.
 
     Returns:
-        The next state and scalar metrics: `loss_real` L(x), `loss_generated` L(G(z)), `loss_discriminator` L_D,
-        `k` k_t after the step, `convergence` M, `learning_rate`, and `diversity`, the standard deviation over the
-        generated batch divided by that over the real batch (near 0: mode collapse); with an encoder also
-        `reconstruction`, mean |x - G(E(x))|.
+        The next state and scalar metrics: `loss_discriminator` L_D, `k` k_t after the step, `convergence` M (see
+        `convergence`), `learning_rate`, and `diversity`, the standard deviation over the generated batch divided by
+        that over the real batch (near 0: mode collapse). BEGAN's objective adds `loss_real` L(x) and `loss_generated`
+        L(G(z)), the relativistic one `loss_generator` L_G, `gap` and `penalty`; an encoder adds `reconstruction`.
     """
     grads_g, grads_d, grads_e, losses = gradients(
         config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
@@ -249,12 +244,14 @@ def step(
     generator, generator_optimizer = update(state.generator, grads_g, state.generator_optimizer)
     discriminator, discriminator_optimizer = update(state.discriminator, grads_d, state.discriminator_optimizer)
     encoder, encoder_optimizer = update(state.encoder, grads_e, state.encoder_optimizer)
-    measure = convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
-    k = next_k(state.k, losses["loss_real"], losses["loss_generated"], config.gamma, config.lambda_k)
+    measure, k = convergence(config, losses), state.k
+    if config.objective == "began":
+        k = next_k(state.k, losses["loss_real"], losses["loss_generated"], config.gamma, config.lambda_k)
     state = dataclasses.replace(
         state,
         step=state.step + 1,
         generator=generator,
+        average=next_average(config, state, {"generator": generator, "encoder": encoder}),
         discriminator=discriminator,
         generator_optimizer=generator_optimizer,
         discriminator_optimizer=discriminator_optimizer,
@@ -291,7 +288,7 @@ def samples(config: TrainConfig, state: BeganState, count: int) -> Float[Array, 
     """Return images from `count` latents that depend on the seed only, so that pictures of a run can be compared."""
     generator, _ = networks(config)
     z = uniform(jax.random.fold_in(state.key, SAMPLE_FOLD), count, config.latent_size)
-    return apply(generator, state.generator, z)
+    return apply(generator, state.averaged["generator"], z)
 
 
 def check_finite(metrics: dict[str, float], step: int) -> None:

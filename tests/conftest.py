@@ -48,7 +48,7 @@ TINY = TrainConfig(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config():
     """Returns a function that makes a TrainConfig of tiny networks, with the changes given."""
     return lambda **changes: dataclasses.replace(TINY, **changes)

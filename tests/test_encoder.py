@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import began, sharding
+from began_jax import began, reconstruction, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.run import shards
@@ -20,7 +20,7 @@ def codes_of(rng, mean, mixing, batch):
 def test_moment_mismatch_is_an_unbiased_estimate_of_the_distance_of_the_moments(mean, mixing):
     rng = np.random.default_rng(0)
     mean = np.full(3, mean)
-    estimate = jax.jit(jax.vmap(began.moment_mismatch))(
+    estimate = jax.jit(jax.vmap(reconstruction.moment_mismatch))(
         np.stack([codes_of(rng, mean, mixing, 4) for _ in range(5_000)])
     )
     moment = mixing.T @ mixing / 3 + np.outer(mean, mean)
@@ -32,7 +32,7 @@ def test_moment_mismatch_equals_a_loop_over_pairs():
     codes = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
     pairs = [(a @ b) + (a @ b) ** 2 for i, a in enumerate(codes) for j, b in enumerate(codes) if i != j]
     expected = (np.mean(pairs) - 2 / 3 * np.mean([a @ a for a in codes]) + 3 / 9) / 3
-    np.testing.assert_allclose(began.moment_mismatch(jnp.asarray(codes)), expected, rtol=1e-5)
+    np.testing.assert_allclose(reconstruction.moment_mismatch(jnp.asarray(codes)), expected, rtol=1e-5)
 
 
 def test_no_encoder_has_no_parameters(tiny_config):

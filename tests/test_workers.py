@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from began_jax import plugins
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
 from began_jax.errors import InputError
@@ -161,5 +162,5 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_a_file_keeps_its_name_in_another_folder(file, monkeypatch):
     monkeypatch.chdir(file.parent)
-    assert annotator.absolute("mine.py:corners") == f"{file}:corners"
-    assert annotator.absolute("dlib") == "dlib"
+    assert plugins.absolute("mine.py:corners") == f"{file}:corners"
+    assert plugins.absolute("dlib") == "dlib"

@@ -4,17 +4,13 @@ T is any callable from a picture, uint8 [H, W, C], to its annotation: landmarks 
 and height; a mask [H, W, 1], 0 or 1; or attributes [K], 0 or 1. It raises `Unsure` where it finds no answer.
 """
 
-import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from began_jax import plugins
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_mask
 
@@ -25,7 +21,6 @@ BUILT_IN = {
     "dlib": "began_jax.annotators.faces:FaceLandmarks",
     "segmenter": "began_jax.annotators.irises:IrisSegmenter",
 }
-EXTRA = {"cv2": "opencv-python-headless<5", "dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"}
 
 WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
 
@@ -44,50 +39,10 @@ def load(name: str, **options: Any) -> Annotator:
     Raises:
         InputError: there is none of this name, or a package that it needs is missing.
     """
-    place, _, attribute = BUILT_IN.get(name, name).rpartition(":")
-    if not place:
+    if ":" not in (place := BUILT_IN.get(name, name)):
         raise InputError(f"--annotator {name}: there are {', '.join(BUILT_IN)}, FILE.py:NAME and PACKAGE.MODULE:NAME")
-    module = _from_file(Path(place)) if place.endswith(".py") else import_module(place, f"--annotator {name}")
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        raise InputError(f"--annotator {name}: {place} has no callable {attribute}")
-    annotator: Any = found
-    return annotator(**options) if isinstance(found, type) else annotator
-
-
-def import_module(place: str, option: str) -> Any:
-    """Import a module; InputError, naming the option that asks for it, where it or a package it needs is missing."""
-    try:
-        return importlib.import_module(place)
-    except ImportError as error:
-        missing = EXTRA.get(error.name or "")
-        remedy = f"pip install '{missing}' (or began_jax[faces])" if missing else "check the name"
-        raise InputError(f"{option}: {error}; {remedy}") from None
-
-
-def _from_file(path: Path) -> Any:
-    path = path.expanduser().resolve()
-    if not path.is_file():
-        raise InputError(f"--annotator: no such file as {path}")
-    name = f"began_jax_annotator_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec and spec.loader  # the name ends in .py
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(sys.modules[name])
-        except BaseException as error:
-            del sys.modules[name]
-            if isinstance(error, Exception):
-                raise InputError(f"--annotator: {path} cannot be run ({type(error).__name__}: {error})") from error
-            raise
-    return sys.modules[name]
-
-
-def absolute(name: str) -> str:
-    """Return the name with a file's path made absolute, so that it holds in any working folder."""
-    place, _, attribute = name.rpartition(":")
-    return f"{Path(place).expanduser().resolve()}:{attribute}" if place.endswith(".py") else name
+    annotator: Any = plugins.load(place, f"--annotator {name}")
+    return annotator(**options) if isinstance(annotator, type) else annotator
 
 
 def annotated(annotate: Annotator, crop: UInt8[np.ndarray, "h w c"], height: int, width: int) -> dict[str, np.ndarray]:

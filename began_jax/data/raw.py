@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from began_jax.annotators.annotator import absolute
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig
@@ -22,6 +21,7 @@ from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
 from began_jax.files import agree, refuse_taken
+from began_jax.plugins import absolute
 from began_jax.progress import Progress
 
 LEFT_OUT = "left_out.csv"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from began_jax import plugins
 from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
 from began_jax.images import fit_image, fit_landmarks, read_image
@@ -35,7 +36,7 @@ class FaceRecipe:
         """Load detector and T, and return a function from a photograph's number to its one example."""
         detect = None
         if self.detector == "haar":
-            detect = annotator.import_module("began_jax.annotators.faces", "--detector haar").FaceDetector()
+            detect = plugins.import_module("began_jax.annotators.faces", "--detector haar").FaceDetector()
         annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
 
         def example(index: int) -> list[dict[str, Any]]:

@@ -43,6 +43,15 @@ def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array,
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
 
 
+def patches(x: Float[Array, "batch height width channels"], size: int) -> Float[Array, "batch height2 width2 features"]:
+    """Return each block of size x size pixels as one pixel of size^2 times the channels (space to depth)."""
+    if size == 1:
+        return x
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // size, size, width // size, size, channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, height // size, width // size, size * size * channels)
+
+
 def conv(x: Array, kernel: Array, padding: str = "SAME") -> Array:
     """Return the NHWC convolution with an HWIO kernel and stride 1."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -8,30 +8,28 @@ import jax
 import jax.numpy as jnp
 
 from began_jax.configs import TrainConfig
-from began_jax.models.autoencoder import Decoder, Discriminator, LatentEncoder
+from began_jax.models.autoencoder import Decoder, Encoder
+from began_jax.models.configured import encoder_network, networks
 from began_jax.models.mlp import LandmarkNetwork
 
 
 def layer_table(config: TrainConfig, landmarks: int = 49) -> str:
     """Return names, shapes and parameters of all layers of a preset's networks, in the order of their use."""
-    poolings = len(config.encoder_filters) - 1
-    size = (config.height, config.width)
+    size, poolings = (config.height, config.width), len(config.encoder_filters) - 1
     z = jax.ShapeDtypeStruct((1, config.latent_size), jnp.float32)
     x = jax.ShapeDtypeStruct((1, *size, config.channels), jnp.float32)
-    discriminator = Discriminator(*size, config.channels, config.filters, config.encoder_filters, config.latent_size)
-    encoder = {}
-    if config.encoder_weight:
-        encoder = {
-            "Encoder of images (--encoder-weight)": (LatentEncoder(config.encoder_filters, config.latent_size), x)
-        }
-    networks = {
-        "Generator (fig. A.2)": (Decoder(*size, config.channels, config.filters, poolings), z),
-        "Discriminator (figs. A.1, A.2)": (discriminator, x),
-        **encoder,
+    generator, discriminator = networks(config)
+    figure = "relativistic" if isinstance(discriminator, Encoder) else "figs. A.1, A.2"
+    tables = {
+        "Generator (fig. A.2)": (generator, z),
+        f"Discriminator ({figure})": (discriminator, x),
+        "Encoder of images (--encoder-weight)": (encoder_network(config), x),
         "Aspect network, landmarks (table 2)": (LandmarkNetwork(landmarks), z),
         "Aspect network, mask (section 3.2.2)": (Decoder(*size, 1, config.filters, poolings), z),
     }
-    return "\n\n".join(_table(title, network, example) for title, (network, example) in networks.items())
+    if not config.encoder_weight:
+        del tables["Encoder of images (--encoder-weight)"]
+    return "\n\n".join(_table(title, network, example) for title, (network, example) in tables.items())
 
 
 def _table(title: str, network: nn.Module, example: jax.ShapeDtypeStruct) -> str:

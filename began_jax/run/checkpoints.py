@@ -7,6 +7,7 @@ SHA256SUMS, which `restore` compares (so can `sha256sum -c`): Orbax by itself mi
 Among several processes a manager belongs to all of them, which save and restore together, or to one that is alone.
 """
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -129,7 +130,7 @@ def _remedy(checkpoint: Path) -> str:
 
 def save(checkpoints: ocp.CheckpointManager, step: int, state: Any, score: float = 0.0) -> None:
     """Start writing `state` as checkpoint `step`; the arrays are copied before this returns."""
-    checkpoints.save(step, args=ocp.args.StandardSave(state), metrics={BEST_METRIC: float(score)})
+    checkpoints.save(step, args=ocp.args.StandardSave(_present(state)), metrics={BEST_METRIC: float(score)})
 
 
 def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
@@ -140,14 +141,23 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
     """
     folder = Path(checkpoints.directory) / str(step)
     check_files(folder)
-    abstract = jax.tree.map(_here, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+    abstract = jax.tree.map(_here, jax.tree.map(ocp.utils.to_shape_dtype_struct, _present(like)))
     try:
-        return checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
+        found = checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
+        return dataclasses.replace(like, **found) if dataclasses.is_dataclass(like) else found
     except Exception as error:  # Orbax and TensorStore raise many types, for other shapes, types or names
         reason = " ".join(str(error).split())[:160]
         raise InputError(
             f"checkpoint {folder} cannot be read ({type(error).__name__}: {reason}); {_remedy(folder)}"
         ) from error
+
+
+def _present(state: Any) -> Any:
+    """Return a dataclass as a dictionary of its fields that are not None, which older checkpoints may not know of."""
+    if not dataclasses.is_dataclass(state):
+        return state
+    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _here(leaf: Any) -> Any:

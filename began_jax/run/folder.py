@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from began_jax import began, kinds
-from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
+from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
@@ -75,7 +75,7 @@ class Run:
         named = config.data in synthetic.KINDS or config.data.startswith("tfds:")
         path = config.data if named else str(Path(config.data).expanduser().resolve())
         wanted = dataclasses.asdict(config) | {"data": path, "data_set": self.data.fingerprint}
-        defaults = dataclasses.asdict(TRAIN_PRESETS.get(config.preset, TrainConfig()))
+        defaults = dataclasses.asdict(TrainConfig())  # what an option that came later does is what was done before
         otherwise = "another --run"
         agree(self.folder / "config.json", wanted, "trained", free=FREE, defaults=defaults, otherwise=otherwise)
 

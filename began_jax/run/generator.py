@@ -54,12 +54,12 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
 
     return Generator(
         apply=generate,
-        parameters=state.generator,
+        parameters=state.averaged["generator"],
         latent_size=config.latent_size,
         image_shape=(config.height, config.width, config.channels),
         step=int(state.step),
         encode=encode if config.encoder_weight else None,
-        encoder_parameters=state.encoder,
+        encoder_parameters=state.averaged["encoder"],
     )
 
 
@@ -70,7 +70,7 @@ def batched(
     jitted = jax.jit(function)
 
     def over_rows(rows: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), np.float32)])
+        padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), rows.dtype)])
         parts = [np.asarray(jitted(parameters, padded[i : i + batch])) for i in range(0, len(padded), batch)]
         return np.concatenate(parts)[: len(rows)]
 

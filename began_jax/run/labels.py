@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import sampling
+from began_jax import plugins, sampling
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
 from began_jax.configs import LABEL_SAMPLERS, AspectConfig
@@ -53,7 +53,7 @@ def choose(run: Run, given: str | None) -> str:
     path = run.folder / "labels" / "config.json"
     used = any(checkpoints.exists(folder) for folder in path.parent.glob("*"))
     before = read_json(path).get("annotator") if used and path.is_file() else None
-    name = annotator.absolute(given or before or run.data.metadata.get("annotator") or NETWORK)
+    name = plugins.absolute(given or before or run.data.metadata.get("annotator") or NETWORK)
     if name != NETWORK:
         annotator.load(name)  # what it lacks is said before anything is written
     agree(path, {"annotator": name}, "labelled", otherwise=f"delete {path.parent}", used=used)

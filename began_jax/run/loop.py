@@ -1,6 +1,6 @@
 """The loop of a training, which restores, goes on, shows, saves, stops and closes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -120,10 +120,10 @@ class Loop(Generic[State]):
         if self._bar:
             self._bar.update(1, **figures)
 
-    def log(self, stage: str, number: int) -> None:
-        """Write the metrics of the last step to TensorBoard."""
+    def log(self, stage: str, number: int, figures: Mapping[str, float]) -> None:
+        """Write figures of a step to TensorBoard."""
         if self._events:
-            for name, value in self.values.items():
+            for name, value in figures.items():
                 self._events.add_scalar(f"{stage}/{name}", value, number)
 
     def exit_if_stopped(self) -> None:

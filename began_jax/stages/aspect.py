@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             values = loop.advance(*trainer.epoch(loop.state))
             aspects.check_finite(values, epoch)
             loop.show(**values)
-            loop.log("aspect", epoch)
+            loop.log("aspect", epoch, values)
 
     done = f"{loop.state.done:,} epochs{loop.remark}"
     print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e} -> {folder}")

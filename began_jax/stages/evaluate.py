@@ -7,20 +7,29 @@ Landmarks: mean distance over the outer-eye distance, in percent (NME); masks: i
 attributes: share that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
 mean annotation, and ridge regression from the latents. Then, for generated images, how far G_a(z) is from T(G(z)), for
 uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's.
+
+The generator is measured by images of uniform z: precision, recall, density and coverage, a Fréchet distance, the
+energy by octave, and the share of copies (docs/training.md). neighbours.png shows those that are the most like a
+training image, and below each its nearest ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from began_jax import figures, metrics
+from began_jax.configs import flag
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
-from began_jax.images import to_float
-from began_jax.run import cli, consistency, networks
+from began_jax.images import to_float, to_uint8
+from began_jax.plugins import absolute
+from began_jax.plugins import load as plugin
+from began_jax.run import cli, consistency, networks, quality
 from began_jax.run.folder import Run
+from began_jax.sampling import uniform_latents
 
 SHOWN = 16  # held-out images in the pictures
 
@@ -39,6 +48,20 @@ def parser() -> cli.ArgumentParser:
         default=1000,
         help="generated images of each sampler that T annotates once, to compare; 0: none",
     )
+    parser.add_argument(
+        "--generator-images",
+        type=int,
+        metavar="N",
+        default=1000,
+        help="images that the generator is measured by, beside as many real ones where there are so many; 0: none",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="FILE.py:NAME",
+        help="the feature space that it is measured in: a function from uint8 images [N, H, W, C] to features [N, F], "
+        "such as an Inception network of yours, with which the Fréchet distance is the FID; default: scattering "
+        "coefficients, which need no network",
+    )
     cli.add_annotator(parser)
     return parser
 
@@ -46,8 +69,9 @@ def parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the latents of both splits and the annotations, predict, compare, draw."""
     args = parser().parse_args(argv)
-    if args.consistency < 0:
-        raise InputError(f"--consistency is {args.consistency}; it must be at least 0")
+    for name in ("consistency", "generator_images"):
+        if getattr(args, name) < 0:
+            raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
     run = Run.open(args.run)
     kind, newest = run.kind, networks.newest(run)
     name, names = args.aspect or newest, [path.name for path in networks.trained(run)]
@@ -64,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     draw(run, folder, test, predicted[name])
     run.record("evaluate", found)
     closing = sentence(run, found, test, name)
+    if args.generator_images:
+        figures_of_it, words = measured_generator(run, folder, args.generator_images, args.features)
+        found |= figures_of_it
+        run.record("evaluate", found)
+        closing += f"; {words}"
     if args.consistency:
         agreement = consistency.measure(run, annotate, name, args.consistency, args.annotator, args.workers)
         run.record("evaluate", found | agreement.figures)
@@ -128,6 +157,24 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
     figures.save_image(folder / "reconstructions.png", pairs)
     annotated = figures.annotated_grid(originals, **run.kind.marks(predicted[shown], run.data))
     figures.save_image(folder / f"{test.prefix}_annotations.png", annotated)
+
+
+def measured_generator(run: Run, folder: Path, count: int, features: str | None) -> tuple[dict[str, Any], str]:
+    """Return the generator's figures, and the ones that matter in words; write the picture of its neighbours."""
+    space = {"function": plugin(features, "--features"), "name": absolute(features)} if features else {}
+    try:
+        found = quality.Quality(run.data, count, **space)
+    except InputError as error:
+        return {}, str(error)
+    z = uniform_latents(jax.random.key(run.config.seed), found.count, run.config.latent_size)
+    images = to_uint8(run.generate(np.asarray(z)))
+    report = found.report(images)
+    figures.save_image(folder / "neighbours.png", found.picture(images))
+    both = ", ".join(
+        f"{n} {report[n]:.2f} ({report[n + '_floor']:.2f} held out)" for n in ("precision", "recall", "coverage")
+    )
+    words = f"{found.count:,} generated images: {both}, energy of the finest octave {report['energy_octave_1']:.2f}"
+    return {f"generator_{n}": value for n, value in report.items()}, words
 
 
 def sentence(run: Run, found: Mapping[str, Any], test: Split, name: str) -> str:

@@ -14,18 +14,23 @@ from pathlib import Path
 
 import grain
 import jax
+import numpy as np
 
 from began_jax import began, figures, sharding
 from began_jax.configs import TRAIN_PRESETS, TrainConfig, check_options, train_preset
 from began_jax.data import augment
 from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
-from began_jax.models import check_size, layer_table
-from began_jax.run import cli
+from began_jax.images import to_uint8
+from began_jax.models import apply, check_networks, layer_table
+from began_jax.run import cli, quality
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
+from began_jax.sampling import uniform_latents
 
 SAMPLES = 36  # in the pictures made while training
+MEASURED = 500  # generated images that are measured while training, beside as many real ones, ...
+BLOCK = 100  # ... and drawn so many at a time
 LOG_EVERY = 50  # steps between two points of TensorBoard's curves
 
 
@@ -37,6 +42,12 @@ def parser() -> cli.ArgumentParser:
     parser.add_argument("--layers", action="store_true", help="print the table of all layers and stop")
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
     parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
+    parser.add_argument(
+        "--measure-every",
+        type=int,
+        default=1000,
+        help="steps between two measurements of the generator, which TensorBoard shows; 0: none",
+    )
     parser.add_argument(
         "--cpu-devices",
         type=int,
@@ -53,11 +64,13 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     args = parser().parse_args(argv)
     config = cli.given_options(args, train_preset(args.preset))
     check_options(config)
-    check_size(config.height, config.width, len(config.encoder_filters) - 1)
+    check_networks(config)
     if args.run is None and not args.layers:
         raise InputError("--run is missing: the folder that this run is kept in")
     if min(args.save_every, args.sample_every) < 1:
         raise InputError("--save-every and --sample-every must be at least 1")
+    if args.measure_every < 0:
+        raise InputError(f"--measure-every is {args.measure_every}; it must be at least 0")
     return args, config
 
 
@@ -90,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             found["images_per_second"] = rate * config.batch_size
         run.record("train", found, keep=("images_per_second",))
 
+    measure = Measurement(run) if args.measure_every and jax.process_index() == 0 else None
     options = {"save_every": args.save_every, "record": record, "events": run.folder / "events" / "train"}
     with (
         Loop("train", run.folder / "generator", init(), config.steps, **options) as loop,
@@ -103,9 +117,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             began.check_finite(values, last)
             loop.show(**shown(values))
             if last % LOG_EVERY == 0:
-                loop.log("train", last)
+                loop.log("train", last, values)
             if last % args.sample_every == 0:
                 save_samples(run, last, sample(loop.state))
+            if measure and last % args.measure_every == 0:
+                loop.log("train/generator", last, measure(loop.state))
 
     if jax.process_index() == 0:
         reached = f"M {float(loop.state.convergence):.4f}, k {float(loop.state.k):.3f}"
@@ -141,8 +157,29 @@ def step_of(config: TrainConfig, mesh: jax.sharding.Mesh) -> Callable:
 
 def shown(metrics: dict[str, float]) -> dict[str, float]:
     """Return what the progress line shows of a step's metrics."""
-    found = {"M": metrics["convergence"], "k": metrics["k"], "diversity": metrics["diversity"]}
-    return found | {name: metrics[name] for name in ("reconstruction",) if name in metrics}
+    own = ("gap", "penalty") if "gap" in metrics else ("k",)  # of the objective
+    names = (*own, "diversity", "reconstruction")
+    return {"M": metrics["convergence"]} | {name: metrics[name] for name in names if name in metrics}
+
+
+class Measurement:
+    """What a state of the training draws, measured on one process; its data set is read when it is first asked."""
+
+    def __init__(self, run: Run):
+        generator, _ = began.networks(run.config)
+        self._run, self._draw = run, jax.jit(lambda parameters, z: apply(generator, parameters, z))
+        self._quality: quality.Quality | None = None
+
+    def __call__(self, state: began.BeganState) -> dict[str, float]:
+        """Return the figures of `Quality.measure`; none where the data set has too few images."""
+        try:
+            self._quality = self._quality or quality.Quality(self._run.data, MEASURED, references=MEASURED)
+        except InputError:
+            return {}
+        z = uniform_latents(jax.random.key(self._run.config.seed), self._quality.count, self._run.config.latent_size)
+        parameters = jax.device_get(state.averaged["generator"])
+        blocks = [np.asarray(self._draw(parameters, z[i : i + BLOCK])) for i in range(0, len(z), BLOCK)]
+        return self._quality.measure(to_uint8(np.concatenate(blocks)))
 
 
 def save_samples(run: Run, step: int, images: jax.Array) -> None:

@@ -1,0 +1,118 @@
+"""Measures of a generator, from the features and the spectra of its images beside real ones; numpy in, numpy out.
+
+None can be passed by a blurred mean: it covers no real image, and has no energy in the high octaves.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from began_jax.features import LUMINANCE
+
+OCTAVES = 4  # of spatial frequency: 1 is the finest, from half of Nyquist's to all of it; 4 all below an eighth
+NEIGHBOURS = 5  # k of the balls about each image
+
+Features = Float[np.ndarray, "_ features"]
+
+
+class Manifolds(NamedTuple):
+    """What `manifolds` finds of each image; the means are precision, recall, density and coverage."""
+
+    precision: Bool[np.ndarray, " generated"]  # it lies in the ball of a real image
+    recall: Bool[np.ndarray, " real"]  # it lies in the ball of a generated image
+    density: Float[np.ndarray, " generated"]  # balls of real images that it lies in, over k
+    coverage: Bool[np.ndarray, " real"]  # a generated image lies in its ball
+
+
+def manifolds(real: Features, generated: Features, k: int = NEIGHBOURS) -> Manifolds:
+    """Compare two sets by balls about each image, which reach to the k-th neighbour of its own set.
+
+    Precision and recall are those of Kynkäänniemi et al. (2019), density and coverage those of Naeem et al. (2020).
+
+    Args:
+        real, generated: features [N, F] and [M, F], each of more than k images.
+        k: neighbours.
+
+    Raises:
+        ValueError: a set has not more than k images.
+    """
+    if min(len(real), len(generated)) <= k:
+        raise ValueError(f"{len(real)} real and {len(generated)} generated images: each must be more than k = {k}")
+    between = distances(real, generated)
+    real_radii = np.partition(distances(real, real), k, axis=1)[:, k]  # the 0-th is the image itself
+    generated_radii = np.partition(distances(generated, generated), k, axis=1)[:, k]
+    inside = between < real_radii[:, None]
+    return Manifolds(
+        precision=inside.any(0),
+        recall=(between < generated_radii[None]).any(1),
+        density=inside.sum(0) / k,
+        coverage=between.min(1) < real_radii,
+    )
+
+
+def distances(a: Features, b: Features) -> Float[np.ndarray, "a b"]:
+    """Return the Euclidean distances of all pairs of rows."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(squares, 0))
+
+
+def frechet_distance(a: Features, b: Features) -> float:
+    """Return |mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), C the covariances (Heusel et al., 2017).
+
+    It is the FID where the features are those of its Inception network, and has another scale elsewhere. It grows as
+    the sets get smaller; so compare sets of one size.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    x, y = ((v - v.mean(0)) / np.sqrt(len(v) - 1) for v in (a, b))
+    x, y = (np.linalg.qr(v, mode="r") if len(v) > v.shape[1] else v for v in (x, y))  # R'R = v'v, and R has fewer rows
+    # The eigenvalues of C_a C_b = x'x y'y are the squared singular values of x y'.
+    root = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x**2).sum() + (y**2).sum() - 2 * root)
+
+
+def octave_energies(
+    images: Float[np.ndarray, "count height width channels"],
+) -> Float[np.ndarray, "count octaves"]:
+    """Return the energy of each image's luminance in each octave of spatial frequency, the finest first.
+
+    The mean is taken away before. Frequencies are fractions of Nyquist's along each axis, and those beyond it, in the
+    corners, are left out. A ratio of two sets' means tells how sharp one is beside the other.
+    """
+    x = np.asarray(images, np.float32)
+    grey = x[..., 0] if x.shape[-1] == 1 else x @ np.array(LUMINANCE, np.float32)
+    power = np.abs(np.fft.fft2(grey - grey.mean((1, 2), keepdims=True))) ** 2
+    fy, fx = np.meshgrid(2 * np.fft.fftfreq(x.shape[1]), 2 * np.fft.fftfreq(x.shape[2]), indexing="ij")
+    frequency = np.hypot(fy, fx)
+    edges = [1.0, *(0.5**i for i in range(1, OCTAVES)), 0.0]
+    bands = [(frequency < high) & (frequency >= low) for high, low in itertools.pairwise(edges)]
+    return np.stack([power[:, band].sum(1) for band in bands], axis=1)
+
+
+def nearest(queries: Features, references: Features, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances [N, count] of the nearest references, the nearest first, and their indices [N, count]."""
+    found, rows = [], []
+    for start in range(0, len(queries), 256):  # all distances at once need not fit the memory
+        block = distances(queries[start : start + 256], references)
+        rows.append(np.argsort(block, axis=1, kind="stable")[:, :count])
+        found.append(np.take_along_axis(block, rows[-1], axis=1))
+    return np.concatenate(found), np.concatenate(rows)
+
+
+def jackknife(measure: Callable[[np.ndarray], dict[str, float]], count: int, groups: int = 10) -> dict[str, float]:
+    """Return half the width of each figure's 95 % interval, as far as it comes from which images were drawn.
+
+    The figures are measured again without each of the groups (delete-a-group jackknife), a tenth of the images each.
+
+    Args:
+        measure: indices of images, a part of 0 .. count - 1 -> figures of these.
+        count: number of images.
+        groups: to leave out, one at a time.
+    """
+    group = np.arange(count) % groups
+    found = [measure(np.flatnonzero(group != i)) for i in range(groups)]
+    spread = {name: np.var([figures[name] for figures in found]) * (groups - 1) for name in found[0]}
+    return {name: 1.96 * float(np.sqrt(variance)) for name, variance in spread.items()}

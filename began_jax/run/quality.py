@@ -1,0 +1,149 @@
+"""How good a run's generator is, beside what held-out images would get in its place."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL.Image import Image
+
+from began_jax import features, figures, quality
+from began_jax.data.datasets import DataSet
+from began_jax.errors import InputError
+from began_jax.images import to_float
+from began_jax.run.generator import batched
+
+LEAST = 50  # images of each set: with fewer the figures say nothing
+MOST_REFERENCES = 20_000  # training images, evenly spaced, among which copies are looked for
+COPY_QUANTILE = 0.05  # of the held-out images' distances to their nearest training images: a copy is nearer
+SUSPECTS, THEIR_NEAREST = 12, 3  # generated images in the picture, and training images below each
+
+_BATCH = 100
+
+Function = Callable[[Any], Any]
+
+
+class Described(NamedTuple):
+    """A set of images: its features, of mean 0 and deviation 1 over the training images, and its octaves' energies."""
+
+    features: np.ndarray
+    energies: np.ndarray
+
+
+class Quality:
+    """The measures of `began_jax.quality` for the generators of one data set, whose own images are read once.
+
+    Real images are training images; the octaves' energies are compared with those of held-out ones. A figure's floor is
+    what the held-out images get in the generated ones' place: no generator can be expected to do better. Where nothing
+    is held out they are every second training image, and the others the real ones.
+
+    Args:
+        data: of the run.
+        count: images of each set; fewer where there are not so many.
+        references: training images among which copies are looked for.
+        function: uint8 images [N, H, W, C] -> features [N, F].
+        name: of the features.
+
+    Raises:
+        InputError: there are fewer than 50 images of a kind.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        count: int,
+        references: int = MOST_REFERENCES,
+        function: Function = features.scattering,
+        name: str = features.NAME,
+    ):
+        self._train = data.source("train")
+        every = np.arange(len(self._train))
+        split = "test" in data.splits
+        held_out = data.source("test") if split else self._train
+        rows, held_rows = (every, np.arange(len(held_out))) if split else (every[::2], every[1::2])
+        self.count = min(count, len(rows), len(held_rows))
+        if self.count < LEAST:
+            raise InputError(f"{self.count} images are too few to measure a generator: it takes {LEAST} held-out ones")
+        self.name, self._function = name, batched(lambda _, images: function(images), None, _BATCH)
+
+        self._rows = _evenly(rows, max(references, self.count))
+        raw, energies = self._raw(self._train.image(i) for i in self._rows)
+        self._mean, self._deviation = raw.mean(0), np.maximum(raw.std(0), 1e-6)
+        self._references = Described(self._standard(raw), energies)
+        self._real = self._references.features[_evenly(np.arange(len(raw)), self.count)]
+        self._held_out = self._described(held_out.image(i) for i in _evenly(held_rows, self.count))
+        nearest, _ = quality.nearest(self._held_out.features, self._references.features)
+        self._copy = float(np.quantile(nearest, COPY_QUANTILE))
+
+    def measure(self, images: np.ndarray) -> dict[str, float]:
+        """Return the figures of generated images, uint8 [count, H, W, C], by their names."""
+        return self._figures(self._described(images))
+
+    def report(self, images: np.ndarray) -> dict[str, float | str]:
+        """Return the figures with their 95 % intervals (half the width) and floors, and what they were measured on."""
+        generated = self._described(images)
+
+        def part(indices: np.ndarray) -> dict[str, float]:
+            return self._figures(Described(*(values[indices] for values in generated)))
+
+        found, floor = self._figures(generated), self._figures(self._held_out)
+        intervals = quality.jackknife(part, len(images))
+        return {
+            **found,
+            **{f"{name}_interval": value for name, value in intervals.items()},
+            **{f"{name}_floor": value for name, value in floor.items() if not name.startswith("energy")},
+            "features": self.name,
+            "images": len(images),
+            "training_images": len(self._rows),
+        }
+
+    def picture(self, images: np.ndarray) -> Image:
+        """Draw the generated images that lie nearest to a training image, and below each its nearest ones.
+
+        Args:
+            images: uint8 [N, H, W, C].
+        """
+        nearest, which = quality.nearest(self._described(images).features, self._references.features, THEIR_NEAREST)
+        suspects = np.argsort(nearest[:, 0], kind="stable")[:SUSPECTS]
+        rows = [images[suspects]]
+        rows += [np.stack([self._train.image(int(i)) for i in self._rows[column]]) for column in which[suspects].T]
+        return figures.grid(to_float(np.concatenate(rows)), columns=len(suspects))
+
+    def _figures(self, generated: Described) -> dict[str, float]:
+        found = quality.manifolds(self._real, generated.features)
+        ratios = generated.energies.mean(0) / np.maximum(self._held_out.energies.mean(0), 1e-12)
+        nearest, _ = quality.nearest(generated.features, self._references.features)
+        return {
+            **{name: float(values.mean()) for name, values in found._asdict().items()},
+            "frechet": quality.frechet_distance(self._real, generated.features),
+            **{f"energy_octave_{i}": float(ratio) for i, ratio in enumerate(ratios, 1)},
+            "copies_percent": 100 * float((nearest < self._copy).mean()),
+        }
+
+    def _raw(self, images: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        raw, energies, batch = [], [], []
+
+        def flush() -> None:
+            stacked = np.stack(batch)
+            raw.append(np.asarray(self._function(stacked), np.float64).reshape(len(batch), -1))
+            energies.append(quality.octave_energies(to_float(stacked)))
+            batch.clear()
+
+        for image in images:
+            batch.append(image)
+            if len(batch) == _BATCH:
+                flush()
+        if batch:
+            flush()
+        return np.concatenate(raw), np.concatenate(energies)
+
+    def _standard(self, raw: np.ndarray) -> np.ndarray:
+        return (raw - self._mean) / self._deviation
+
+    def _described(self, images: Iterable[np.ndarray]) -> Described:
+        raw, energies = self._raw(images)
+        return Described(self._standard(raw), energies)
+
+
+def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` of the rows, evenly spaced, or all of them where they are fewer."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
