@@ -4,7 +4,8 @@ Pure functions; the caller jits. (`Inverter` and `aspects.Trainer` jit: they put
 are float32 NHWC in [-1, 1], landmarks (x, y) fractions of width and height [N, K, 2], masks float32 [N, H, W, 1] in
 {0, 1}, latents float32 [N, latent].
 
-Nothing here loads TensorFlow Datasets, grain or Orbax; `open_data`, `Kind` and `KINDS` do when they are first used.
+Nothing here loads TensorFlow Datasets, grain or Orbax; `open_data`, `pretrained`, `Kind` and `KINDS` do when they are
+first used.
 """
 
 import importlib
@@ -34,6 +35,7 @@ from began_jax.sampling import bootstrap_latents, interpolate, interpolated_late
 if TYPE_CHECKING:
     from began_jax.data.datasets import open_data
     from began_jax.kinds import KINDS, Kind
+    from began_jax.run.weights import pretrained
 
 __version__ = "0.2.0"
 
@@ -76,12 +78,18 @@ __all__ = [
     "next_k",
     "nme_percent",
     "open_data",
+    "pretrained",
     "to_float",
     "to_uint8",
     "uniform_latents",
 ]
 
-_LAZY = {"open_data": "began_jax.data.datasets", "KINDS": "began_jax.kinds", "Kind": "began_jax.kinds"}
+_LAZY = {
+    "open_data": "began_jax.data.datasets",
+    "KINDS": "began_jax.kinds",
+    "Kind": "began_jax.kinds",
+    "pretrained": "began_jax.run.weights",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,15 @@ class TrainedAspect(NamedTuple):
 
 
 def load(run: Run, name: str) -> TrainedAspect:
-    """Return the network with the best parameters of its newest checkpoint.
+    """Return the network with the best parameters of its newest checkpoint; errors as `stored`."""
+    config, state = stored(run, name)
+    network = run.kind.network(run.config, run.data)
+    apply = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
+    return TrainedAspect(batched(apply, state.best_parameters), state.done)
+
+
+def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:
+    """Return the configuration of an aspect network, and the state of its newest checkpoint.
 
     Raises:
         InputError: there is no such network, it is damaged, or it belongs to another state of the generator.
@@ -54,19 +62,18 @@ def load(run: Run, name: str) -> TrainedAspect:
     if not checkpoints.exists(folder):
         raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run.folder} --name {name} first")
     network = run.kind.network(run.config, run.data)
-    stored = read_json(folder / "config.json")
+    given = read_json(folder / "config.json")
     _, step = run.inversion
-    if (learnt := stored.get("generator_step", step)) != step:
+    if (learnt := given.get("generator_step", step)) != step:
         raise InputError(
             f"{folder} was trained for the generator of step {learnt}, and the run's latents are now of step {step}: "
             f"delete it, and run aspect.py again"
         )
     # options that came later have their defaults in older runs
-    aspect = AspectConfig(**{key: stored[key] for key in AspectConfig.__dataclass_fields__ if key in stored})
+    aspect = AspectConfig(**{key: given[key] for key in AspectConfig.__dataclass_fields__ if key in given})
     saved = checkpoints.manager(folder, read_only=True)
     like = aspects.init(aspect, network, run.config.latent_size)
     found = checkpoints.restore_latest(saved, like)
     assert found is not None  # `exists` said so
     saved.close()
-    apply = lambda parameters, z: aspects.predict(network, parameters, z, aspect.members)  # noqa: E731
-    return TrainedAspect(batched(apply, found[1].best_parameters), found[1].done)
+    return aspect, found[1]

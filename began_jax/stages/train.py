@@ -2,6 +2,7 @@
 
     python train.py demo --run runs/demo                        # synthetic faces, minutes on a CPU
     python train.py faces --run runs/faces --data data/faces    # the paper's first experiment, for a GPU or TPU
+    python train.py synthetic-faces --run runs/new --pretrained # no training: the weights that come along
 
 The same command goes on where a stopped run left off, bit for bit. Progress shows M, which falls; RUN/figures/training
 shows samples from the same latents as they learn.
@@ -23,7 +24,7 @@ from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.models import apply, check_networks, layer_table
-from began_jax.run import cli, quality
+from began_jax.run import cli, quality, weights
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 from began_jax.sampling import uniform_latents
@@ -40,6 +41,11 @@ def parser() -> cli.ArgumentParser:
     parser.add_argument("preset", help=f"where the options start from: {', '.join(TRAIN_PRESETS)}")
     parser.add_argument("--run", type=Path, help="the run folder: new, or of the same configuration to go on")
     parser.add_argument("--layers", action="store_true", help="print the table of all layers and stop")
+    parser.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="take the weights that come along for a preset of a built-in set, as if it had been trained to its end",
+    )
     parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
     parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
     parser.add_argument(
@@ -89,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = Run.of(args.run, config)
     feed = batches_of(run)
     with sharding.first_process_first("configuration"):
+        if args.pretrained:
+            weights.begin(run)
         run.begin()
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.

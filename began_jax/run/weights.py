@@ -1,0 +1,166 @@
+"""Weights that come along: the networks of the built-in data sets, trained to the end, and the card of each.
+
+began_jax/weights/NAME/card.json     what was trained on what, for how long, how good it is, its licence
+began_jax/weights/NAME/state/        an Orbax checkpoint: parameters of G, E and G_a
+"""
+
+import argparse
+import dataclasses
+import json
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from began_jax import aspects, began, kinds
+from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.errors import InputError
+from began_jax.files import new_folder, read_json, write_json
+from began_jax.run import checkpoints, cli, networks
+from began_jax.run.folder import FREE, Run
+from began_jax.run.generator import of_training
+
+FOLDER = Path(__file__).parents[1] / "weights"
+LICENCE = "Apache-2.0, as the code; the data is rendered by the package, and shows nobody"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """Pure functions with their parameters, for `jax.jit` and `jax.vmap`.
+
+    Args:
+        generate: latents [N, latent] -> images [N, height, width, channels] in about [-1, 1].
+        encode: images in [-1, 1] -> latents near those that give them, in the cube (-1, 1).
+        annotate: latents -> annotations of their images, such as landmarks [N, 49, 2] or masks [N, height, width, 1].
+        config: of the training.
+        card: data, steps, figures and licence.
+    """
+
+    generate: Callable[[Any], jax.Array]
+    encode: Callable[[Any], jax.Array]
+    annotate: Callable[[Any], jax.Array]
+    config: TrainConfig
+    card: dict[str, Any]
+
+
+def names() -> list[str]:
+    """Return the names of the weights that come along."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/card.json"))
+
+
+def pretrained(name: str) -> Pretrained:
+    """Return networks that come along: `synthetic-faces` or `synthetic-irises`.
+
+    Raises:
+        InputError: there are none of this name.
+    """
+    card, config, state = _read(name)
+    generator = of_training(config, state["began"])
+    network, aspect = _aspect(card, config)
+    assert generator.encode is not None  # `pack` asked for an encoder
+    return Pretrained(
+        generate=lambda z: generator.apply(generator.parameters, z),
+        encode=lambda x: generator.encode(generator.encoder_parameters, x),
+        annotate=lambda z: aspects.predict(network, state["aspect"], z, aspect.members),
+        config=config,
+        card=card,
+    )
+
+
+def begin(run: Run) -> None:
+    """Give a new run the weights that come along as its training's last checkpoint; D starts anew.
+
+    Raises:
+        InputError: there are none for its preset, or it has another configuration or another training already.
+    """
+    card, config, state = _read(run.config.preset)
+    for field in dataclasses.fields(TrainConfig):
+        own, theirs = getattr(run.config, field.name), getattr(config, field.name)
+        if field.name not in FREE and own != theirs:
+            raise InputError(f"--pretrained: the weights were trained with {field.name} {theirs}, not {own}")
+    step, folder = card["config"]["steps"], run.folder / "generator"
+    if not checkpoints.exists(folder):
+        saved = checkpoints.manager(folder)
+        checkpoints.save(saved, step, state["began"])
+        saved.wait_until_finished()
+        saved.close()
+        run.record("train", {name.removeprefix("train/"): value for name, value in card["figures"].items()
+                             if name.startswith("train/")})  # fmt: skip
+
+
+def pack(run: Run, out: Path, aspect: str) -> None:
+    """Write the weights of a run and their card to a new folder.
+
+    Args:
+        run: whose stages are all done.
+        out: folder.
+        aspect: name of its aspect network.
+    """
+    trained = run.training(run.inversion[1])
+    if not run.config.encoder_weight:
+        raise InputError(f"{run.folder} has no encoder: train it with --encoder-weight")
+    config, learnt = networks.stored(run, aspect)
+    card = {
+        "config": dataclasses.asdict(run.config) | {"data": run.data.metadata.get("source", ""), "steps": trained.done},
+        "aspect": dataclasses.asdict(config),
+        "annotation": run.data.annotation,
+        "shape": list(run.data.shape or ()),
+        "data": {"source": run.data.metadata.get("source", ""), "images": dict(run.data.splits)},
+        "figures": {key: value for key, value in read_json(run.folder / "metrics.json").items()
+                    if key.startswith(("train/", "invert/", "evaluate/"))},
+        "licence": LICENCE,
+    }  # fmt: skip
+    with new_folder(out) as partial:
+        write_json(partial / "card.json", card)
+        saved = checkpoints.manager(partial / "state")
+        checkpoints.save(saved, trained.done, trained.averaged | {"aspect": learnt.best_parameters})
+        saved.wait_until_finished()
+        saved.close()
+
+
+def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
+    """Return a card, its configuration, and the state of the training with the aspect network's parameters."""
+    if name not in names():
+        raise InputError(f"no weights come along for {name!r}; there are {', '.join(names())}")
+    card = json.loads((FOLDER / name / "card.json").read_text())
+    config = TrainConfig(**card["config"] | {"encoder_filters": tuple(card["config"]["encoder_filters"])})
+    start = jax.jit(lambda: began.init(config))()
+    network, aspect = _aspect(card, config)
+    like = start.averaged | {
+        "aspect": jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size)).best_parameters
+    }
+    saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
+    found = checkpoints.restore(saved, config.steps, like)
+    saved.close()
+    own = {key: found[key] for key in ("generator", "encoder")}
+    state = dataclasses.replace(
+        start,
+        **own,
+        average=jax.tree.map(jnp.copy, own) if config.average else None,
+        step=jnp.asarray(config.steps, start.step.dtype),
+    )
+    return card, config, {"began": state, "aspect": found["aspect"]}
+
+
+def _aspect(card: dict[str, Any], config: TrainConfig) -> tuple[Any, AspectConfig]:
+    data: Any = types.SimpleNamespace(shape=tuple(card["shape"]), names=())
+    return kinds.KINDS[card["annotation"]].network(config, data), AspectConfig(**card["aspect"])
+
+
+def main() -> None:
+    """Pack a run: `python -m began_jax.run.weights --run RUN --out began_jax/weights/NAME`."""
+    parser = cli.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="a run whose stages are all done")
+    parser.add_argument("--out", type=Path, required=True, help="new folder")
+    parser.add_argument("--aspect", help="name of the aspect network; default: the one trained last")
+    args: argparse.Namespace = parser.parse_args()
+    run = Run.open(args.run)
+    pack(run, args.out, args.aspect or networks.newest(run))
+    print(f"weights: {run.folder} -> {args.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,95 @@
+"""Weights that come along: what is packed from a run is what the run gives, and what the package has is whole."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from ways import call, done
+
+import began_jax
+from began_jax.errors import InputError
+from began_jax.files import read_json
+from began_jax.images import to_float
+from began_jax.run import networks, weights
+from began_jax.run.folder import Run
+
+SIZE = ["--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8", "--batch-size", "4", "--steps", "2"]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, tiny_faces):
+    """A tiny run, and a folder of weights with its own."""
+    folder = tmp_path_factory.mktemp("weights")
+    run = folder / "run"
+    done("train.py", run, "faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *SIZE)
+    done("invert.py", run, "--steps", 2, "--shard-size", 8)
+    done("aspect.py", run, "--epochs", 2, "--batch-size", 4)
+    run = Run.open(run)
+    weights.pack(run, folder / "here" / "faces-sharp", networks.newest(run))
+    return run, folder / "here"
+
+
+@pytest.fixture
+def here(packed, monkeypatch):
+    run, folder = packed
+    monkeypatch.setattr(weights, "FOLDER", folder)
+    return run
+
+
+def test_packed_weights_give_what_the_run_gives(here):
+    found = began_jax.pretrained("faces-sharp")
+    z = np.random.default_rng(0).uniform(-1, 1, (3, 8)).astype(np.float32)
+    x = to_float(here.data.source("test").image(0))[None]
+    generator = here.inverted
+    np.testing.assert_allclose(jax.jit(found.generate)(z), generator.images(z), atol=1e-5)
+    np.testing.assert_allclose(found.encode(x), generator.encode(generator.encoder_parameters, x), atol=1e-5)
+    own = networks.load(here, networks.newest(here)).annotate
+    np.testing.assert_allclose(found.annotate(z), own(z), atol=1e-5)
+    assert found.card["data"]["images"] == {"train": 20, "test": 4}
+    assert found.card["figures"]["train/steps"] == 2 and found.config.steps == 2
+
+
+def test_a_run_begins_with_them_and_has_nothing_left_to_train(here, tmp_path, tiny_faces):
+    run, command = tmp_path / "run", ["faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *SIZE]
+    assert "2 steps" in done("train.py", run, *command, "--pretrained")
+    again, first = Run.open(run).training(), here.training()
+    jax.tree.map(np.testing.assert_array_equal, again.averaged, first.averaged)
+    assert read_json(run / "metrics.json")["train/steps"] == 2
+    status, _, error = call("train.py", tmp_path / "other", *command, "--pretrained", "--seed", 1)
+    assert status == 2 and "seed 0, not 1" in error
+    assert not (tmp_path / "other" / "generator").exists()
+
+
+def test_a_preset_without_weights_is_refused_by_name(here, tmp_path, tiny_faces):
+    status, _, error = call("train.py", tmp_path / "run", "irises-sharp", "--data", tiny_faces, "--pretrained", *SIZE,
+                            "--height", 16, "--width", 16, "--channels", 3)  # fmt: skip
+    assert status == 2 and "there are faces-sharp" in error
+    with pytest.raises(InputError, match="no weights come along for 'cats'"):
+        began_jax.pretrained("cats")
+
+
+def test_damaged_weights_are_refused(packed, tmp_path, monkeypatch):
+    _, folder = packed
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "copy")
+    part = max((tmp_path / "copy").rglob("*/d/*"), key=lambda path: path.stat().st_size)
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(InputError, match="damaged"):
+        began_jax.pretrained("faces-sharp")
+
+
+def test_what_comes_along_is_whole_and_small():
+    assert weights.names() == ["synthetic-faces", "synthetic-irises"]
+    assert sum(path.stat().st_size for path in weights.FOLDER.rglob("*") if path.is_file()) <= 6e6
+    for name in weights.names():
+        found = began_jax.pretrained(name)
+        config = dataclasses.replace(began_jax.TRAIN_PRESETS[name], steps=found.config.steps)
+        assert found.config == config
+        z = began_jax.uniform_latents(jax.random.key(0), 4)
+        images, annotations = jax.jit(found.generate)(z), jax.jit(found.annotate)(z)
+        assert images.shape == (4, config.height, config.width, config.channels)
+        assert annotations.shape[1:] == tuple(found.card["shape"])
+        assert found.encode(images).shape == (4, 64) and float(np.abs(images).max()) < 2
+        assert float(images.std(0).mean()) > 0.1  # they are not all alike
