@@ -1,5 +1,8 @@
-# make demo            the whole way on synthetic faces, into runs/demo
-# make demo-irises     the whole way on synthetic irises, into runs/demo-irises
+# make demo            synthetic faces from the weights that come along, into runs/demo, in minutes
+# make demo-irises     the same with synthetic irises, into runs/demo-irises
+# make demo-train      the whole way on synthetic faces from nothing, into runs/demo-train
+# make demo-irises-train   the same with synthetic irises
+# make weights         train what comes along anew, into runs and began_jax/weights, in hours
 # make test | quick    the tests; the quick part of them, under 90 seconds
 # make lint            ruff and pyright
 # make test-lowest     a tiny run of all stages on the lowest versions that requirements.txt allows
@@ -24,20 +27,38 @@ WHEEL := $(VENV)-dist/wheel
 # Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
 SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-irises test quick test-entries test-lowest test-wheel lint format bench clean
+.PHONY: demo demo-irises demo-train demo-irises-train weights test quick test-entries test-lowest test-wheel lint format bench clean
 
-demo: RECIPE = regularised
-demo: GENERATED = --epochs 100
-demo-irises: RECIPE = regularised-mask
-demo-irises: GENERATED = --labels 2000 --epochs 20
-# Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
+demo: PRESET = synthetic-faces
+demo-irises: PRESET = synthetic-irises
+# A part of the training images is inverted, and all held-out ones.
 demo demo-irises: $(READY)
-	$(BIN)/python train.py $@ --run runs/$@
+	$(BIN)/python train.py $(PRESET) --run runs/$@ --pretrained
+	$(BIN)/python invert.py --run runs/$@ --images 512
+	$(BIN)/python aspect.py --run runs/$@
+	$(BIN)/python generate.py --run runs/$@ --count 1000 --out runs/$@/generated
+	$(BIN)/python evaluate.py --run runs/$@ --consistency 0
+
+demo-train: RECIPE = regularised
+demo-train: GENERATED = --epochs 100
+demo-irises-train: RECIPE = regularised-mask
+demo-irises-train: GENERATED = --labels 2000 --epochs 20
+# Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
+demo-train demo-irises-train: $(READY)
+	$(BIN)/python train.py $(@:-train=) --run runs/$@
 	$(BIN)/python invert.py --run runs/$@
 	$(BIN)/python aspect.py --run runs/$@ --target generated $(GENERATED)
 	$(BIN)/python aspect.py --run runs/$@
 	$(BIN)/python generate.py --run runs/$@ --aspect $(RECIPE)-generated --count 1000 --out runs/$@/generated
 	$(BIN)/python evaluate.py --run runs/$@
+
+weights: $(READY)
+	for name in synthetic-faces synthetic-irises; do \
+	  $(BIN)/python train.py $$name --run runs/$$name && $(BIN)/python invert.py --run runs/$$name && \
+	  $(BIN)/python aspect.py --run runs/$$name && $(BIN)/python evaluate.py --run runs/$$name --consistency 0 && \
+	  rm -rf began_jax/weights/$$name && \
+	  $(BIN)/python -m began_jax.run.weights --run runs/$$name --out began_jax/weights/$$name || exit 1; \
+	done
 
 test: $(READY_TEST)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)

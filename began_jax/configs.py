@@ -312,7 +312,7 @@ _SHARP: dict[str, Any] = dict(
 )
 # The same in minutes on two cores: fewer filters, and smaller images.
 _DEMO: dict[str, Any] = _SHARP | dict(height=48, width=48, filters=16, encoder_filters=(32, 48, 64), steps=7500)
-_BUILT_IN: dict[str, Any] = _DEMO | dict(height=64, width=64, encoder_filters=(32, 48, 64, 64), steps=24_000)
+_BUILT_IN: dict[str, Any] = _DEMO | dict(height=64, width=64, steps=20_000)
 
 TRAIN_PRESETS: dict[str, TrainConfig] = {
     "faces": TrainConfig(preset="faces"),
@@ -323,7 +323,9 @@ TRAIN_PRESETS: dict[str, TrainConfig] = {
     "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **_DEMO | dict(width=64, channels=1)),
     "synthetic-faces": TrainConfig(preset="synthetic-faces", data="synthetic-faces", **_BUILT_IN),
     "synthetic-irises": TrainConfig(
-        preset="synthetic-irises", data="synthetic-irises", **_BUILT_IN | dict(height=72, width=96, channels=1)
+        preset="synthetic-irises",
+        data="synthetic-irises",
+        **_BUILT_IN | dict(width=80, channels=1, encoder_filters=(32, 48, 64, 64)),
     ),
 }
 

@@ -22,6 +22,8 @@ from began_jax.models.configured import networks
 Images = Float[Array, "batch height width channels"]
 Logits = Float[Array, " batch"]
 
+_LARGEST_GAP = 60.0  # e to it is a float32; at such a gap L_D's slope, which it multiplies, is nearly 0
+
 
 def discriminator_loss(real: Logits, generated: Logits) -> Float[Array, ""]:
     """Return mean softplus(-(D(x) - D(G(z)))); the generator's is the same with the two exchanged."""
@@ -72,6 +74,3 @@ def gradients(
         -jnp.exp(jnp.minimum(gap, _LARGEST_GAP))[:, None, None, None] * slopes,
         losses,
     )
-
-
-_LARGEST_GAP = 60.0  # e to it is a float32; at such a gap L_D's slope, which it multiplies, is nearly 0

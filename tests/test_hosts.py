@@ -75,7 +75,7 @@ def trained(start, tiny_faces, tmp_path_factory):
         if run != origin and not run.exists():
             shutil.copytree(origin, run)
         devices = ["--cpu-devices", 2 // count]
-        return start(count, "train.py", "faces", "--run", run, "--data", tiny_faces, *TRAIN, *devices, *options)
+        return start(count, "train.py", "faces-sharp", "--run", run, "--data", tiny_faces, *TRAIN, *devices, *options)
 
     finish_all(train(1, origin, "--steps", 2))
     return train, origin

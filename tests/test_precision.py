@@ -27,8 +27,10 @@ def start(tiny_config):
     return jax.jit(lambda: began.init(tiny_config(k_0=0.3)))()
 
 
-def test_bfloat16_keeps_float32_parameters_moments_images_and_losses(tiny_config):
-    config = tiny_config(precision="bfloat16", encoder_weight=1.0)
+@pytest.mark.parametrize("objective", ["began", "relativistic"])
+def test_bfloat16_keeps_float32_parameters_moments_images_and_losses(tiny_config, objective):
+    sharp = {"objective": objective, "pyramid_levels": 2, "feature_weight": 0.3, "average": 0.9}
+    config = tiny_config(precision="bfloat16", encoder_weight=1.0, **sharp)
     state = jax.eval_shape(lambda: began.init(config))
     plain = jax.eval_shape(lambda: began.init(dataclasses.replace(config, precision="float32")))
     assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(lambda a: (a.shape, a.dtype), plain)

@@ -7,8 +7,14 @@ import scipy.linalg
 from PIL import Image, ImageFilter
 
 from began_jax import features, quality
+from began_jax.data.datasets import open_data
+from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.data.synthetic.faces import render
+from began_jax.errors import InputError
 from began_jax.images import to_float
+from began_jax.run.quality import LEAST, Quality
+
+FIGURES = ("precision", "recall", "density", "coverage", "frechet", "copies_percent")
 
 
 def normal(seed, count=40, size=5, mean=0.0):
@@ -132,3 +138,77 @@ def test_blurred_faces_lie_apart_from_sharp_ones_in_every_measure(faces):
         0
     )
     assert ratio[0] < 0.3 and ratio[3] > 0.8
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """160 training faces and 80 held-out ones, 16x16, and the same training faces without a test split."""
+    folder = tmp_path_factory.mktemp("sets")
+    write_synthetic("synthetic-faces", folder / "both", 240, 1 / 3, 16, 16, 0)
+    write_synthetic("synthetic-faces", folder / "all", 160, 0, 16, 16, 0)
+    return open_data(folder / "both"), open_data(folder / "all")
+
+
+def split(data, name):
+    source = data.source(name)
+    return np.stack([source.image(i) for i in range(len(source))])
+
+
+def test_held_out_images_get_their_floor_and_copies_are_found(sets):
+    data, _ = sets
+    measures = Quality(data, 1000)
+    assert measures.count == 80
+    report = measures.report(split(data, "test"))
+    for name in FIGURES:
+        np.testing.assert_allclose(report[name], report[f"{name}_floor"], rtol=1e-5)
+        assert report[f"{name}_interval"] >= 0
+    for octave in range(1, 5):
+        np.testing.assert_allclose(report[f"energy_octave_{octave}"], 1, rtol=1e-5)
+    assert report["copies_percent"] == 5 and (report["images"], report["training_images"]) == (80, 160)
+    copies = split(data, "train")[:80]
+    assert measures.measure(copies)["copies_percent"] == 100
+
+
+def test_measures_see_blur_and_collapse_beside_the_floor(sets):
+    data, _ = sets
+    measures, test = Quality(data, 80), split(sets[0], "test")
+    floor, soft = measures.measure(test), measures.measure(blurred(test))
+    one = measures.measure(np.repeat(test[:1], 80, axis=0))
+    assert soft["coverage"] < 0.5 * floor["coverage"] and soft["energy_octave_1"] < 0.3
+    assert one["coverage"] < 0.3 * floor["coverage"] and one["recall"] == 0
+    assert min(soft["frechet"], one["frechet"]) > 2 * floor["frechet"]
+
+
+def test_without_a_test_split_every_second_training_image_is_held_out(sets):
+    _, data = sets
+    measures, images = Quality(data, 1000), split(sets[1], "train")
+    assert measures.count == 80
+    report = measures.report(images[1::2])
+    assert report["precision"] == report["precision_floor"] < 1
+    assert measures.measure(images[::2])["copies_percent"] == 100
+
+
+def test_features_may_be_any_function_of_uint8_images(sets):
+    data, _ = sets
+    seen = []
+
+    def means(images):
+        seen.append((images.dtype, images.shape[1:]))
+        return images.mean((1, 2))
+
+    report = Quality(data, 60, function=means, name="mine.py:means").report(split(data, "test")[:60])
+    assert set(seen) == {(np.dtype("uint8"), (16, 16, 3))}
+    assert report["features"] == "mine.py:means"
+
+
+def test_the_picture_shows_the_nearest_training_images_below_the_suspects(sets):
+    data, _ = sets
+    copies = split(data, "train")[:60]
+    picture = np.asarray(Quality(data, 60).picture(copies))
+    tile = (picture.shape[1] + 4) // 12  # a grid's gaps are of 4 pixels
+    np.testing.assert_array_equal(picture[: tile - 4], picture[tile : 2 * tile - 4])
+
+
+def test_too_few_images_are_refused(tmp_path, tiny_faces):
+    with pytest.raises(InputError, match=f"4 images are too few .* it takes {LEAST}"):
+        Quality(open_data(tiny_faces), 1000)

@@ -27,9 +27,9 @@ OPTIONS = [*SIZE, "--steps", "30", "--save-every", "5", "--sample-every", "5", "
 
 @pytest.fixture(scope="module")
 def start(scripts, tiny_faces):
-    """Starts train.py on the tiny faces."""
+    """Starts train.py on the tiny faces, with all that a state can hold: encoder, running means."""
     return lambda run, *options: scripts.start(
-        "train.py", "faces", "--run", run, "--data", tiny_faces, *OPTIONS, *options
+        "train.py", "faces-sharp", "--run", run, "--data", tiny_faces, *OPTIONS, *options
     )
 
 
@@ -75,8 +75,8 @@ def test_a_run_leaves_checkpoints_figures_and_one_closing_line(uninterrupted):
     assert sorted(pictures) == [f"step_{step:07d}.png" for step in range(5, 31, 5)]
     found = Run.open(run)
     config, data = found.config, found.data
-    wanted = TrainConfig(height=16, width=16, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4)
-    assert config == dataclasses.replace(wanted, preset="faces", data=data.path, steps=30)
+    tiny = dict(height=16, width=16, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4)
+    assert config == dataclasses.replace(TRAIN_PRESETS["faces-sharp"], **tiny, data=data.path, steps=30)
     state = final_state(run)[1]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
@@ -126,7 +126,7 @@ def test_a_finished_run_is_left_as_it_is_with_the_same_closing_line(start, unint
 
 
 REFUSALS = {
-    "unknown preset": (["cats", "--data", "DATA"], ["'cats'", "faces, irises, demo, demo-irises"]),
+    "unknown preset": (["cats", "--data", "DATA"], ["'cats'", "faces, irises, faces-sharp, irises-sharp, demo"]),
     "no --data": (["faces"], ["preset faces needs --data"]),
     "missing folder": (["faces", "--data", "no/such"], ["no/such", "no such folder", "prepare.py"]),
     "height": (["faces", "--data", "DATA", "--height", "17"], ["17x16", "divisible by 2", "16x16"]),
@@ -138,6 +138,9 @@ REFUSALS = {
     "seed": (["faces", "--data", "DATA", "--seed", "-1"], ["--seed is -1", "at least 0"]),
     "gamma": (["faces", "--data", "DATA", "--gamma", "2"], ["--gamma is 2", "(0, 1]"]),
     "save-every": (["faces", "--data", "DATA", "--save-every", "0"], ["--save-every", "at least 1"]),
+    "measure-every": (["faces", "--data", "DATA", "--measure-every", "-1"], ["--measure-every is -1", "at least 0"]),
+    "features": (["faces", "--data", "DATA", "--feature-weight", "1"], ["--feature-weight", "need --encoder-weight"]),
+    "pyramid": (["faces-sharp", "--data", "DATA", "--pyramid-levels", "5"], ["16x16", "divisible by 32 (5 levels)"]),
     "type": (["faces", "--data", "DATA", "--steps", "many"], ["--steps", "'many'"]),
     "widths": (["faces", "--data", "DATA", "--encoder-filters", "4,x"], ["'4,x'", "64,128,192,256"]),
     "low quality": (["faces", "--data", "DATA", "--low-quality"], ["--low-quality needs", "masks", "has landmarks"]),

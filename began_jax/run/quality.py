@@ -1,8 +1,10 @@
 """How good a run's generator is, beside what held-out images would get in its place."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from PIL.Image import Image
 
@@ -10,7 +12,6 @@ from began_jax import features, figures, quality
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.run.generator import batched
 
 LEAST = 50  # images of each set: with fewer the figures say nothing
 MOST_REFERENCES = 20_000  # training images, evenly spaced, among which copies are looked for
@@ -20,6 +21,13 @@ SUSPECTS, THEIR_NEAREST = 12, 3  # generated images in the picture, and training
 _BATCH = 100
 
 Function = Callable[[Any], Any]
+_scattering = jax.jit(features.scattering)
+
+
+def available(data: DataSet, count: int) -> int:
+    """Return how many images of each set there are to measure with, at most `count`."""
+    train = data.splits["train"]
+    return min(count, train, data.splits["test"]) if "test" in data.splits else min(count, train // 2)
 
 
 class Described(NamedTuple):
@@ -44,7 +52,7 @@ class Quality:
         name: of the features.
 
     Raises:
-        InputError: there are fewer than 50 images of a kind.
+        InputError: there are fewer than `LEAST` images.
     """
 
     def __init__(
@@ -52,7 +60,7 @@ class Quality:
         data: DataSet,
         count: int,
         references: int = MOST_REFERENCES,
-        function: Function = features.scattering,
+        function: Function = _scattering,
         name: str = features.NAME,
     ):
         self._train = data.source("train")
@@ -60,10 +68,10 @@ class Quality:
         split = "test" in data.splits
         held_out = data.source("test") if split else self._train
         rows, held_rows = (every, np.arange(len(held_out))) if split else (every[::2], every[1::2])
-        self.count = min(count, len(rows), len(held_rows))
+        self.count = available(data, count)
         if self.count < LEAST:
-            raise InputError(f"{self.count} images are too few to measure a generator: it takes {LEAST} held-out ones")
-        self.name, self._function = name, batched(lambda _, images: function(images), None, _BATCH)
+            raise InputError(f"{self.count} images are too few to measure a generator with; it takes {LEAST}")
+        self.name, self._function = name, function
 
         self._rows = _evenly(rows, max(references, self.count))
         raw, energies = self._raw(self._train.image(i) for i in self._rows)
@@ -120,20 +128,13 @@ class Quality:
         }
 
     def _raw(self, images: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        raw, energies, batch = [], [], []
-
-        def flush() -> None:
+        raw, energies = [], []
+        images = iter(images)
+        while batch := list(itertools.islice(images, _BATCH)):
             stacked = np.stack(batch)
-            raw.append(np.asarray(self._function(stacked), np.float64).reshape(len(batch), -1))
+            full = np.concatenate([stacked, np.repeat(stacked[-1:], _BATCH - len(batch), 0)])  # one shape to compile
+            raw.append(np.asarray(self._function(full), np.float64)[: len(batch)].reshape(len(batch), -1))
             energies.append(quality.octave_energies(to_float(stacked)))
-            batch.clear()
-
-        for image in images:
-            batch.append(image)
-            if len(batch) == _BATCH:
-                flush()
-        if batch:
-            flush()
         return np.concatenate(raw), np.concatenate(energies)
 
     def _standard(self, raw: np.ndarray) -> np.ndarray:

@@ -70,25 +70,31 @@ def pretrained(name: str) -> Pretrained:
     )
 
 
-def begin(run: Run) -> None:
-    """Give a new run the weights that come along as its training's last checkpoint; D starts anew.
+def of_preset(config: TrainConfig) -> tuple[dict[str, Any], began.BeganState]:
+    """Return the card and the state of a training with the weights that come along for a preset; D starts anew.
 
     Raises:
-        InputError: there are none for its preset, or it has another configuration or another training already.
+        InputError: there are none for it, or they belong to another configuration.
     """
-    card, config, state = _read(run.config.preset)
+    card, own, found = _read(config.preset)
     for field in dataclasses.fields(TrainConfig):
-        own, theirs = getattr(run.config, field.name), getattr(config, field.name)
-        if field.name not in FREE and own != theirs:
-            raise InputError(f"--pretrained: the weights were trained with {field.name} {theirs}, not {own}")
-    step, folder = card["config"]["steps"], run.folder / "generator"
-    if not checkpoints.exists(folder):
-        saved = checkpoints.manager(folder)
-        checkpoints.save(saved, step, state["began"])
-        saved.wait_until_finished()
-        saved.close()
-        run.record("train", {name.removeprefix("train/"): value for name, value in card["figures"].items()
-                             if name.startswith("train/")})  # fmt: skip
+        given, theirs = getattr(config, field.name), getattr(own, field.name)
+        if field.name not in FREE and given != theirs:
+            raise InputError(f"--pretrained: the weights were trained with {field.name} {theirs}, not {given}")
+    return card, found["began"]
+
+
+def begin(run: Run, card: dict[str, Any], state: began.BeganState) -> None:
+    """Give a new run a state of `of_preset` as its training's last checkpoint; one with checkpoints stays as it is."""
+    folder = run.folder / "generator"
+    if checkpoints.exists(folder):
+        return
+    trained = {name: value for name, value in card["figures"].items() if name.startswith("train/")}
+    run.record("train", {name.removeprefix("train/"): value for name, value in trained.items()})
+    saved = checkpoints.manager(folder)
+    checkpoints.save(saved, state.done, state, score=state.score)
+    saved.wait_until_finished()
+    saved.close()
 
 
 def pack(run: Run, out: Path, aspect: str) -> None:

@@ -162,10 +162,9 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
 def measured_generator(run: Run, folder: Path, count: int, features: str | None) -> tuple[dict[str, Any], str]:
     """Return the generator's figures, and the ones that matter in words; write the picture of its neighbours."""
     space = {"function": plugin(features, "--features"), "name": absolute(features)} if features else {}
-    try:
-        found = quality.Quality(run.data, count, **space)
-    except InputError as error:
-        return {}, str(error)
+    if quality.available(run.data, count) < quality.LEAST:
+        return {}, f"the generator is not measured, which takes {quality.LEAST} held-out images"
+    found = quality.Quality(run.data, count, **space)
     z = uniform_latents(jax.random.key(run.config.seed), found.count, run.config.latent_size)
     images = to_uint8(run.generate(np.asarray(z)))
     report = found.report(images)

@@ -95,9 +95,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = Run.of(args.run, config)
     feed = batches_of(run)
     with sharding.first_process_first("configuration"):
-        if args.pretrained:
-            weights.begin(run)
+        given = weights.of_preset(config) if args.pretrained else None
         run.begin()
+        if given:
+            weights.begin(run, *given)
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
     init = jax.jit(lambda: began.init(config), out_shardings=everywhere)
@@ -111,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found["images_per_second"] = rate * config.batch_size
         run.record("train", found, keep=("images_per_second",))
 
-    measure = Measurement(run) if args.measure_every and jax.process_index() == 0 else None
+    measured = args.measure_every and quality.available(run.data, MEASURED) >= quality.LEAST
+    measure = Measurement(run) if measured and jax.process_index() == 0 else None
     options = {"save_every": args.save_every, "record": record, "events": run.folder / "events" / "train"}
     with (
         Loop("train", run.folder / "generator", init(), config.steps, **options) as loop,
@@ -179,11 +181,8 @@ class Measurement:
         self._quality: quality.Quality | None = None
 
     def __call__(self, state: began.BeganState) -> dict[str, float]:
-        """Return the figures of `Quality.measure`; none where the data set has too few images."""
-        try:
-            self._quality = self._quality or quality.Quality(self._run.data, MEASURED, references=MEASURED)
-        except InputError:
-            return {}
+        """Return the figures of `Quality.measure`."""
+        self._quality = self._quality or quality.Quality(self._run.data, MEASURED, references=MEASURED)
         z = uniform_latents(jax.random.key(self._run.config.seed), self._quality.count, self._run.config.latent_size)
         parameters = jax.device_get(state.averaged["generator"])
         blocks = [np.asarray(self._draw(parameters, z[i : i + BLOCK])) for i in range(0, len(z), BLOCK)]
