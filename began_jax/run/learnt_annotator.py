@@ -18,7 +18,7 @@ from began_jax.configs import AspectConfig
 from began_jax.data.datasets import ordered
 from began_jax.files import agree
 from began_jax.images import to_float
-from began_jax.models.layers import PoolProject, UpsampleConv, apply, elu
+from began_jax.models.layers import PoolProject, UpsampleConv, apply, elu, patches
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.loop import Loop
@@ -36,9 +36,11 @@ class ImageToVector(nn.Module):
 
     widths: tuple[int, ...]
     shape: tuple[int, ...]
+    patch: int = 1  # pixels a side of what it sees in the pixels' place, as E
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch ..."]:
+        x = patches(x, self.patch)
         for scale, width in enumerate(self.widths):
             x = PoolProject(width)(x) if scale else x
             x = elu(nn.Conv(width, (3, 3))(x))
@@ -68,8 +70,9 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
     data, folder = run.data, run.folder / "annotator"
     count = min(LIMIT, data.splits["train"])
     masks = run.kind.name == "mask"
-    widths = run.config.encoder_filters
-    network = ImageToMask(widths) if masks else ImageToVector(widths, data.shape)
+    widths, patch = run.config.encoder_filters, run.config.patch
+    fewer = (max(1, widths[0] // patch), *widths[1:])  # for masks the first scale has all pixels
+    network = ImageToMask(fewer) if masks else ImageToVector(widths, data.shape, patch)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
     if masks:  # every pixel is a target, so fewer passes teach as much
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
