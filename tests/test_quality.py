@@ -145,7 +145,7 @@ def sets(tmp_path_factory):
     """160 training faces and 80 held-out ones, 16x16, and the same training faces without a test split."""
     folder = tmp_path_factory.mktemp("sets")
     write_synthetic("synthetic-faces", folder / "both", 240, 1 / 3, 16, 16, 0)
-    write_synthetic("synthetic-faces", folder / "all", 160, 0, 16, 16, 0)
+    write_synthetic("synthetic-faces", folder / "all", 160, 0.0, 16, 16, 0)
     return open_data(folder / "both"), open_data(folder / "all")
 
 
@@ -199,6 +199,14 @@ def test_features_may_be_any_function_of_uint8_images(sets):
     report = Quality(data, 60, function=means, name="mine.py:means").report(split(data, "test")[:60])
     assert set(seen) == {(np.dtype("uint8"), (16, 16, 3))}
     assert report["features"] == "mine.py:means"
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x[:7].mean((1, 2)), lambda x: x.mean((1, 2, 3)), lambda x: np.nan * x.mean((1, 2))]
+)
+def test_features_of_another_shape_or_not_finite_are_refused(sets, function):
+    with pytest.raises(InputError, match=r"mine: .* for 100 images; features must be \[100, F\] and finite"):
+        Quality(sets[0], 60, function=function, name="mine")
 
 
 def test_the_picture_shows_the_nearest_training_images_below_the_suspects(sets):

@@ -4,28 +4,40 @@ import dataclasses
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ways import call, done
 
 import began_jax
+from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.images import to_float
 from began_jax.run import networks, weights
 from began_jax.run.folder import Run
 
+SHAPE = ["--height", 16, "--width", 16]
 SIZE = ["--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8", "--batch-size", "4", "--steps", "2"]
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory, tiny_faces):
-    """A tiny run, and a folder of weights with its own."""
+def faces(tmp_path_factory):
+    """100 training faces and 50 held-out ones, 16x16: enough to measure a generator with."""
+    out = tmp_path_factory.mktemp("faces") / "data"
+    write_synthetic("synthetic-faces", out, 150, 1 / 3, 16, 16, 0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, faces):
+    """A tiny run through all stages, and a folder of weights with its own."""
     folder = tmp_path_factory.mktemp("weights")
     run = folder / "run"
-    done("train.py", run, "faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *SIZE)
-    done("invert.py", run, "--steps", 2, "--shard-size", 8)
-    done("aspect.py", run, "--epochs", 2, "--batch-size", 4)
+    done("train.py", run, "faces-sharp", "--data", faces, "--measure-every", 1, *SHAPE, *SIZE)
+    done("invert.py", run, "--steps", 2, "--shard-size", 50)
+    done("aspect.py", run, "--epochs", 2, "--batch-size", 50)
+    done("evaluate.py", run, "--consistency", 0)
     run = Run.open(run)
     weights.pack(run, folder / "here" / "faces-sharp", networks.newest(run))
     return run, folder / "here"
@@ -38,21 +50,47 @@ def here(packed, monkeypatch):
     return run
 
 
+def test_stages_measure_the_generator_beside_held_out_images(packed):
+    run, _ = packed
+    found = read_json(run.folder / "metrics.json")
+    for name in ("precision", "recall", "density", "coverage", "frechet"):
+        assert {f"evaluate/generator_{name}{end}" for end in ("", "_interval", "_floor")} <= found.keys()
+    assert all(f"evaluate/generator_energy_octave_{i}" in found for i in range(1, 5))
+    assert found["evaluate/generator_images"] == 50 and found["evaluate/generator_training_images"] == 100
+    assert found["evaluate/generator_coverage"] < found["evaluate/generator_coverage_floor"]  # two steps draw nothing
+    assert (run.folder / "figures" / "neighbours.png").exists()
+    (events,) = (run.folder / "events" / "train").iterdir()
+    assert b"train/generator/coverage" in events.read_bytes()
+
+
+def test_a_function_of_the_users_is_the_feature_space(packed, tmp_path):
+    run, _ = packed
+    (tmp_path / "mine.py").write_text("def means(images):\n    return images.mean((1, 2))\n")
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    out = done("evaluate.py", folder, "--consistency", 0, "--features", f"{tmp_path}/mine.py:means")
+    assert "50 generated images: precision" in out
+    assert read_json(folder / "metrics.json")["evaluate/generator_features"] == f"{tmp_path}/mine.py:means"
+    status, _, error = call("evaluate.py", folder, "--features", f"{tmp_path}/mine.py:medians")
+    assert status == 2 and "--features" in error and "no callable medians" in error
+
+
 def test_packed_weights_give_what_the_run_gives(here):
     found = began_jax.pretrained("faces-sharp")
     z = np.random.default_rng(0).uniform(-1, 1, (3, 8)).astype(np.float32)
     x = to_float(here.data.source("test").image(0))[None]
     generator = here.inverted
     np.testing.assert_allclose(jax.jit(found.generate)(z), generator.images(z), atol=1e-5)
-    np.testing.assert_allclose(found.encode(x), generator.encode(generator.encoder_parameters, x), atol=1e-5)
+    np.testing.assert_allclose(
+        found.encode(x), generator.encode(generator.encoder_parameters, jnp.asarray(x)), atol=1e-5
+    )
     own = networks.load(here, networks.newest(here)).annotate
     np.testing.assert_allclose(found.annotate(z), own(z), atol=1e-5)
-    assert found.card["data"]["images"] == {"train": 20, "test": 4}
+    assert found.card["data"]["images"] == {"train": 100, "test": 50}
     assert found.card["figures"]["train/steps"] == 2 and found.config.steps == 2
 
 
-def test_a_run_begins_with_them_and_has_nothing_left_to_train(here, tmp_path, tiny_faces):
-    run, command = tmp_path / "run", ["faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *SIZE]
+def test_a_run_begins_with_them_and_has_nothing_left_to_train(here, tmp_path, faces):
+    run, command = tmp_path / "run", ["faces-sharp", "--data", faces, *SHAPE, *SIZE]
     assert "2 steps" in done("train.py", run, *command, "--pretrained")
     again, first = Run.open(run).training(), here.training()
     jax.tree.map(np.testing.assert_array_equal, again.averaged, first.averaged)

@@ -28,6 +28,8 @@ RUN = [
 ]
 
 
+# The weights that come along are in the wheel too.
+PRETRAINED = "import began_jax; print(began_jax.pretrained('synthetic-irises').card['licence'])"
 COMMAND = str(Path(sys.executable).with_name("began-jax"))
 
 
@@ -53,6 +55,7 @@ def main() -> None:
             assert text.startswith("usage: began-jax "), text
         for arguments in RUN:
             print(stage(folder, *arguments), end="", flush=True)
+        print(subprocess.run([sys.executable, "-c", PRETRAINED], cwd=folder, check=True, capture_output=True).stdout)
         metrics = json.loads((folder / "run" / "metrics.json").read_text())
         assert metrics["train/steps"] == 8 and metrics["generate/images"] == 10, metrics
         assert metrics["invert/images"] == 24 and metrics["evaluate/heldout_images"] == 5, metrics

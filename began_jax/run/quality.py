@@ -133,7 +133,11 @@ class Quality:
         while batch := list(itertools.islice(images, _BATCH)):
             stacked = np.stack(batch)
             full = np.concatenate([stacked, np.repeat(stacked[-1:], _BATCH - len(batch), 0)])  # one shape to compile
-            raw.append(np.asarray(self._function(full), np.float64)[: len(batch)].reshape(len(batch), -1))
+            found = np.asarray(self._function(full), np.float64)
+            if found.ndim != 2 or len(found) != _BATCH or not np.isfinite(found).all():
+                shape = list(found.shape)
+                raise InputError(f"{self.name}: {shape} for {_BATCH} images; features must be [{_BATCH}, F] and finite")
+            raw.append(found[: len(batch)])
             energies.append(quality.octave_energies(to_float(stacked)))
         return np.concatenate(raw), np.concatenate(energies)
 

@@ -60,11 +60,12 @@ def pretrained(name: str) -> Pretrained:
     card, config, state = _read(name)
     generator = of_training(config, state["began"])
     network, aspect = _aspect(card, config)
-    assert generator.encode is not None  # `pack` asked for an encoder
+    encode = generator.encode
+    assert encode is not None  # `pack` asked for an encoder
     return Pretrained(
-        generate=lambda z: generator.apply(generator.parameters, z),
-        encode=lambda x: generator.encode(generator.encoder_parameters, x),
-        annotate=lambda z: aspects.predict(network, state["aspect"], z, aspect.members),
+        generate=lambda z: generator.apply(generator.parameters, jnp.asarray(z)),
+        encode=lambda x: encode(generator.encoder_parameters, jnp.asarray(x)),
+        annotate=lambda z: aspects.predict(network, state["aspect"], jnp.asarray(z), aspect.members),
         config=config,
         card=card,
     )

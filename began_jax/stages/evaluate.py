@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
+    space = {}  # the default one of `Quality`
+    if args.features:
+        space = {"function": plugin(args.features, "--features"), "name": absolute(args.features)}
     run = Run.open(args.run)
     kind, newest = run.kind, networks.newest(run)
     name, names = args.aspect or newest, [path.name for path in networks.trained(run)]
@@ -89,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.record("evaluate", found)
     closing = sentence(run, found, test, name)
     if args.generator_images:
-        figures_of_it, words = measured_generator(run, folder, args.generator_images, args.features)
+        figures_of_it, words = measured_generator(run, folder, args.generator_images, space)
         found |= figures_of_it
         run.record("evaluate", found)
         closing += f"; {words}"
@@ -159,9 +162,8 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
     figures.save_image(folder / f"{test.prefix}_annotations.png", annotated)
 
 
-def measured_generator(run: Run, folder: Path, count: int, features: str | None) -> tuple[dict[str, Any], str]:
+def measured_generator(run: Run, folder: Path, count: int, space: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the generator's figures, and the ones that matter in words; write the picture of its neighbours."""
-    space = {"function": plugin(features, "--features"), "name": absolute(features)} if features else {}
     if quality.available(run.data, count) < quality.LEAST:
         return {}, f"the generator is not measured, which takes {quality.LEAST} held-out images"
     found = quality.Quality(run.data, count, **space)
