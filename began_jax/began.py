@@ -201,10 +201,10 @@ def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -
 
 
 def convergence(config: TrainConfig, losses: dict[str, Array]) -> Array:
-    """Return what falls while a training gets better: BEGAN's M; else the encoder's reconstruction, or L_G."""
+    """Return what falls while a training gets better: M of BEGAN, or the encoder's reconstruction."""
     if config.objective == "began":
         return convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
-    return losses["reconstruction" if config.encoder_weight else "loss_generator"]
+    return losses["reconstruction"]
 
 
 def next_average(config: TrainConfig, state: BeganState, parameters: dict[str, Any]) -> dict[str, Any] | None:

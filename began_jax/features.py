@@ -5,6 +5,8 @@ convolution with wavelets, averaged over cells. So two hairs of the same texture
 differ, and a blurred picture lies far from a sharp one. What stands where is in the averages of the colours.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -24,8 +26,8 @@ _CENTRE, _OCTAVES, _SPREAD = 0.36, 0.68, 0.8  # a wavelet's frequency (cycles a 
 Images = UInt8[Array | np.ndarray, "count height width channels"]
 
 
-def luminance(images: Float[Array, "count height width channels"]) -> Float[Array, "count height width"]:
-    """Return the luminance of colour images (Rec. 601), and grey ones without their channel."""
+def luminance(images: Any) -> Any:
+    """Return the luminance (Rec. 601) [N, H, W] of images [N, H, W, C]; numpy stays numpy and JAX stays JAX."""
     if images.shape[-1] == 1:
         return images[..., 0]
     return images @ np.array(LUMINANCE, np.float32)

@@ -3,17 +3,18 @@
 None can be passed by a blurred mean: it covers no real image, and has no energy in the high octaves.
 """
 
-import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from began_jax.features import LUMINANCE
+from began_jax.features import luminance
 
-OCTAVES = 4  # of spatial frequency: 1 is the finest, from half of Nyquist's to all of it; 4 all below an eighth
+OCTAVES = 4  # of spatial frequency: the first is the finest, half of Nyquist's to all of it; the last below an eighth
 NEIGHBOURS = 5  # k of the balls about each image
+GROUPS = 10  # of the jackknife, ...
+STUDENT = 2.262  # ... and the 97.5 % quantile of Student's t with one degree of freedom less
 
 Features = Float[np.ndarray, "_ features"]
 
@@ -79,16 +80,16 @@ def octave_energies(
 ) -> Float[np.ndarray, "count octaves"]:
     """Return the energy of each image's luminance in each octave of spatial frequency, the finest first.
 
-    The mean is taken away before. Frequencies are fractions of Nyquist's along each axis, and those beyond it, in the
-    corners, are left out. A ratio of two sets' means tells how sharp one is beside the other.
+    Frequencies are fractions of Nyquist's along each axis. The mean is left out, and what lies beyond Nyquist's in the
+    corners. An octave that the image is too small for has energy 0. A ratio of two sets' means tells how sharp one is
+    beside the other.
     """
     x = np.asarray(images, np.float32)
-    grey = x[..., 0] if x.shape[-1] == 1 else x @ np.array(LUMINANCE, np.float32)
-    power = np.abs(np.fft.fft2(grey - grey.mean((1, 2), keepdims=True))) ** 2
+    power = np.abs(np.fft.fft2(np.asarray(luminance(x)))) ** 2
     fy, fx = np.meshgrid(2 * np.fft.fftfreq(x.shape[1]), 2 * np.fft.fftfreq(x.shape[2]), indexing="ij")
     frequency = np.hypot(fy, fx)
-    edges = [1.0, *(0.5**i for i in range(1, OCTAVES)), 0.0]
-    bands = [(frequency < high) & (frequency >= low) for high, low in itertools.pairwise(edges)]
+    octave = np.clip(np.ceil(-np.log2(np.maximum(frequency, 1e-9))) - 1, 0, OCTAVES - 1)
+    bands = [(octave == i) & (frequency <= 1) & (frequency > 0) for i in range(OCTAVES)]
     return np.stack([power[:, band].sum(1) for band in bands], axis=1)
 
 
@@ -102,17 +103,16 @@ def nearest(queries: Features, references: Features, count: int = 1) -> tuple[np
     return np.concatenate(found), np.concatenate(rows)
 
 
-def jackknife(measure: Callable[[np.ndarray], dict[str, float]], count: int, groups: int = 10) -> dict[str, float]:
+def jackknife(measure: Callable[[np.ndarray], dict[str, float]], count: int) -> dict[str, float]:
     """Return half the width of each figure's 95 % interval, as far as it comes from which images were drawn.
 
-    The figures are measured again without each of the groups (delete-a-group jackknife), a tenth of the images each.
+    The figures are measured again without each of `GROUPS` groups of images (delete-a-group jackknife).
 
     Args:
         measure: indices of images, a part of 0 .. count - 1 -> figures of these.
         count: number of images.
-        groups: to leave out, one at a time.
     """
-    group = np.arange(count) % groups
-    found = [measure(np.flatnonzero(group != i)) for i in range(groups)]
-    spread = {name: np.var([figures[name] for figures in found]) * (groups - 1) for name in found[0]}
-    return {name: 1.96 * float(np.sqrt(variance)) for name, variance in spread.items()}
+    group = np.arange(count) % GROUPS
+    found = [measure(np.flatnonzero(group != i)) for i in range(GROUPS)]
+    spread = {name: np.var([figures[name] for figures in found]) * (GROUPS - 1) for name in found[0]}
+    return {name: STUDENT * float(np.sqrt(variance)) for name, variance in spread.items()}

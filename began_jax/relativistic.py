@@ -22,7 +22,7 @@ from began_jax.models.configured import networks
 Images = Float[Array, "batch height width channels"]
 Logits = Float[Array, " batch"]
 
-_LARGEST_GAP = 60.0  # e to it is a float32; at such a gap L_D's slope, which it multiplies, is nearly 0
+_LEAST_SLOPE = 1e-8  # of L_D, by which G's slopes are divided again; what D learns from less is nothing
 
 
 def discriminator_loss(real: Logits, generated: Logits) -> Float[Array, ""]:
@@ -43,8 +43,8 @@ def gradients(
 ) -> tuple[Any, Images, dict[str, Array]]:
     """Return the gradients of L_D with respect to D and of L_G with respect to the generated images, and the losses.
 
-    One backward pass serves both players: of each image the slope of L_G is that of L_D times -e^(D(x) - D(G(z))).
-    The penalties are estimated from the first images of the batch, a share of `penalty_share`.
+    One backward pass through D serves both players: the slopes of an image's two losses differ by a factor only. The
+    penalties are estimated from the first images of the batch, a share of `penalty_share`.
 
     Returns:
         The two gradients, and `loss_discriminator`, `loss_generator`, `gap` (the mean of D(x) - D(G(z))) and `penalty`
@@ -53,24 +53,26 @@ def gradients(
     _, network = networks(config)
     some = max(1, round(config.penalty_share * len(x)))
 
-    def judged(params, generated):
-        real, fake = apply(network, params, x)[:, 0], apply(network, params, generated)[:, 0]
-        return discriminator_loss(real, fake), real - fake
+    def judge(params, images):
+        return apply(network, params, images)[:, 0]
 
     def penalty(params):
         value = gradient_penalty(config, params, x[:some], generated[:some])
         return config.gradient_penalty / 2 * value, value
 
-    (loss, gap), (grads, slopes) = jax.value_and_grad(judged, argnums=(0, 1), has_aux=True)(discriminator, generated)
+    real, back_from_real = jax.vjp(lambda params: judge(params, x), discriminator)
+    fake, back_from_fake = jax.vjp(judge, discriminator, generated)
+    gap = real - fake
+    slope_d, slope_g = jax.nn.sigmoid(-gap) / len(x), -jax.nn.sigmoid(gap) / len(x)  # of D(G(z)) in L_D and in L_G
+    carried = jnp.maximum(slope_d, _LEAST_SLOPE / len(x))
+    fake_grads, slopes = back_from_fake(carried)
+    (real_grads,) = back_from_real(-slope_d)
     (_, penalised), penalty_grads = jax.value_and_grad(penalty, has_aux=True)(discriminator)
     losses = {
-        "loss_discriminator": loss,
-        "loss_generator": discriminator_loss(-gap, jnp.zeros_like(gap)),
+        "loss_discriminator": discriminator_loss(real, fake),
+        "loss_generator": discriminator_loss(fake, real),
         "gap": gap.mean(),
         "penalty": penalised,
     }
-    return (
-        jax.tree.map(jnp.add, grads, penalty_grads),
-        -jnp.exp(jnp.minimum(gap, _LARGEST_GAP))[:, None, None, None] * slopes,
-        losses,
-    )
+    grads = jax.tree.map(lambda *parts: sum(parts), real_grads, fake_grads, penalty_grads)
+    return grads, (slope_g / carried)[:, None, None, None] * slopes, losses

@@ -1,6 +1,6 @@
 """What each option of a training is worth: the same networks' decoder, the same data, the same time.
 
-    python -m benchmarks.objectives --data DATA --minutes 4 [--only sharp,began] [--seeds 2] [--pictures DIR]
+    python -m benchmarks.objectives --data DATA --minutes 4 [--only 'sharp; began'] [--seeds 2] [--pictures DIR]
 
 Each variant of the preset trains for so many minutes without its compilation, and its generator is then measured as
 evaluate.py does, with the PSNR of held-out images by E alone and after 30 steps of BFGS from it.

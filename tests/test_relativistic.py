@@ -62,6 +62,22 @@ def test_one_backward_pass_gives_the_gradients_of_both_losses(sharp):
     np.testing.assert_allclose(losses["gap"], gap.mean(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("gap", [0.0, 30.0, 200.0])
+def test_generator_learns_however_far_the_discriminator_is_ahead(sharp, gap):
+    config, state = sharp
+    x, fake = to_float(jnp.asarray(pictures(0))), to_float(jnp.asarray(pictures(1)))
+    _, network = began.networks(config)
+    judge = lambda params, v: network.apply({"params": params}, v)[:, 0]  # noqa: E731
+    between = float((judge(state.discriminator, x) - judge(state.discriminator, fake))[0])
+    # the last layer alone tells the gap: it is stretched until the first pair has it
+    params = jax.tree.map(lambda p: p, state.discriminator)
+    params["dense"] = jax.tree.map(lambda p: p * (gap / between if gap else 1.0), params["dense"])
+    _, slopes, _ = jax.jit(lambda: relativistic.gradients(config, params, x, fake))()
+    loss = lambda v: jax.nn.softplus(judge(params, x) - judge(params, v)).mean()  # noqa: E731
+    np.testing.assert_allclose(slopes, jax.grad(loss)(fake), rtol=2e-3, atol=1e-6 * max(gap, 1))
+    assert float(jnp.abs(slopes[0]).max()) > 0
+
+
 def test_players_learn_against_each_other(sharp):
     config, state = sharp
     alone = jax.jit(functools.partial(began.step, config))
@@ -169,6 +185,7 @@ def test_without_a_running_mean_the_weights_themselves_are_used(tiny_config):
         ({"pyramid_levels": 2}, "need --encoder-weight"),
         ({"feature_weight": 0.1}, "need --encoder-weight"),
         ({"patch": 2}, "--patch needs"),
+        ({"objective": "relativistic"}, "--objective relativistic needs --encoder-weight"),
         ({"encoder_weight": 1.0, "pyramid_levels": 4}, "not divisible by 16 .4 levels"),
         ({"encoder_weight": 1.0, "patch": 5}, "not divisible by 10 .1 poolings of 5x5 patches"),
     ],

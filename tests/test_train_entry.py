@@ -139,6 +139,8 @@ REFUSALS = {
     "gamma": (["faces", "--data", "DATA", "--gamma", "2"], ["--gamma is 2", "(0, 1]"]),
     "save-every": (["faces", "--data", "DATA", "--save-every", "0"], ["--save-every", "at least 1"]),
     "measure-every": (["faces", "--data", "DATA", "--measure-every", "-1"], ["--measure-every is -1", "at least 0"]),
+    "of BEGAN": (["faces-sharp", "--data", "DATA", "--gamma", "0.7"], ["--gamma does nothing", "relativistic"]),
+    "of R3GAN": (["faces", "--data", "DATA", "--penalty-share", "1"], ["--penalty-share does nothing", "began"]),
     "features": (["faces", "--data", "DATA", "--feature-weight", "1"], ["--feature-weight", "need --encoder-weight"]),
     "pyramid": (["faces-sharp", "--data", "DATA", "--pyramid-levels", "5"], ["16x16", "divisible by 32 (5 levels)"]),
     "type": (["faces", "--data", "DATA", "--steps", "many"], ["--steps", "'many'"]),

@@ -10,7 +10,7 @@ import pytest
 from ways import call, done
 
 import began_jax
-from began_jax.data.synthetic.dataset import write_synthetic
+from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.images import to_float
@@ -25,7 +25,7 @@ SIZE = ["--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8", "--b
 def faces(tmp_path_factory):
     """100 training faces and 50 held-out ones, 16x16: enough to measure a generator with."""
     out = tmp_path_factory.mktemp("faces") / "data"
-    write_synthetic("synthetic-faces", out, 150, 1 / 3, 16, 16, 0)
+    synthetic.write_synthetic("synthetic-faces", out, 150, 1 / 3, 16, 16, 0)
     return out
 
 
@@ -35,7 +35,7 @@ def packed(tmp_path_factory, faces):
     folder = tmp_path_factory.mktemp("weights")
     run = folder / "run"
     done("train.py", run, "faces-sharp", "--data", faces, "--measure-every", 1, *SHAPE, *SIZE)
-    done("invert.py", run, "--steps", 2, "--shard-size", 50)
+    done("invert.py", run, "--steps", 2, "--shard-size", 52)
     done("aspect.py", run, "--epochs", 2, "--batch-size", 50)
     done("evaluate.py", run, "--consistency", 0)
     run = Run.open(run)
@@ -89,23 +89,64 @@ def test_packed_weights_give_what_the_run_gives(here):
     assert found.card["figures"]["train/steps"] == 2 and found.config.steps == 2
 
 
-def test_a_run_begins_with_them_and_has_nothing_left_to_train(here, tmp_path, faces):
-    run, command = tmp_path / "run", ["faces-sharp", "--data", faces, *SHAPE, *SIZE]
-    assert "2 steps" in done("train.py", run, *command, "--pretrained")
+@pytest.fixture
+def begin(here, monkeypatch):
+    """Calls train.py --pretrained with the preset that was packed, whose built-in set is as small as the tests'."""
+    monkeypatch.setattr(synthetic, "DEFAULT_COUNT", 150)
+    monkeypatch.setattr(synthetic, "DEFAULT_HOLDOUT", 1 / 3)
+    command = ["faces-sharp", "--data", "synthetic-faces", *SHAPE, *SIZE]
+    return lambda run, *options: call("train.py", run, *command, *options)
+
+
+def test_a_run_begins_with_them_and_has_nothing_left_to_train(here, begin, tmp_path):
+    run = tmp_path / "run"
+    status, out, error = begin(run, "--pretrained")
+    assert (status, error) == (0, "") and "2 steps" in out
     again, first = Run.open(run).training(), here.training()
     jax.tree.map(np.testing.assert_array_equal, again.averaged, first.averaged)
+    assert float(again.convergence) == pytest.approx(float(first.convergence))
     assert read_json(run / "metrics.json")["train/steps"] == 2
-    status, _, error = call("train.py", tmp_path / "other", *command, "--pretrained", "--seed", 1)
-    assert status == 2 and "seed 0, not 1" in error
-    assert not (tmp_path / "other" / "generator").exists()
+    assert begin(run, "--pretrained")[:2] == (0, out)
+    status, _, error = begin(run, "--steps", 3)
+    assert status == 2 and "no D to train with" in error
+    done("invert.py", run, "--steps", 1, "--images", 8, "--shard-size", 8)
 
 
-def test_a_preset_without_weights_is_refused_by_name(here, tmp_path, tiny_faces):
-    status, _, error = call("train.py", tmp_path / "run", "irises-sharp", "--data", tiny_faces, "--pretrained", *SIZE,
-                            "--height", 16, "--width", 16, "--channels", 3)  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", 1], "have seed 0, not 1"),
+        (["--steps", 9], "have steps 2, not 9"),
+        (["--data", "elsewhere"], "have data synthetic-faces, not elsewhere"),
+    ],
+)
+def test_another_configuration_or_data_set_is_refused_and_nothing_written(begin, tmp_path, options, message):
+    status, _, error = begin(tmp_path / "run", "--pretrained", *options)
+    assert status == 2 and message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_with_a_training_of_its_own_keeps_it(begin, tmp_path):
+    assert begin(tmp_path / "run")[0] == 0
+    before = Run.open(tmp_path / "run").training()
+    status, _, error = begin(tmp_path / "run", "--pretrained")
+    assert status == 2 and "holds another training" in error
+    jax.tree.map(np.testing.assert_array_equal, Run.open(tmp_path / "run").training().generator, before.generator)
+
+
+def test_a_preset_without_weights_is_refused_by_name(here, tmp_path):
+    status, _, error = call("train.py", tmp_path / "run", "irises-sharp", "--data", "x", "--pretrained")
     assert status == 2 and "there are faces-sharp" in error
     with pytest.raises(InputError, match="no weights come along for 'cats'"):
         began_jax.pretrained("cats")
+
+
+def test_only_rendered_sets_are_given_away(packed, tmp_path):
+    run, _ = packed
+    photographs = dataclasses.replace(run.data, metadata=run.data.metadata | {"source": "photographs"})
+    with pytest.raises(InputError, match="only a rendered set"):
+        weights.pack(dataclasses.replace(run, data=photographs), tmp_path / "out", networks.newest(run))
+    assert not (tmp_path / "out").exists()
 
 
 def test_damaged_weights_are_refused(packed, tmp_path, monkeypatch):

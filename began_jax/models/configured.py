@@ -39,12 +39,14 @@ def computation_dtype(config: TrainConfig) -> Any:
 
 
 def check_networks(config: TrainConfig) -> None:
-    """Raise InputError where no networks of such a size can be made, or an option has nothing to act on."""
-    poolings, relativistic = len(config.encoder_filters) - 1, config.objective == "relativistic"
-    check_size(config.height, config.width, poolings, config.patch)
+    """Raise InputError where no networks of such a size can be made, or an option lacks what it acts on."""
+    check_size(config.height, config.width, len(config.encoder_filters) - 1, config.patch)
     check_size(config.height, config.width, config.pyramid_levels, what="levels")
-    needs = "--encoder-weight, which makes the encoder whose reconstruction they concern"
-    if not config.encoder_weight and (config.pyramid_levels or config.feature_weight):
-        raise InputError(f"--pyramid-levels and --feature-weight need {needs}")
-    if config.patch > 1 and not (config.encoder_weight or relativistic):
-        raise InputError("--patch needs --encoder-weight or --objective relativistic: BEGAN's D sees pixels")
+    if config.encoder_weight:
+        return
+    if config.pyramid_levels or config.feature_weight:
+        raise InputError("--pyramid-levels and --feature-weight need --encoder-weight: they concern its reconstruction")
+    if config.objective == "relativistic":
+        raise InputError("--objective relativistic needs --encoder-weight: its reconstruction tells how training goes")
+    if config.patch > 1:
+        raise InputError("--patch needs --encoder-weight: BEGAN's D sees pixels")

@@ -3,14 +3,14 @@
 RUN/config.json    the training configuration and the data set that it was given
 RUN/data/          the rendered data set, where the preset uses a built-in one
 RUN/generator/     training checkpoints        RUN/latents/SPLIT/   one checkpoint item a shard
-RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: number
+RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: figure
 RUN/figures/       pictures                    RUN/events/          TensorBoard
 """
 
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Run:
         """The kind of the data set's annotation; InputError where it has none."""
         return kinds.of(self.data)
 
-    def record(self, stage: str, figures: dict[str, float | int], keep: tuple[str, ...] = ()) -> None:
+    def record(self, stage: str, figures: Mapping[str, Any], keep: tuple[str, ...] = ()) -> None:
         """Replace the figures of a stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""
         path = self.folder / "metrics.json"
         old = read_json(path) if path.exists() else {}
@@ -171,6 +171,10 @@ def resolve_data(folder: Path, config: TrainConfig) -> DataSet:
             share = {"count": synthetic.DEFAULT_COUNT, "holdout": synthetic.DEFAULT_HOLDOUT}
             synthetic.write_synthetic(config.data, Path(data), **share, **size, seed=0)
     found = open_data(data, config.height, config.width)
+    drawn = tuple(found.metadata.get(name) for name in ("height", "width"))
+    if config.data in synthetic.KINDS and drawn != (config.height, config.width):
+        sizes = f"{drawn[0]}x{drawn[1]}, and {config.height}x{config.width} is asked for"
+        raise InputError(f"{data} was rendered at {sizes}: delete it, or give another --run")
     if found.channels != config.channels:
         raise InputError(f"{data} has images of {found.channels} channels; the configuration says {config.channels}")
     return found

@@ -1,7 +1,7 @@
 """How good a run's generator is, beside what held-out images would get in its place."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ from began_jax.images import to_float
 LEAST = 50  # images of each set: with fewer the figures say nothing
 MOST_REFERENCES = 20_000  # training images, evenly spaced, among which copies are looked for
 COPY_QUANTILE = 0.05  # of the held-out images' distances to their nearest training images: a copy is nearer
+LEAST_DEVIATION = 0.05  # of a feature, as a share of the median one
 SUSPECTS, THEIR_NEAREST = 12, 3  # generated images in the picture, and training images below each
 
 _BATCH = 100
@@ -31,28 +32,30 @@ def available(data: DataSet, count: int) -> int:
 
 
 class Described(NamedTuple):
-    """A set of images: its features, of mean 0 and deviation 1 over the training images, and its octaves' energies."""
+    """A set of images: features [N, F], energies of their octaves [N, octaves], and which of them are copies [N]."""
 
     features: np.ndarray
     energies: np.ndarray
+    copies: np.ndarray
 
 
 class Quality:
     """The measures of `began_jax.quality` for the generators of one data set, whose own images are read once.
 
-    Real images are training images; the octaves' energies are compared with those of held-out ones. A figure's floor is
-    what the held-out images get in the generated ones' place: no generator can be expected to do better. Where nothing
-    is held out they are every second training image, and the others the real ones.
+    Real images are training images; the octaves' energies are compared with those of held-out ones. Beside each figure
+    stands what the held-out images get in the generated ones' place (`_floor`). Where nothing is held out they are
+    every second training image, and the others the real ones.
 
     Args:
         data: of the run.
         count: images of each set; fewer where there are not so many.
         references: training images among which copies are looked for.
-        function: uint8 images [N, H, W, C] -> features [N, F].
+        function: uint8 images [N, H, W, C] -> features [N, F], taken as they are; None for scattering, each of whose
+            features is divided by its deviation over the training images.
         name: of the features.
 
     Raises:
-        InputError: there are fewer than `LEAST` images.
+        InputError: there are fewer than `LEAST` images, or the function gives no features.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Quality:
         data: DataSet,
         count: int,
         references: int = MOST_REFERENCES,
-        function: Function = _scattering,
+        function: Function | None = None,
         name: str = features.NAME,
     ):
         self._train = data.source("train")
@@ -71,16 +74,20 @@ class Quality:
         self.count = available(data, count)
         if self.count < LEAST:
             raise InputError(f"{self.count} images are too few to measure a generator with; it takes {LEAST}")
-        self.name, self._function = name, function
+        self.name, self._function, self._mean, self._unit = name, function or _scattering, 0.0, 1.0
 
         self._rows = _evenly(rows, max(references, self.count))
-        raw, energies = self._raw(self._train.image(i) for i in self._rows)
-        self._mean, self._deviation = raw.mean(0), np.maximum(raw.std(0), 1e-6)
-        self._references = Described(self._standard(raw), energies)
-        self._real = self._references.features[_evenly(np.arange(len(raw)), self.count)]
-        self._held_out = self._described(held_out.image(i) for i in _evenly(held_rows, self.count))
-        nearest, _ = quality.nearest(self._held_out.features, self._references.features)
+        found = self._features(_batches(self._train.image(i) for i in self._rows))
+        if function is None:
+            deviation = found.std(0)
+            # A feature that hardly changes, such as the colour of a border, must not outweigh the others.
+            self._mean, self._unit = found.mean(0), np.maximum(deviation, LEAST_DEVIATION * np.median(deviation))
+        self._references = (found - self._mean) / self._unit
+        self._real = self._references[_evenly(np.arange(len(found)), self.count)]
+        images = np.stack([held_out.image(i) for i in _evenly(held_rows, self.count)])
+        nearest, _ = quality.nearest(self._features(_batches(images)), self._references)
         self._copy = float(np.quantile(nearest, COPY_QUANTILE))
+        self._held_out = self._described(images)
 
     def measure(self, images: np.ndarray) -> dict[str, float]:
         """Return the figures of generated images, uint8 [count, H, W, C], by their names."""
@@ -110,7 +117,7 @@ class Quality:
         Args:
             images: uint8 [N, H, W, C].
         """
-        nearest, which = quality.nearest(self._described(images).features, self._references.features, THEIR_NEAREST)
+        nearest, which = quality.nearest(self._features(_batches(images)), self._references, THEIR_NEAREST)
         suspects = np.argsort(nearest[:, 0], kind="stable")[:SUSPECTS]
         rows = [images[suspects]]
         rows += [np.stack([self._train.image(int(i)) for i in self._rows[column]]) for column in which[suspects].T]
@@ -118,35 +125,36 @@ class Quality:
 
     def _figures(self, generated: Described) -> dict[str, float]:
         found = quality.manifolds(self._real, generated.features)
-        ratios = generated.energies.mean(0) / np.maximum(self._held_out.energies.mean(0), 1e-12)
-        nearest, _ = quality.nearest(generated.features, self._references.features)
+        energies = zip(generated.energies.mean(0), self._held_out.energies.mean(0), strict=True)
         return {
             **{name: float(values.mean()) for name, values in found._asdict().items()},
             "frechet": quality.frechet_distance(self._real, generated.features),
-            **{f"energy_octave_{i}": float(ratio) for i, ratio in enumerate(ratios, 1)},
-            "copies_percent": 100 * float((nearest < self._copy).mean()),
+            **{f"energy_octave_{i}": float(own / real) for i, (own, real) in enumerate(energies, 1) if real > 0},
+            "copies_percent": 100 * float(generated.copies.mean()),
         }
 
-    def _raw(self, images: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        raw, energies = [], []
-        images = iter(images)
-        while batch := list(itertools.islice(images, _BATCH)):
-            stacked = np.stack(batch)
-            full = np.concatenate([stacked, np.repeat(stacked[-1:], _BATCH - len(batch), 0)])  # one shape to compile
-            found = np.asarray(self._function(full), np.float64)
-            if found.ndim != 2 or len(found) != _BATCH or not np.isfinite(found).all():
-                shape = list(found.shape)
+    def _described(self, images: np.ndarray) -> Described:
+        found = self._features(_batches(images))
+        nearest, _ = quality.nearest(found, self._references)
+        energies = [quality.octave_energies(to_float(batch)) for batch in _batches(images)]
+        return Described(found, np.concatenate(energies), nearest[:, 0] < self._copy)
+
+    def _features(self, batches: Iterable[np.ndarray]) -> np.ndarray:
+        found = []
+        for batch in batches:
+            full = np.concatenate([batch, np.repeat(batch[-1:], _BATCH - len(batch), axis=0)])  # one shape to compile
+            rows = np.asarray(self._function(full), np.float64)
+            if rows.ndim != 2 or len(rows) != _BATCH or not np.isfinite(rows).all():
+                shape = list(rows.shape)
                 raise InputError(f"{self.name}: {shape} for {_BATCH} images; features must be [{_BATCH}, F] and finite")
-            raw.append(found[: len(batch)])
-            energies.append(quality.octave_energies(to_float(stacked)))
-        return np.concatenate(raw), np.concatenate(energies)
+            found.append(rows[: len(batch)])
+        return (np.concatenate(found) - self._mean) / self._unit
 
-    def _standard(self, raw: np.ndarray) -> np.ndarray:
-        return (raw - self._mean) / self._deviation
 
-    def _described(self, images: Iterable[np.ndarray]) -> Described:
-        raw, energies = self._raw(images)
-        return Described(self._standard(raw), energies)
+def _batches(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    images = iter(images)
+    while batch := list(itertools.islice(images, _BATCH)):
+        yield np.stack(batch)
 
 
 def _evenly(rows: np.ndarray, count: int) -> np.ndarray:

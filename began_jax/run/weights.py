@@ -17,10 +17,11 @@ import jax.numpy as jnp
 
 from began_jax import aspects, began, kinds
 from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, write_json
 from began_jax.run import checkpoints, cli, networks
-from began_jax.run.folder import FREE, Run
+from began_jax.run.folder import Run
 from began_jax.run.generator import of_training
 
 FOLDER = Path(__file__).parents[1] / "weights"
@@ -71,31 +72,41 @@ def pretrained(name: str) -> Pretrained:
     )
 
 
-def of_preset(config: TrainConfig) -> tuple[dict[str, Any], began.BeganState]:
-    """Return the card and the state of a training with the weights that come along for a preset; D starts anew.
-
-    Raises:
-        InputError: there are none for it, or they belong to another configuration.
-    """
-    card, own, found = _read(config.preset)
+def check(config: TrainConfig) -> None:
+    """Raise InputError unless weights come along for a preset with this configuration."""
+    _, own = _card(config.preset)
     for field in dataclasses.fields(TrainConfig):
         given, theirs = getattr(config, field.name), getattr(own, field.name)
-        if field.name not in FREE and given != theirs:
-            raise InputError(f"--pretrained: the weights were trained with {field.name} {theirs}, not {given}")
-    return card, found["began"]
+        if field.name != "preset" and given != theirs:
+            raise InputError(f"--pretrained: the weights of {config.preset} have {field.name} {theirs}, not {given}")
 
 
-def begin(run: Run, card: dict[str, Any], state: began.BeganState) -> None:
-    """Give a new run a state of `of_preset` as its training's last checkpoint; one with checkpoints stays as it is."""
+def begin(run: Run) -> None:
+    """Give a new run the weights that come along for its preset as its training's last checkpoint.
+
+    The state has neither D nor Adam's moments, so it cannot be trained further: see `trainable`. A run that began with
+    them stays as it is.
+
+    Raises:
+        InputError: the run has another training already.
+    """
     folder = run.folder / "generator"
     if checkpoints.exists(folder):
+        if trainable(run.training()):
+            raise InputError(f"--pretrained: {folder} holds another training; give another --run")
         return
+    card, _, found = _read(run.config.preset)
     trained = {name: value for name, value in card["figures"].items() if name.startswith("train/")}
     run.record("train", {name.removeprefix("train/"): value for name, value in trained.items()})
     saved = checkpoints.manager(folder)
-    checkpoints.save(saved, state.done, state, score=state.score)
+    checkpoints.save(saved, found["began"].done, found["began"], score=found["began"].score)
     saved.wait_until_finished()
     saved.close()
+
+
+def trainable(state: began.BeganState) -> bool:
+    """Return whether a state is one that a training reached, and no pretrained one, whose D never learnt."""
+    return state.done == 0 or int(state.discriminator_optimizer.count) > 0
 
 
 def pack(run: Run, out: Path, aspect: str) -> None:
@@ -106,20 +117,22 @@ def pack(run: Run, out: Path, aspect: str) -> None:
         out: folder.
         aspect: name of its aspect network.
     """
-    trained = run.training(run.inversion[1])
+    source, trained = run.data.metadata.get("source", ""), run.training(run.inversion[1])
+    if source not in synthetic.KINDS or run.data.annotation not in ("landmarks", "mask"):
+        raise InputError(f"{run.data.path}: only a rendered set with landmarks or masks may be given away like this")
     if not run.config.encoder_weight:
         raise InputError(f"{run.folder} has no encoder: train it with --encoder-weight")
     config, learnt = networks.stored(run, aspect)
+    figures = read_json(run.folder / "metrics.json")
     card = {
-        "config": dataclasses.asdict(run.config) | {"data": run.data.metadata.get("source", ""), "steps": trained.done},
+        "config": dataclasses.asdict(run.config) | {"data": source, "steps": trained.done},
         "aspect": dataclasses.asdict(config),
         "annotation": run.data.annotation,
         "shape": list(run.data.shape or ()),
-        "data": {"source": run.data.metadata.get("source", ""), "images": dict(run.data.splits)},
-        "figures": {key: value for key, value in read_json(run.folder / "metrics.json").items()
-                    if key.startswith(("train/", "invert/", "evaluate/"))},
+        "data": {"source": source, "seed": run.data.metadata["seed"], "images": dict(run.data.splits)},
+        "figures": {name: figures[name] for name in figures if name.startswith(("train/", "invert/", "evaluate/"))},
         "licence": LICENCE,
-    }  # fmt: skip
+    }
     with new_folder(out) as partial:
         write_json(partial / "card.json", card)
         saved = checkpoints.manager(partial / "state")
@@ -128,26 +141,32 @@ def pack(run: Run, out: Path, aspect: str) -> None:
         saved.close()
 
 
-def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
-    """Return a card, its configuration, and the state of the training with the aspect network's parameters."""
+def _card(name: str) -> tuple[dict[str, Any], TrainConfig]:
     if name not in names():
         raise InputError(f"no weights come along for {name!r}; there are {', '.join(names())}")
     card = json.loads((FOLDER / name / "card.json").read_text())
-    config = TrainConfig(**card["config"] | {"encoder_filters": tuple(card["config"]["encoder_filters"])})
+    return card, TrainConfig(**card["config"] | {"encoder_filters": tuple(card["config"]["encoder_filters"])})
+
+
+def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
+    """Return a card, its configuration, and the state of the training with the aspect network's parameters."""
+    card, config = _card(name)
     start = jax.jit(lambda: began.init(config))()
     network, aspect = _aspect(card, config)
-    like = start.averaged | {
-        "aspect": jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size)).best_parameters
-    }
+    learnt = jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size)).best_parameters
     saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
-    found = checkpoints.restore(saved, config.steps, like)
+    found = checkpoints.restore(saved, config.steps, start.averaged | {"aspect": learnt})
     saved.close()
     own = {key: found[key] for key in ("generator", "encoder")}
+    measure = jnp.asarray(card["figures"]["train/convergence"], jnp.float32)
     state = dataclasses.replace(
         start,
         **own,
         average=jax.tree.map(jnp.copy, own) if config.average else None,
         step=jnp.asarray(config.steps, start.step.dtype),
+        convergence=measure,
+        best_convergence=measure,
+        best_step=jnp.asarray(config.steps, start.best_step.dtype),
     )
     return card, config, {"began": state, "aspect": found["aspect"]}
 

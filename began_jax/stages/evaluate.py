@@ -72,6 +72,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
+    if 0 < args.generator_images < quality.LEAST:
+        least = f"at least {quality.LEAST}, or 0 for none"
+        raise InputError(f"--generator-images is {args.generator_images}; it must be {least}")
+    if args.features and not args.generator_images:
+        raise InputError("--features says how the generator is measured, and --generator-images 0 that it is not")
     space = {}  # the default one of `Quality`
     if args.features:
         space = {"function": plugin(args.features, "--features"), "name": absolute(args.features)}

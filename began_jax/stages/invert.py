@@ -80,7 +80,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
 
 
 def preset_of(run: Run) -> InvertConfig:
-    """Return where the options of a run's inversion start from."""
+    """Return where the options of a run's inversion start from: those that it began with, or its preset's."""
+    if (run.folder / "latents" / "config.json").is_file():
+        return run.inversion[0]
     return INVERT_PRESETS.get(run.config.preset, INVERT_PRESETS["faces"])
 
 
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, mesh = fitted(run, config, generator)
         invert = shards.inverter(config, generator, mesh, args.steps_per_call)
         wanted = dataclasses.asdict(config) | {"generator_step": generator.step}
-        options = {"defaults": dataclasses.asdict(preset_of(run)), "otherwise": run.start_anew()}
+        options = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
         agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
 
     found = shards.Shards(run, config.shard_size, args.images)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from began_jax import began, figures, sharding
-from began_jax.configs import TRAIN_PRESETS, TrainConfig, check_options, train_preset
+from began_jax.configs import TRAIN_PRESETS, TrainConfig, check_options, flag, train_preset
 from began_jax.data import augment
 from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
@@ -32,6 +32,8 @@ from began_jax.sampling import uniform_latents
 SAMPLES = 36  # in the pictures made while training
 MEASURED = 500  # generated images that are measured while training, beside as many real ones, ...
 BLOCK = 100  # ... and drawn so many at a time
+BEGAN_ALONE = ("loss_power", "gamma", "lambda_k", "k_0", "separate_latents")  # options of one objective
+RELATIVISTIC_ALONE = ("gradient_penalty", "penalty_share")
 LOG_EVERY = 50  # steps between two points of TensorBoard's curves
 
 
@@ -71,6 +73,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     config = cli.given_options(args, train_preset(args.preset))
     check_options(config)
     check_networks(config)
+    check_given(args, config.objective)
+    if args.pretrained:
+        weights.check(config)
     if args.run is None and not args.layers:
         raise InputError("--run is missing: the folder that this run is kept in")
     if min(args.save_every, args.sample_every) < 1:
@@ -78,6 +83,14 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     if args.measure_every < 0:
         raise InputError(f"--measure-every is {args.measure_every}; it must be at least 0")
     return args, config
+
+
+def check_given(args: argparse.Namespace, objective: str) -> None:
+    """Raise InputError for an option of the other objective on the command line, which would do nothing."""
+    others = {"relativistic": BEGAN_ALONE, "began": RELATIVISTIC_ALONE}[objective]
+    for name in others:
+        if name in args:
+            raise InputError(f"{flag(name)} does nothing with --objective {objective}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -88,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
 
     cli.join_hosts(args)
+    if args.pretrained and sharding.joined():
+        raise InputError("--pretrained is for one process: nothing is trained")
     sharding.use_cpu_devices(config.batch_size, args.cpu_devices, kernel_gradients=True)
     mesh = sharding.data_mesh(config.batch_size)
     everywhere = sharding.replicated(mesh)
@@ -95,10 +110,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = Run.of(args.run, config)
     feed = batches_of(run)
     with sharding.first_process_first("configuration"):
-        given = weights.of_preset(config) if args.pretrained else None
         run.begin()
-        if given:
-            weights.begin(run, *given)
+        if args.pretrained:
+            weights.begin(run)
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
     init = jax.jit(lambda: began.init(config), out_shardings=everywhere)
@@ -120,6 +134,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         contextlib.closing(prefetch(feed, loop.start)) as images,
         cli.errors_end_now(),  # before anything is closed, which would be to wait for the others
     ):
+        if loop.start < loop.total and not weights.trainable(loop.state):
+            raise InputError(
+                f"{run.folder} began with weights that came along, without a D to train with; train another"
+            )
         for last in loop:
             batch = next(images)
             inputs = sharding.assemble(mesh, (batch, loop.signals(len(batch["image"]))))
