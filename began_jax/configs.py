@@ -325,7 +325,7 @@ TRAIN_PRESETS: dict[str, TrainConfig] = {
     "synthetic-irises": TrainConfig(
         preset="synthetic-irises",
         data="synthetic-irises",
-        **_BUILT_IN | dict(width=80, channels=1, encoder_filters=(32, 48, 64, 64), steps=10_000),
+        **_BUILT_IN | dict(width=80, channels=1, encoder_filters=(32, 48, 64, 64), steps=8000),
     ),
 }
 
