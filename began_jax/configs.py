@@ -310,23 +310,23 @@ _SHARP: dict[str, Any] = dict(
     beta1=0.0,
     beta2=0.99,
 )
+_IRISES: dict[str, Any] = dict(height=96, width=128, channels=1)
 # The same in minutes on two cores: fewer filters, and smaller images.
 _DEMO: dict[str, Any] = _SHARP | dict(height=48, width=48, filters=16, encoder_filters=(32, 48, 64), steps=6000)
-_BUILT_IN: dict[str, Any] = _DEMO | dict(height=64, width=64, steps=13_000)
+_DEMO_IRISES: dict[str, Any] = _DEMO | dict(width=64, channels=1)
+# The same for longer: what comes along.
+_FACES: dict[str, Any] = _DEMO | dict(height=64, width=64, steps=13_000)
+_EYES: dict[str, Any] = _DEMO_IRISES | dict(height=64, width=80, encoder_filters=(32, 48, 64, 64))
 
 TRAIN_PRESETS: dict[str, TrainConfig] = {
     "faces": TrainConfig(preset="faces"),
-    "irises": TrainConfig(preset="irises", height=96, width=128, channels=1),
+    "irises": TrainConfig(preset="irises", **_IRISES),
     "faces-sharp": TrainConfig(preset="faces-sharp", **_SHARP),
-    "irises-sharp": TrainConfig(preset="irises-sharp", **_SHARP | dict(height=96, width=128, channels=1)),
+    "irises-sharp": TrainConfig(preset="irises-sharp", **_SHARP, **_IRISES),
     "demo": TrainConfig(preset="demo", data="synthetic-faces", **_DEMO),
-    "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **_DEMO | dict(width=64, channels=1)),
-    "synthetic-faces": TrainConfig(preset="synthetic-faces", data="synthetic-faces", **_BUILT_IN),
-    "synthetic-irises": TrainConfig(
-        preset="synthetic-irises",
-        data="synthetic-irises",
-        **_BUILT_IN | dict(width=80, channels=1, encoder_filters=(32, 48, 64, 64), steps=8000),
-    ),
+    "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **_DEMO_IRISES),
+    "synthetic-faces": TrainConfig(preset="synthetic-faces", data="synthetic-faces", **_FACES),
+    "synthetic-irises": TrainConfig(preset="synthetic-irises", data="synthetic-irises", **_EYES),
 }
 
 _BFGS = InvertConfig(steps=30, optimizer="bfgs", learning_rate=0.05, start="encoder")

@@ -47,8 +47,8 @@ def manifolds(real: Features, generated: Features, k: int = NEIGHBOURS) -> Manif
     generated_radii = np.partition(distances(generated, generated), k, axis=1)[:, k]
     inside = between < real_radii[:, None]
     return Manifolds(
-        precision=inside.any(0),
-        recall=(between < generated_radii[None]).any(1),
+        precision=np.asarray(inside.any(0)),
+        recall=np.asarray((between < generated_radii[None]).any(1)),
         density=inside.sum(0) / k,
         coverage=between.min(1) < real_radii,
     )

@@ -104,8 +104,8 @@ def encoder_loss(
 def _features(config: TrainConfig, discriminator: Any, images: Images) -> list[Array]:
     """Return what each scale of the discriminator's encoder ends with."""
     parameters = discriminator if config.objective == "relativistic" else discriminator["encoder"]
-    _, found = discriminator_encoder(config).apply({"params": parameters}, images, with_features=True)
-    return found
+    found: Any = discriminator_encoder(config).apply({"params": parameters}, images, with_features=True)
+    return found[1]
 
 
 def gradients(

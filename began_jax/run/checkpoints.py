@@ -141,10 +141,13 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
     """
     folder = Path(checkpoints.directory) / str(step)
     check_files(folder)
-    abstract = jax.tree.map(_here, jax.tree.map(ocp.utils.to_shape_dtype_struct, _present(like)))
+    present = _present(like)
+    abstract = jax.tree.map(_here, jax.tree.map(ocp.utils.to_shape_dtype_struct, present))
     try:
-        found = checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
-        return dataclasses.replace(like, **found) if dataclasses.is_dataclass(like) else found
+        found: Any = checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
+        return (
+            dataclasses.replace(like, **found) if isinstance(abstract, dict) and not isinstance(like, dict) else found
+        )
     except Exception as error:  # Orbax and TensorStore raise many types, for other shapes, types or names
         reason = " ".join(str(error).split())[:160]
         raise InputError(

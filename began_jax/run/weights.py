@@ -106,7 +106,8 @@ def begin(run: Run) -> None:
 
 def trainable(state: began.BeganState) -> bool:
     """Return whether a state is one that a training reached, and no pretrained one, whose D never learnt."""
-    return state.done == 0 or int(state.discriminator_optimizer.count) > 0
+    moments: Any = state.discriminator_optimizer
+    return state.done == 0 or int(moments.count) > 0
 
 
 def pack(run: Run, out: Path, aspect: str) -> None:
