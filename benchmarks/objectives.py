@@ -21,7 +21,7 @@ from began_jax.images import to_float, to_uint8
 from began_jax.inversion import Inverter
 from began_jax.run import cli
 from began_jax.run.generator import of_training
-from began_jax.run.quality import Quality
+from began_jax.run.measures import Quality
 from began_jax.sampling import uniform_latents
 from benchmarks.report import markdown
 

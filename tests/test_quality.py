@@ -12,7 +12,7 @@ from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.data.synthetic.faces import render
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.run.quality import LEAST, Quality
+from began_jax.run.measures import LEAST, Quality
 
 FIGURES = ("precision", "recall", "density", "coverage", "frechet", "copies_percent")
 

@@ -27,7 +27,7 @@ from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
-from began_jax.run import cli, consistency, networks, quality
+from began_jax.run import cli, consistency, measures, networks
 from began_jax.run.folder import Run
 from began_jax.sampling import uniform_latents
 
@@ -72,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
-    if 0 < args.generator_images < quality.LEAST:
-        least = f"at least {quality.LEAST}, or 0 for none"
+    if 0 < args.generator_images < measures.LEAST:
+        least = f"at least {measures.LEAST}, or 0 for none"
         raise InputError(f"--generator-images is {args.generator_images}; it must be {least}")
     if args.features and not args.generator_images:
         raise InputError("--features says how the generator is measured, and --generator-images 0 that it is not")
@@ -169,9 +169,9 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
 
 def measured_generator(run: Run, folder: Path, count: int, space: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the generator's figures, and the ones that matter in words; write the picture of its neighbours."""
-    if quality.available(run.data, count) < quality.LEAST:
-        return {}, f"the generator is not measured, which takes {quality.LEAST} held-out images"
-    found = quality.Quality(run.data, count, **space)
+    if measures.available(run.data, count) < measures.LEAST:
+        return {}, f"the generator is not measured, which takes {measures.LEAST} held-out images"
+    found = measures.Quality(run.data, count, **space)
     z = uniform_latents(jax.random.key(run.config.seed), found.count, run.config.latent_size)
     images = to_uint8(run.generate(np.asarray(z)))
     report = found.report(images)

@@ -24,7 +24,7 @@ from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.models import apply, check_networks, layer_table
-from began_jax.run import cli, quality, weights
+from began_jax.run import cli, measures, weights
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 from began_jax.sampling import uniform_latents
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             found["images_per_second"] = rate * config.batch_size
         run.record("train", found, keep=("images_per_second",))
 
-    measured = args.measure_every and quality.available(run.data, MEASURED) >= quality.LEAST
+    measured = args.measure_every and measures.available(run.data, MEASURED) >= measures.LEAST
     measure = Measurement(run) if measured and jax.process_index() == 0 else None
     options = {"save_every": args.save_every, "record": record, "events": run.folder / "events" / "train"}
     with (
@@ -196,11 +196,11 @@ class Measurement:
     def __init__(self, run: Run):
         generator, _ = began.networks(run.config)
         self._run, self._draw = run, jax.jit(lambda parameters, z: apply(generator, parameters, z))
-        self._quality: quality.Quality | None = None
+        self._quality: measures.Quality | None = None
 
     def __call__(self, state: began.BeganState) -> dict[str, float]:
         """Return the figures of `Quality.measure`."""
-        self._quality = self._quality or quality.Quality(self._run.data, MEASURED, references=MEASURED)
+        self._quality = self._quality or measures.Quality(self._run.data, MEASURED, references=MEASURED)
         z = uniform_latents(jax.random.key(self._run.config.seed), self._quality.count, self._run.config.latent_size)
         parameters = jax.device_get(state.averaged["generator"])
         blocks = [np.asarray(self._draw(parameters, z[i : i + BLOCK])) for i in range(0, len(z), BLOCK)]
