@@ -70,7 +70,7 @@ class Kind:
     writer: Writer = lambda out, provenance, data: array_writer(out, provenance)
 
 
-def _mask_network(config: TrainConfig, data: DataSet) -> nn.Module:
+def _mask_network(config: TrainConfig, _: Any) -> nn.Module:
     """Return the generator's architecture with one channel (section 3.2.2)."""
     return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
 

@@ -211,7 +211,7 @@ def test_help_mentions_every_option_with_its_defaults():
             assert f"--{field.name.replace('_', '-')} " in out
     for option in ("--run", "--layers", "--save-every", "--sample-every", "--cpu-devices"):
         assert option in out
-    height = re.search(r"--height N (.*?)\]", " ".join(out.split()))[1]
+    height = re.search(r"--height N (.*?)\]", " ".join(out.split()).replace("- ", "-"))[1]
     for name, preset in TRAIN_PRESETS.items():
         assert re.search(rf"\b{preset.height} \([^)]*\b{name}\b", height)
 
