@@ -30,11 +30,13 @@ SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 .PHONY: demo demo-irises demo-train demo-irises-train weights test quick test-entries test-lowest test-wheel lint format bench clean
 
 demo: PRESET = synthetic-faces
+demo: IMAGES = 1536
 demo-irises: PRESET = synthetic-irises
+demo-irises: IMAGES = 512
 # A part of the training images is inverted, and all held-out ones.
 demo demo-irises: $(READY)
 	$(BIN)/python train.py $(PRESET) --run runs/$@ --pretrained
-	$(BIN)/python invert.py --run runs/$@ --images 512
+	$(BIN)/python invert.py --run runs/$@ --images $(IMAGES)
 	$(BIN)/python aspect.py --run runs/$@
 	$(BIN)/python generate.py --run runs/$@ --count 1000 --out runs/$@/generated
 	$(BIN)/python evaluate.py --run runs/$@ --consistency 0
