@@ -349,6 +349,12 @@ DEFAULT_RECIPE = {
 }
 
 
+def train_config(stored: dict[str, Any]) -> TrainConfig:
+    """Return the training configuration whose values a JSON file keeps; options that came later have their defaults."""
+    values: dict[str, Any] = {**stored, "encoder_filters": tuple(stored["encoder_filters"])}
+    return TrainConfig(**values)
+
+
 def train_preset(name: str) -> TrainConfig:
     """Return the training configuration of a preset; InputError for a name that is none."""
     if name not in TRAIN_PRESETS:

@@ -145,9 +145,7 @@ def restore(checkpoints: ocp.CheckpointManager, step: int, like: Any) -> Any:
     abstract = jax.tree.map(_here, jax.tree.map(ocp.utils.to_shape_dtype_struct, present))
     try:
         found: Any = checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
-        return (
-            dataclasses.replace(like, **found) if isinstance(abstract, dict) and not isinstance(like, dict) else found
-        )
+        return found if present is like else dataclasses.replace(like, **found)
     except Exception as error:  # Orbax and TensorStore raise many types, for other shapes, types or names
         reason = " ".join(str(error).split())[:160]
         raise InputError(

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from began_jax import began, kinds
-from began_jax.configs import InvertConfig, TrainConfig
+from began_jax.configs import InvertConfig, TrainConfig, train_config
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
@@ -58,8 +58,7 @@ class Run:
         try:
             stored = json.loads(path.read_text())
             fingerprint = stored.pop("data_set")
-            stored["encoder_filters"] = tuple(stored["encoder_filters"])
-            config = TrainConfig(**stored)
+            config = train_config(stored)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} cannot be read ({error}); it is what train.py wrote") from error
         run = cls.of(folder, config)

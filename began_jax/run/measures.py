@@ -32,11 +32,11 @@ def available(data: DataSet, count: int) -> int:
 
 
 class Described(NamedTuple):
-    """A set of images: features [N, F], energies of their octaves [N, octaves], and which of them are copies [N]."""
+    """A set of images: features [N, F], energies of their octaves [N, octaves], distances to the training set [N]."""
 
     features: np.ndarray
     energies: np.ndarray
-    copies: np.ndarray
+    nearest: np.ndarray
 
 
 class Quality:
@@ -85,9 +85,8 @@ class Quality:
         self._references = (found - self._mean) / self._unit
         self._real = self._references[_evenly(np.arange(len(found)), self.count)]
         images = np.stack([held_out.image(i) for i in _evenly(held_rows, self.count)])
-        nearest, _ = quality.nearest(self._features(_batches(images)), self._references)
-        self._copy = float(np.quantile(nearest, COPY_QUANTILE))
         self._held_out = self._described(images)
+        self._copy = float(np.quantile(self._held_out.nearest, COPY_QUANTILE))
 
     def measure(self, images: np.ndarray) -> dict[str, float]:
         """Return the figures of generated images, uint8 [count, H, W, C], by their names."""
@@ -130,14 +129,14 @@ class Quality:
             **{name: float(values.mean()) for name, values in found._asdict().items()},
             "frechet": quality.frechet_distance(self._real, generated.features),
             **{f"energy_octave_{i}": float(own / real) for i, (own, real) in enumerate(energies, 1) if real > 0},
-            "copies_percent": 100 * float(generated.copies.mean()),
+            "copies_percent": 100 * float((generated.nearest < self._copy).mean()),
         }
 
     def _described(self, images: np.ndarray) -> Described:
         found = self._features(_batches(images))
         nearest, _ = quality.nearest(found, self._references)
         energies = [quality.octave_energies(to_float(batch)) for batch in _batches(images)]
-        return Described(found, np.concatenate(energies), nearest[:, 0] < self._copy)
+        return Described(found, np.concatenate(energies), nearest[:, 0])
 
     def _features(self, batches: Iterable[np.ndarray]) -> np.ndarray:
         found = []

@@ -6,7 +6,6 @@ began_jax/weights/NAME/state/        an Orbax checkpoint: parameters of G, E and
 
 import argparse
 import dataclasses
-import json
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from began_jax import aspects, began, kinds
-from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.configs import AspectConfig, TrainConfig, train_config
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, write_json
@@ -98,10 +97,7 @@ def begin(run: Run) -> None:
     card, _, found = _read(run.config.preset)
     trained = {name: value for name, value in card["figures"].items() if name.startswith("train/")}
     run.record("train", {name.removeprefix("train/"): value for name, value in trained.items()})
-    saved = checkpoints.manager(folder)
-    checkpoints.save(saved, found["began"].done, found["began"], score=found["began"].score)
-    saved.wait_until_finished()
-    saved.close()
+    _write(folder, found["began"].done, found["began"], found["began"].score)
 
 
 def trainable(state: began.BeganState) -> bool:
@@ -136,17 +132,22 @@ def pack(run: Run, out: Path, aspect: str) -> None:
     }
     with new_folder(out) as partial:
         write_json(partial / "card.json", card)
-        saved = checkpoints.manager(partial / "state")
-        checkpoints.save(saved, trained.done, trained.averaged | {"aspect": learnt.best_parameters})
-        saved.wait_until_finished()
-        saved.close()
+        _write(partial / "state", trained.done, trained.averaged | {"aspect": learnt.best_parameters})
+
+
+def _write(folder: Path, step: int, state: Any, score: float = 0.0) -> None:
+    """Write one checkpoint, and wait for it."""
+    saved = checkpoints.manager(folder)
+    checkpoints.save(saved, step, state, score=score)
+    saved.wait_until_finished()
+    saved.close()
 
 
 def _card(name: str) -> tuple[dict[str, Any], TrainConfig]:
     if name not in names():
         raise InputError(f"no weights come along for {name!r}; there are {', '.join(names())}")
-    card = json.loads((FOLDER / name / "card.json").read_text())
-    return card, TrainConfig(**card["config"] | {"encoder_filters": tuple(card["config"]["encoder_filters"])})
+    card = read_json(FOLDER / name / "card.json")
+    return card, train_config(card["config"])
 
 
 def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
