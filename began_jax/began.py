@@ -31,6 +31,7 @@ from began_jax.models.configured import networks as networks
 Images = Float[Array, "batch height width channels"]
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
+AUGMENT_FOLD = 2**32 - 2  # of a step's key, for the changes that --augment makes
 M_DECAY = (
     0.999  # of the running mean of M: about 1,000 steps, long enough to see a stall through the noise of one batch
 )
@@ -140,7 +141,9 @@ def gradients(
     z = latents(key_g)
     fake, back_to_generator = jax.vjp(lambda params: apply(generator, params, z), state.generator)
     if config.objective == "relativistic":
-        grads_d, slopes, losses = relativistic.gradients(config, state.discriminator, x, fake)
+        grads_d, slopes, losses = relativistic.gradients(
+            config, state.discriminator, x, fake, jax.random.fold_in(key, AUGMENT_FOLD)
+        )
     else:
         fake_d = apply(generator, state.generator, latents(key_d)) if config.separate_latents else None
         grads_d, slopes, losses = autoencoder_gradients(config, state, x, fake, fake_d)

@@ -57,7 +57,8 @@ def check_options(config: Any, form: str = "{flag} is {value}; it must be {words
     for field in dataclasses.fields(config):
         value, valid = getattr(config, field.name), field.metadata.get("valid")
         if valid is not None and not valid.holds(value):
-            raise InputError(form.format(flag=flag(field.name), value=value, words=valid.words))
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            raise InputError(form.format(flag=flag(field.name), value=shown, words=valid.words))
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,13 @@ class TrainConfig:
         1.0,
         "share of the batch that R1 and R2 are estimated from; on a CPU a quarter costs a tenth less time a step",
         valid=Valid(lambda value: 0 < value <= 1, "in (0, 1]"),
+    )
+    augment: tuple[str, ...] = option(
+        (),
+        "change what the relativistic D sees, real and generated images alike: some of colour, translation and cutout "
+        "(differentiable augmentation), for data sets of a few hundred images (docs/training.md)",
+        valid=Valid(lambda value: set(value) <= {"colour", "translation", "cutout"}, "of colour, translation, cutout"),
+        metavar="NAME,NAME,...",
     )
     pyramid_levels: int = option(
         0,
@@ -351,8 +359,7 @@ DEFAULT_RECIPE = {
 
 def train_config(stored: dict[str, Any]) -> TrainConfig:
     """Return the training configuration whose values a JSON file keeps; options that came later have their defaults."""
-    values: dict[str, Any] = {**stored, "encoder_filters": tuple(stored["encoder_filters"])}
-    return TrainConfig(**values)
+    return TrainConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
 
 
 def train_preset(name: str) -> TrainConfig:

@@ -13,9 +13,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from began_jax.configs import TrainConfig
+from began_jax.diffaugment import augment
 from began_jax.models import apply
 from began_jax.models.configured import networks
 
@@ -39,12 +40,13 @@ def gradient_penalty(config: TrainConfig, discriminator: Any, x: Images, generat
 
 
 def gradients(
-    config: TrainConfig, discriminator: Any, x: Images, generated: Images
+    config: TrainConfig, discriminator: Any, x: Images, generated: Images, key: Key[Array, ""] | None = None
 ) -> tuple[Any, Images, dict[str, Array]]:
     """Return the gradients of L_D with respect to D and of L_G with respect to the generated images, and the losses.
 
     One backward pass through D serves both players: the slopes of an image's two losses differ by a factor only. The
-    penalties are estimated from the first images of the batch, a share of `penalty_share`.
+    penalties are estimated from the first images of the batch, a share of `penalty_share`. `key` is of the changes that
+    `augment` makes to what D sees; G learns through them.
 
     Returns:
         The two gradients, and `loss_discriminator`, `loss_generator`, `gap` (the mean of D(x) - D(G(z))) and `penalty`
@@ -60,6 +62,12 @@ def gradients(
         value = gradient_penalty(config, params, x[:some], generated[:some])
         return config.gradient_penalty / 2 * value, value
 
+    back_to_image = None
+    if config.augment:
+        assert key is not None
+        key_x, key_generated = jax.random.split(key)
+        x = augment(key_x, x, config.augment)
+        generated, back_to_image = jax.vjp(lambda v: augment(key_generated, v, config.augment), generated)
     real, back_from_real = jax.vjp(lambda params: judge(params, x), discriminator)
     fake, back_from_fake = jax.vjp(judge, discriminator, generated)
     gap = real - fake
@@ -75,4 +83,7 @@ def gradients(
         "penalty": penalised,
     }
     grads = jax.tree.map(lambda *parts: sum(parts), real_grads, fake_grads, penalty_grads)
-    return grads, (slope_g / carried)[:, None, None, None] * slopes, losses
+    slopes = (slope_g / carried)[:, None, None, None] * slopes
+    if back_to_image:
+        (slopes,) = back_to_image(slopes)
+    return grads, slopes, losses

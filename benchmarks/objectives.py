@@ -1,9 +1,11 @@
 """What each option of a training is worth: the same networks' decoder, the same data, the same time.
 
-    python -m benchmarks.objectives --data DATA --minutes 4 [--only 'sharp; began'] [--seeds 2] [--pictures DIR]
+    python -m benchmarks.objectives --data DATA --minutes 4 [--only 'sharp; began'] [--seeds 2] [--images 300]
+        [--pictures DIR]
 
 Each variant of the preset trains for so many minutes without its compilation, and its generator is then measured as
-evaluate.py does, with the PSNR of held-out images by E alone and after 30 steps of BFGS from it.
+evaluate.py does, with the PSNR of held-out images by E alone and after 30 steps of BFGS from it. With --images it
+trains on the first images only, and is still measured beside all of them.
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ import numpy as np
 
 from began_jax import began, figures, sharding
 from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
-from began_jax.data.datasets import DataSet, batches, open_data, ordered, prefetch
+from began_jax.data.datasets import DataSet, Source, batches, open_data, ordered, prefetch
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 from began_jax.inversion import Inverter
@@ -41,18 +43,21 @@ VARIANTS: dict[str, dict] = {
     "adversary half": {"encoder_weight": 4.0},
     "adversary twice": {"encoder_weight": 1.0},
     "penalty on all": {"penalty_share": 1.0},
+    "augmented": {"augment": ("colour", "translation", "cutout")},
+    "translated": {"augment": ("translation", "cutout")},
 }
 IMAGES, INVERTED = 400, 128
 COLUMNS = (
-    "steps", "precision", "recall", "coverage", "frechet", "energy_octave_1", "energy_octave_2", "E dB", "BFGS dB",
+    "steps", "precision", "recall", "coverage", "frechet", "energy_octave_1", "energy_octave_2", "copies_percent",
+    "E dB", "BFGS dB",
 )  # fmt: skip
 
 
-def trained(config: TrainConfig, data: DataSet, minutes: float) -> began.BeganState:
+def trained(config: TrainConfig, source: Source, minutes: float) -> began.BeganState:
     """Return the state after so many minutes of steps."""
     step = jax.jit(lambda state, x: began.step(config, state, x), donate_argnums=0)
     state = jax.jit(lambda: began.init(config))()
-    feed = prefetch(batches(data.source("train"), config.batch_size, config.seed))
+    feed = prefetch(batches(source, config.batch_size, config.seed))
     state, _ = step(state, next(feed)["image"])
     start = time.perf_counter()
     while time.perf_counter() - start < 60 * minutes:
@@ -88,6 +93,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="of training for each variant")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each variant")
     parser.add_argument("--only", help=f"variants, parted by ;: {'; '.join(VARIANTS)}")
+    parser.add_argument("--images", type=int, help="training images; default: all")
     parser.add_argument("--pictures", type=Path, help="folder for 64 samples of each")
     args = parser.parse_args()
     names = [name.strip() for name in args.only.split(";")] if args.only else list(VARIANTS)
@@ -95,13 +101,15 @@ def main() -> None:
         raise InputError(f"--only {unknown[0]}: there are {'; '.join(VARIANTS)}")
     sharding.use_cpu_devices(8, 1, kernel_gradients=True)
     data = open_data(args.data)
+    split = f"train[:{args.images}]" if args.images else "train"
+    source = dataclasses.replace(data, splits=data.splits | {split: args.images}).source(split)
     quality = Quality(data, IMAGES)
     base = dataclasses.replace(TRAIN_PRESETS["demo"], height=data.height, width=data.width, channels=data.channels)
     rows = []
     for name in names:
         for seed in range(args.seeds):
             config = dataclasses.replace(base, **VARIANTS[name], seed=seed)
-            state = trained(config, data, args.minutes)
+            state = trained(config, source, args.minutes)
             picture = args.pictures / f"{name}, seed {seed}.png" if args.pictures else None
             found = measured(config, state, data, quality, picture)
             rows.append([name, *(f"{found[column]:.3g}" for column in COLUMNS)])

@@ -1,5 +1,6 @@
 """The relativistic objective, the reconstruction of more than pixels, and the running mean of the weights."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from began_jax import began, reconstruction, relativistic, sharding
+from began_jax import began, diffaugment, reconstruction, relativistic, sharding
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.models import check_networks
@@ -193,3 +194,52 @@ def test_without_a_running_mean_the_weights_themselves_are_used(tiny_config):
 def test_options_with_nothing_to_act_on_and_sizes_that_do_not_divide_are_refused(changes, message, tiny_config):
     with pytest.raises(InputError, match=message):
         check_networks(tiny_config(**changes))
+
+
+def test_augmentations_equal_numpy():
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 16, 24, 3)).astype(np.float32)
+    shifted, holed, coloured = (
+        np.asarray(diffaugment.augment(jax.random.key(3), jnp.asarray(images), (name,)))
+        for name in ("translation", "cutout", "colour")
+    )
+    shifts, padded = set(), np.pad(images, ((0, 0), (2, 2), (3, 3), (0, 0)))
+    for i, image in enumerate(shifted):
+        found = [
+            (2 - r, 3 - c)
+            for r in range(5)
+            for c in range(7)
+            if np.array_equal(padded[i, r : r + 16, c : c + 24], image)
+        ]
+        assert len(found) == 1
+        shifts.add(found[0])
+    assert len(shifts) > 3  # each image has its own
+    empty = (holed == 0).all(-1)
+    for i in range(6):
+        rows, columns = np.nonzero(empty[i])
+        assert empty[i].sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # one rectangle
+        assert np.ptp(rows) + 1 <= 8 and np.ptp(columns) + 1 <= 12 and empty[i].sum() >= 24
+        np.testing.assert_array_equal(holed[i][~empty[i]], images[i][~empty[i]])
+    for old, new in zip(images, coloured, strict=True):
+        # an affine map of colour: grey has slope `contrast`, what is beside grey `contrast * saturation`
+        contrast = np.polyfit(old.mean(-1).ravel(), new.mean(-1).ravel(), 1)[0]
+        aside = np.polyfit((old - old.mean(-1, keepdims=True)).ravel(), (new - new.mean(-1, keepdims=True)).ravel(), 1)
+        assert 0.5 <= contrast <= 1.5 and 0 <= aside[0] / contrast <= 2
+        assert abs(new.mean() - old.mean()) <= 0.5
+
+
+def test_generator_learns_through_the_augmentation(sharp):
+    config, state = sharp
+    config = dataclasses.replace(config, augment=("colour", "translation", "cutout"), gradient_penalty=0.0)
+    _, network = began.networks(config)
+    x, fake = to_float(jnp.asarray(pictures(0))), to_float(jnp.asarray(pictures(1)))
+    key = jax.random.key(5)
+    seen = lambda k, v: diffaugment.augment(k, v, config.augment)  # noqa: E731
+    judge = lambda d, v: network.apply({"params": d}, v)[:, 0]  # noqa: E731
+    own = jax.random.split(key)
+
+    def loss(fake, d, sign):
+        return jax.nn.softplus(sign * (judge(d, seen(own[0], x)) - judge(d, seen(own[1], fake)))).mean()
+
+    grads, slopes, _ = jax.jit(lambda: relativistic.gradients(config, state.discriminator, x, fake, key))()
+    np.testing.assert_allclose(slopes, jax.grad(loss)(fake, state.discriminator, 1.0), rtol=1e-3, atol=1e-7)
+    close(grads, jax.grad(loss, argnums=1)(fake, state.discriminator, -1.0), rtol=1e-3, atol=1e-6)

@@ -176,7 +176,9 @@ def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, A
     metavar = field.metadata["metavar"] or {int: "N", float: "X", str: "NAME", tuple: "N,N,..."}.get(kind)
     if choices:
         metavar = "{" + ",".join(map(str, choices)) + "}"
-    return argument | {"type": _widths if kind is tuple else kind, "choices": choices, "metavar": metavar}
+    if kind is tuple:
+        kind = _names if field.type == tuple[str, ...] else _widths
+    return argument | {"type": kind, "choices": choices, "metavar": metavar}
 
 
 def add_annotator(parser: argparse.ArgumentParser) -> None:
@@ -228,9 +230,13 @@ def given_options(args: argparse.Namespace, preset: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    if value in (None, ""):
+    if value in (None, "", ()):
         return "none"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -65,16 +65,21 @@ class ImageToMask(nn.Module):
         return nn.Conv(1, (3, 3))(x)
 
 
+def network_of(run: Run) -> nn.Module:
+    """Return a network from the run's images to its kind of annotation, as wide as the run's encoder."""
+    widths, patch = run.config.encoder_filters, run.config.patch
+    if run.kind.name == "mask":
+        return ImageToMask((max(1, widths[0] // patch), *widths[1:]))  # its first scale has all pixels
+    return ImageToVector(widths, run.data.shape, patch)
+
+
 def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
     """Return the learnt T of a run as a function over blocks of images; it trains, or goes on training, if need be."""
     data, folder = run.data, run.folder / "annotator"
     count = min(LIMIT, data.splits["train"])
-    masks = run.kind.name == "mask"
-    widths, patch = run.config.encoder_filters, run.config.patch
-    fewer = (max(1, widths[0] // patch), *widths[1:])  # for masks the first scale has all pixels
-    network = ImageToMask(fewer) if masks else ImageToVector(widths, data.shape, patch)
+    network = network_of(run)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
-    if masks:  # every pixel is a target, so fewer passes teach as much
+    if run.kind.name == "mask":  # every pixel is a target, so fewer passes teach as much
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
     agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
     state = aspects.init(recipe, network, (data.height, data.width, data.channels))

@@ -33,7 +33,7 @@ SAMPLES = 36  # in the pictures made while training
 MEASURED = 500  # generated images that are measured while training, beside as many real ones, ...
 BLOCK = 100  # ... and drawn so many at a time
 BEGAN_ALONE = ("loss_power", "gamma", "lambda_k", "k_0", "separate_latents")  # options of one objective
-RELATIVISTIC_ALONE = ("gradient_penalty", "penalty_share")
+RELATIVISTIC_ALONE = ("gradient_penalty", "penalty_share", "augment")
 LOG_EVERY = 50  # steps between two points of TensorBoard's curves
 
 

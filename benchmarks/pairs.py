@@ -1,0 +1,84 @@
+"""What generated pairs are worth: an ordinary network trained on them alone, on real pairs alone, and on both.
+
+    python -m benchmarks.pairs RUN [RUN ...] [--pairs 10000] [--seeds 1]
+
+The network sees images and learns their annotations. It is that of T (run/learnt_annotator.py), and each training has
+the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's pairs
+are images of uniform z and what its newest aspect network says of them.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from began_jax import aspects, sharding
+from began_jax.configs import AspectConfig
+from began_jax.data.datasets import ordered
+from began_jax.errors import InputError
+from began_jax.images import to_float
+from began_jax.models import apply
+from began_jax.run import cli, networks
+from began_jax.run.folder import Run
+from began_jax.run.generator import batched
+from began_jax.run.learnt_annotator import RECIPE, network_of
+from began_jax.sampling import uniform_latents
+from benchmarks.report import markdown
+
+STEPS = 2400  # of 32 images
+
+
+def generated(run: Run, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of uniform z, and the annotations of the run's newest aspect network."""
+    z = np.asarray(uniform_latents(jax.random.key(1000 + seed), count, run.config.latent_size))
+    aspect = networks.load(run, networks.newest(run))
+    return run.generator().images(z), aspect.annotate(z)
+
+
+def error(run: Run, images: np.ndarray, annotations: np.ndarray, seed: int) -> float:
+    """Return the mean held-out error of a network trained on these pairs, in the unit of the kind of annotation."""
+    kind, network = run.kind, network_of(run)
+    epochs = -(-STEPS * RECIPE.batch_size // len(images))
+    recipe: AspectConfig = dataclasses.replace(RECIPE, epochs=epochs, seed=seed)
+    state = aspects.init(recipe, network, images.shape[1:])
+    trainer = aspects.Trainer(
+        recipe, network, jnp.asarray(images), jnp.asarray(annotations, jnp.float32), jax.default_backend() != "cpu"
+    )
+    for epoch in range(epochs):
+        state, metrics = trainer.epoch(state)
+        aspects.check_finite({name: float(value) for name, value in metrics.items()}, epoch)
+    annotate = batched(lambda parameters, x: apply(network, parameters, x), state.best_parameters)
+    held_out = ordered(run.data.source("test"), 0, run.data.splits["test"])
+    return float(kind.score(annotate(to_float(held_out["image"])), held_out[kind.name], run.data).mean())
+
+
+def main() -> None:
+    """Train network by network, and print the table as it grows."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="with an aspect network, of one data set")
+    parser.add_argument("--pairs", type=int, default=10_000, help="generated ones of each run")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
+    args = parser.parse_args()
+    sharding.use_cpu_devices(RECIPE.batch_size, 1, kernel_gradients=True)
+    runs = [Run.open(folder) for folder in args.runs]
+    if any(run.data.splits != runs[0].data.splits or run.data.shape != runs[0].data.shape for run in runs):
+        raise InputError("the runs must be of one data set")
+    real = ordered(runs[0].data.source("train"), 0, runs[0].data.splits["train"])
+    pairs = {"real": (to_float(real["image"]), real[runs[0].kind.name])}
+    for run in runs:
+        pairs[run.folder.name] = made = generated(run, args.pairs, 0)
+        pairs[f"real and {run.folder.name}"] = tuple(
+            np.concatenate(two) for two in zip(pairs["real"], made, strict=True)
+        )
+    head = ["trained on", "pairs", f"held-out {runs[0].kind.metric}"]
+    for name, (images, annotations) in pairs.items():
+        found = [error(runs[0], images, annotations, seed) for seed in range(args.seeds)]
+        shown = ", ".join(runs[0].kind.shown.format(value) for value in found)
+        print(markdown(head, [[name, f"{len(images):,}", shown]]), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
