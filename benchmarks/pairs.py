@@ -1,10 +1,10 @@
 """What generated pairs are worth: an ordinary network trained on them alone, on real pairs alone, and on both.
 
-    python -m benchmarks.pairs RUN [RUN ...] [--pairs 10000] [--seeds 1]
+    python -m benchmarks.pairs RUN/aspect/NAME [RUN/aspect/NAME ...] [--pairs 10000] [--seeds 1]
 
 The network sees images and learns their annotations. It is that of T (run/learnt_annotator.py), and each training has
 the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's pairs
-are images of uniform z and what its newest aspect network says of them.
+are images of uniform z and what the aspect network says of them.
 """
 
 import argparse
@@ -31,11 +31,10 @@ from benchmarks.report import markdown
 STEPS = 2400  # of 32 images
 
 
-def generated(run: Run, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of uniform z, and the annotations of the run's newest aspect network."""
-    z = np.asarray(uniform_latents(jax.random.key(1000 + seed), count, run.config.latent_size))
-    aspect = networks.load(run, networks.newest(run))
-    return run.generator().images(z), aspect.annotate(z)
+def generated(run: Run, aspect: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of uniform z, and the annotations of an aspect network of the run."""
+    z = np.asarray(uniform_latents(jax.random.key(1000), count, run.config.latent_size))
+    return run.generator().images(z), networks.load(run, aspect).annotate(z)
 
 
 def error(run: Run, images: np.ndarray, annotations: np.ndarray, seed: int) -> float:
@@ -58,21 +57,21 @@ def error(run: Run, images: np.ndarray, annotations: np.ndarray, seed: int) -> f
 def main() -> None:
     """Train network by network, and print the table as it grows."""
     parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="with an aspect network, of one data set")
+    name = "RUN/aspect/NAME"
+    parser.add_argument("aspects", type=Path, nargs="+", metavar=name, help="aspect networks; of runs of one data set")
     parser.add_argument("--pairs", type=int, default=10_000, help="generated ones of each run")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
     args = parser.parse_args()
     sharding.use_cpu_devices(RECIPE.batch_size, 1, kernel_gradients=True)
-    runs = [Run.open(folder) for folder in args.runs]
+    runs = [Run.open(folder.parents[1]) for folder in args.aspects]
     if any(run.data.splits != runs[0].data.splits or run.data.shape != runs[0].data.shape for run in runs):
         raise InputError("the runs must be of one data set")
     real = ordered(runs[0].data.source("train"), 0, runs[0].data.splits["train"])
     pairs = {"real": (to_float(real["image"]), real[runs[0].kind.name])}
-    for run in runs:
-        pairs[run.folder.name] = made = generated(run, args.pairs, 0)
-        pairs[f"real and {run.folder.name}"] = tuple(
-            np.concatenate(two) for two in zip(pairs["real"], made, strict=True)
-        )
+    for run, folder in zip(runs, args.aspects, strict=True):
+        name = f"{run.folder.name}, {folder.name}"
+        pairs[name] = made = generated(run, folder.name, args.pairs)
+        pairs[f"real and {name}"] = tuple(np.concatenate(two) for two in zip(pairs["real"], made, strict=True))
     head = ["trained on", "pairs", f"held-out {runs[0].kind.metric}"]
     for name, (images, annotations) in pairs.items():
         found = [error(runs[0], images, annotations, seed) for seed in range(args.seeds)]
