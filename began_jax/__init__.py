@@ -15,14 +15,7 @@ from began_jax import aspects, began, inversion, landmarks
 from began_jax.annotators.annotator import Unsure
 from began_jax.aspects import AspectState
 from began_jax.began import BeganState, autoencoder_loss, convergence_measure, next_k
-from began_jax.configs import (
-    ASPECT_RECIPES,
-    INVERT_PRESETS,
-    TRAIN_PRESETS,
-    AspectConfig,
-    InvertConfig,
-    TrainConfig,
-)
+from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
 from began_jax.data import augment
 from began_jax.data.augment import AugmentConfig, low_quality
 from began_jax.errors import InputError
@@ -30,6 +23,7 @@ from began_jax.images import to_float, to_uint8
 from began_jax.inversion import Inverter, invert
 from began_jax.metrics import Ridge, accuracy_percent, balanced_accuracy_percent, iou, nme_percent
 from began_jax.models import AttributeNetwork, Decoder, Discriminator, Encoder, LandmarkNetwork
+from began_jax.presets import ASPECT_RECIPES, INVERT_PRESETS, TRAIN_PRESETS
 from began_jax.sampling import bootstrap_latents, interpolate, interpolated_latents, uniform_latents
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ import jax
 import numpy as np
 
 from began_jax import began, figures, sharding
-from began_jax.configs import TRAIN_PRESETS, InvertConfig, TrainConfig
+from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data.datasets import DataSet, Source, batches, open_data, ordered, prefetch
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 from began_jax.inversion import Inverter
+from began_jax.presets import TRAIN_PRESETS
 from began_jax.run import cli
 from began_jax.run.generator import of_training
 from began_jax.run.measures import Quality

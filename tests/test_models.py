@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from began_jax import began
-from began_jax.configs import TRAIN_PRESETS
 from began_jax.errors import InputError
 from began_jax.models import Decoder, Discriminator, Encoder, LandmarkNetwork, check_size, layer_table
 from began_jax.models.layers import PoolProject, average_pool, conv, elu, nearest_upsample, upsample_conv
+from began_jax.presets import TRAIN_PRESETS
 
 SIZES = [(16, 16, 3), (24, 32, 1), (8, 24, 3)]
 

@@ -16,7 +16,8 @@ import pytest
 from ways import call, done, finish, wait_for
 
 from began_jax import began
-from began_jax.configs import TRAIN_PRESETS, TrainConfig
+from began_jax.configs import TrainConfig
+from began_jax.presets import TRAIN_PRESETS
 from began_jax.run import checkpoints
 from began_jax.run.folder import Run
 

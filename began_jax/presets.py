@@ -1,0 +1,67 @@
+"""The presets: the options of one experiment under a name, for each stage."""
+
+from typing import Any
+
+from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
+from began_jax.errors import InputError
+
+# Beyond the paper (docs/training.md): the objective that draws what pixels leave out, E's reconstruction by scales and
+# by D's features, few images a step and many steps, and running means of the weights.
+_SHARP: dict[str, Any] = dict(
+    objective="relativistic",
+    gradient_penalty=0.3,
+    penalty_share=0.25,
+    encoder_weight=2.0,
+    pyramid_levels=3,
+    feature_weight=0.3,
+    patch=2,
+    average=0.998,
+    batch_size=8,
+    learning_rate=7e-4,
+    beta1=0.0,
+    beta2=0.99,
+)
+_IRISES: dict[str, Any] = dict(height=96, width=128, channels=1)
+# The same in minutes on two cores: fewer filters, and smaller images.
+_DEMO: dict[str, Any] = _SHARP | dict(height=48, width=48, filters=16, encoder_filters=(32, 48, 64), steps=6000)
+_DEMO_IRISES: dict[str, Any] = _DEMO | dict(width=64, channels=1)
+# The same for longer: what comes along.
+_FACES: dict[str, Any] = _DEMO | dict(height=64, width=64, steps=13_000)
+_EYES: dict[str, Any] = _DEMO_IRISES | dict(height=64, width=80, encoder_filters=(32, 48, 64, 64))
+
+TRAIN_PRESETS: dict[str, TrainConfig] = {
+    "faces": TrainConfig(preset="faces"),
+    "irises": TrainConfig(preset="irises", **_IRISES),
+    "faces-sharp": TrainConfig(preset="faces-sharp", **_SHARP),
+    "irises-sharp": TrainConfig(preset="irises-sharp", **_SHARP, **_IRISES),
+    "demo": TrainConfig(preset="demo", data="synthetic-faces", **_DEMO),
+    "demo-irises": TrainConfig(preset="demo-irises", data="synthetic-irises", **_DEMO_IRISES),
+    "synthetic-faces": TrainConfig(preset="synthetic-faces", data="synthetic-faces", **_FACES),
+    "synthetic-irises": TrainConfig(preset="synthetic-irises", data="synthetic-irises", **_EYES),
+}
+
+_BFGS = InvertConfig(steps=30, optimizer="bfgs", learning_rate=0.05, start="encoder")
+INVERT_PRESETS: dict[str, InvertConfig] = {
+    name: InvertConfig() if name in ("faces", "irises") else _BFGS for name in TRAIN_PRESETS
+}
+
+# Measured on held-out images (README): the paper's recipe overfits few latents; early stopping, weight decay and noise
+# on the latents do not. The mask recipe is shorter, since its network costs a hundred times as much a step.
+ASPECT_RECIPES: dict[str, AspectConfig] = {
+    "paper": AspectConfig(),
+    "regularised": AspectConfig(epochs=300, weight_decay=0.5, validation=0.1, jitter=0.3),
+    "regularised-mask": AspectConfig(
+        labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
+    ),
+}
+DEFAULT_RECIPE = {
+    name: "paper" if name in ("faces", "irises") else "regularised-mask" if "irises" in name else "regularised"
+    for name in TRAIN_PRESETS
+}
+
+
+def train_preset(name: str) -> TrainConfig:
+    """Return the training configuration of a preset; InputError for a name that is none."""
+    if name not in TRAIN_PRESETS:
+        raise InputError(f"unknown preset {name!r}; presets: {', '.join(TRAIN_PRESETS)}")
+    return TRAIN_PRESETS[name]
