@@ -127,7 +127,9 @@ class TrainConfig:
         (),
         "change what the relativistic D sees, real and generated images alike: some of colour, translation and cutout "
         "(differentiable augmentation), for data sets of a few hundred images (docs/training.md)",
-        valid=Valid(lambda value: set(value) <= {"colour", "translation", "cutout"}, "some of colour, translation, cutout"),
+        valid=Valid(
+            lambda value: set(value) <= {"colour", "translation", "cutout"}, "some of colour, translation, cutout"
+        ),
         metavar="NAME,NAME,...",
     )
     pyramid_levels: int = option(

@@ -23,15 +23,15 @@ from began_jax.run.folder import Run
 
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
 SIZE += ["--batch-size", "4"]
+AUGMENT = ("colour", "translation", "cutout")
 OPTIONS = [*SIZE, "--steps", "30", "--save-every", "5", "--sample-every", "5", "--cpu-devices", "2"]
 
 
 @pytest.fixture(scope="module")
 def start(scripts, tiny_faces):
-    """Starts train.py on the tiny faces, with all that a state can hold: encoder, running means."""
-    return lambda run, *options: scripts.start(
-        "train.py", "faces-sharp", "--run", run, "--data", tiny_faces, *OPTIONS, *options
-    )
+    """Starts train.py on the tiny faces, with all that a state can hold (encoder, running means) and augmentation."""
+    sharp = ["--data", tiny_faces, "--augment", ",".join(AUGMENT), *OPTIONS]
+    return lambda run, *options: scripts.start("train.py", "faces-sharp", "--run", run, *sharp, *options)
 
 
 def steps(run):
@@ -76,7 +76,7 @@ def test_a_run_leaves_checkpoints_figures_and_one_closing_line(uninterrupted):
     assert sorted(pictures) == [f"step_{step:07d}.png" for step in range(5, 31, 5)]
     found = Run.open(run)
     config, data = found.config, found.data
-    tiny = dict(height=16, width=16, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4)
+    tiny = dict(height=16, width=16, filters=4, encoder_filters=(4, 6), latent_size=8, batch_size=4, augment=AUGMENT)
     assert config == dataclasses.replace(TRAIN_PRESETS["faces-sharp"], **tiny, data=data.path, steps=30)
     state = final_state(run)[1]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
@@ -142,6 +142,7 @@ REFUSALS = {
     "measure-every": (["faces", "--data", "DATA", "--measure-every", "-1"], ["--measure-every is -1", "at least 0"]),
     "of BEGAN": (["faces-sharp", "--data", "DATA", "--gamma", "0.7"], ["--gamma does nothing", "relativistic"]),
     "of R3GAN": (["faces", "--data", "DATA", "--penalty-share", "1"], ["--penalty-share does nothing", "began"]),
+    "augment": (["faces-sharp", "--data", "DATA", "--augment", "colour,blur"], ["--augment is colour,blur", "cutout"]),
     "features": (["faces", "--data", "DATA", "--feature-weight", "1"], ["--feature-weight", "need --encoder-weight"]),
     "pyramid": (["faces-sharp", "--data", "DATA", "--pyramid-levels", "5"], ["16x16", "divisible by 32 (5 levels)"]),
     "type": (["faces", "--data", "DATA", "--steps", "many"], ["--steps", "'many'"]),
