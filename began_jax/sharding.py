@@ -78,6 +78,14 @@ def share(items: Sequence) -> list:
     return list(items[jax.process_index() :: jax.process_count()])
 
 
+def keep_to_cpu() -> None:
+    """Let JAX see the CPU alone. Call before JAX is used.
+
+    Pictures are made by many processes, each of which would reserve the greatest part of an accelerator's memory.
+    """
+    jax.config.update("jax_platforms", "cpu")
+
+
 def use_cpu_devices(batch_size: int, count: int | None = None, *, kernel_gradients: bool = False) -> None:
     """Make a CPU fast: `count` virtual devices and fitting convolutions. Call before JAX is used.
 
@@ -93,8 +101,7 @@ def use_cpu_devices(batch_size: int, count: int | None = None, *, kernel_gradien
         InputError: `count` is less than 1.
     """
     if count is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = most_devices(batch_size, cores)
+        count = most_devices(batch_size, cores())
     if count < 1:
         raise InputError(f"--cpu-devices is {count}; it must be at least 1")
     flags = os.environ.get("XLA_FLAGS", "")
@@ -104,6 +111,11 @@ def use_cpu_devices(batch_size: int, count: int | None = None, *, kernel_gradien
     # RuntimeError: JAX is in use already, so its devices stay; `data_mesh` judges them.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", count)
+
+
+def cores() -> int:
+    """Return how many cores this process may use: of a large machine perhaps a part."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def most_devices(batch_size: int, available: int) -> int:

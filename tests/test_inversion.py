@@ -117,7 +117,7 @@ def test_shards_equal_the_whole_also_where_the_last_is_filled_up(x64, size):
     assert_equal(shards, inverted(config, parameters, images))
 
 
-def test_the_loop_on_the_host_equals_the_scan_for_any_number_of_steps_in_a_call(x64):
+def test_the_loop_on_the_host_equals_the_scan_for_any_number_of_steps_in_a_call(x64, monkeypatch):
     config = InvertConfig(steps=30, start="uniform", schedule="cosine")
     parameters, images = problem(4)
     wanted = inverted(config, parameters, images)
@@ -127,6 +127,8 @@ def test_the_loop_on_the_host_equals_the_scan_for_any_number_of_steps_in_a_call(
         assert_equal(results, wanted)
         assert done == reported
     assert inverter(config, parameters).steps_per_call == 1  # on a CPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert inverter(config, parameters).steps_per_call == 10  # a stop is answered soon
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_prepare import run
-from ways import kill_when
+from ways import finish, kill_when
 
 from began_jax.data import celeba, chunks
 from began_jax.data.datasets import open_data, ordered
@@ -319,13 +319,18 @@ def test_irises_with_masks_keep_subjects_together(eyes, tmp_path):
     np.testing.assert_array_equal(first["image"][0], fit_image(stored, 24, 32))
 
 
-def test_low_quality_copies_follow_their_picture(eyes, tmp_path):
+def test_low_quality_copies_follow_their_picture(eyes, tmp_path, scripts):
     argv = ("irises", "--images", eyes / "images", "--annotator", f"{eyes / 't.py'}:dark", "--height", 24)
     argv = (*argv, "--width", 32, "--holdout", 0.3, "--workers", 0)
     run(*argv, "--out", tmp_path / "one")
     run(*argv, "--out", tmp_path / "three", "--copies", 3)
     run(*argv, "--out", tmp_path / "again", "--copies", 3)
     assert files(tmp_path / "three") == files(tmp_path / "again")
+    # on a machine with an accelerator, which the workers leave alone (here there is none, and its use would fail)
+    elsewhere = ("--out", tmp_path / "elsewhere", "--copies", 3, "--workers", 1)
+    finish(scripts.start("prepare.py", *argv, *elsewhere, JAX_PLATFORMS="tpu"))
+    assert files(tmp_path / "elsewhere").keys() == files(tmp_path / "three").keys()
+    assert left_out(tmp_path / "elsewhere") == left_out(tmp_path / "three") == {}
     one, three = open_data(tmp_path / "one"), open_data(tmp_path / "three")
     for split, count in one.splits.items():
         assert three.splits[split] == 3 * count

@@ -20,6 +20,7 @@ from began_jax.configs import TrainConfig
 from began_jax.presets import TRAIN_PRESETS
 from began_jax.run import checkpoints
 from began_jax.run.folder import Run
+from began_jax.stages.train import mesh_of
 
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
 SIZE += ["--batch-size", "4"]
@@ -129,11 +130,11 @@ def test_a_finished_run_is_left_as_it_is_with_the_same_closing_line(start, unint
 REFUSALS = {
     "unknown preset": (["cats", "--data", "DATA"], ["'cats'", "faces, irises, faces-sharp, irises-sharp, demo"]),
     "no --data": (["faces"], ["preset faces needs --data"]),
+    "bucket": (["faces", "--data", "gs://bucket/faces"], ["--data: gs://", "mount it"]),
     "missing folder": (["faces", "--data", "no/such"], ["no/such", "no such folder", "prepare.py"]),
     "height": (["faces", "--data", "DATA", "--height", "17"], ["17x16", "divisible by 2", "16x16"]),
     "batch": (["faces", "--data", "DATA", "--batch-size", "24"], ["batch size 24", "20 images"]),
     "channels": (["irises", "--data", "DATA"], ["3 channels", "says 1"]),
-    "devices": (["faces", "--data", "DATA", "--batch-size", "6"], ["batch of 6", "4 devices"]),
     "negative": (["faces", "--data", "DATA", "--lambda-k", "-1"], ["--lambda-k is -1", "positive"]),
     "one image": (["faces", "--data", "DATA", "--batch-size", "1"], ["--batch-size is 1", "at least 2"]),
     "seed": (["faces", "--data", "DATA", "--seed", "-1"], ["--seed is -1", "at least 0"]),
@@ -168,8 +169,20 @@ def test_a_wrong_command_line_is_one_line_with_status_2_and_writes_nothing(name,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_batch_that_does_not_divide_uses_fewer_devices_and_says_so(capsys):
+    assert mesh_of(8).size == 4 and capsys.readouterr().err == ""
+    assert mesh_of(6).size == 3
+    assert (
+        capsys.readouterr().err == "train: a batch of 6 is split over 3 of 4 devices; a multiple of 4 would use all\n"
+    )
+
+
 def test_a_missing_run_or_preset_is_one_line_with_status_2():
-    for arguments, wanted in ((["demo"], "--run is missing"), ([], "preset")):
+    for arguments, wanted in (
+        (["demo"], "--run is missing"),
+        (["demo", "--run", "gs://a/b"], "--run: gs://"),
+        ([], "preset"),
+    ):
         status, out, err = call("train.py", None, *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert wanted in err

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from began_jax import plugins
+from began_jax import plugins, sharding
 from began_jax.annotators import annotator
 from began_jax.annotators.workers import ordered_map
 from began_jax.errors import InputError
@@ -32,6 +32,15 @@ def test_results_come_in_the_order_of_the_tasks(workers):
     found = list(ordered_map(_make_square, range(12), workers))
     assert [value for value, _ in found] == [n * n for n in range(12)]
     assert ({process for _, process in found} == {os.getpid()}) == (workers == 0)
+
+
+def test_a_worker_for_each_core_that_may_be_used(monkeypatch):
+    # of a machine with many cores a cluster lends a few
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 7}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    assert sharding.cores() == 2
+    processes = {process for _, process in ordered_map(_make_square, range(6))}
+    assert 1 <= len(processes) <= 2
 
 
 def test_tasks_are_taken_as_workers_become_free():

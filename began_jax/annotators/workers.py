@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from began_jax import sharding
 from began_jax.errors import InputError
 
 _make: Callable[[], Callable[[Any], Any]]  # of this worker
@@ -25,7 +26,7 @@ def ordered_map(
     Args:
         make: picklable, as are tasks and results.
         tasks: taken as workers become free, so they may be many.
-        workers: processes; None for one a core, 0 to stay in this one.
+        workers: processes; None for one a core that this one may use, 0 to stay in this one.
 
     Raises:
         InputError: `workers` is negative, or a worker process died, such as for want of memory.
@@ -33,7 +34,7 @@ def ordered_map(
     What the function raises reaches the caller.
     """
     if workers is None:
-        workers = os.cpu_count() or 1
+        workers = sharding.cores()
     if workers < 0:
         raise InputError(f"--workers is {workers}; it must be 0 (all in one process) or more")
     if workers == 0:
@@ -63,6 +64,7 @@ def _start(make: Callable[[], Callable[[Any], Any]]) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None  # this runs in a worker
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()  # even if it was killed
+    sharding.keep_to_cpu()
     global _make
     _make = make
 

@@ -12,6 +12,10 @@ from began_jax.inversion.steps import InversionState, finish, init, step, where
 
 Count = Callable[[int], Any]
 
+# On GPUs and TPUs: some tenths of a second, so that a call costs nothing beside them, a stop is answered soon and the
+# progress line moves.
+STEPS_PER_CALL = 10
+
 
 def ignore(number: int) -> None:
     """Count nothing: nobody looks on."""
@@ -34,7 +38,7 @@ class Inverter:
         parameters: of the generator, replicated.
         sharding: of arrays with a leading image axis; None for JAX's default device.
         steps_per_call: steps in one call of the device. By default 1 on a CPU, where a loop on the device loses the
-            library's convolutions, and all of them elsewhere.
+            library's convolutions, and `STEPS_PER_CALL` elsewhere.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class Inverter:
     ):
         self._config, self._parameters, self._sharding = config, parameters, sharding
         if steps_per_call is None:
-            steps_per_call = 1 if jax.default_backend() == "cpu" else config.steps
+            steps_per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
         self.steps_per_call = max(min(steps_per_call, config.steps), 1)
 
         def run(parameters, state, images, steps):

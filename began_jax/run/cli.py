@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from began_jax import sharding
@@ -37,6 +38,18 @@ class ArgumentParser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", _HelpFormatter)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(**kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse as argparse does; the address of a bucket where a folder is meant is an error."""
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            for place in value if isinstance(value, (list, tuple)) else [value]:
+                # pathlib has made one slash of two, and would take the scheme for a folder
+                form = r"([a-z][a-z0-9+.-]+):/" if isinstance(place, Path) else r"(gs|s3|https?)://"
+                if isinstance(place, (Path, str)) and (scheme := re.match(form, str(place))):
+                    remedy = "mount it (gcsfuse, s3fs, goofys) and give the folder"
+                    self.error(f"{flag(name)}: {scheme[1]}:// is no folder of this machine; {remedy}")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Print `PROG: error: MESSAGE` to standard error, and exit with status 2."""

@@ -44,8 +44,8 @@ def parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--steps-per-call",
         type=int,
-        help="steps in one call of the device; default: 1 on a CPU, where "
-        "convolutions in a loop on the device are slow, else all",
+        help="steps in one call of the device, between which a stop is answered; default: 1 on a CPU, where "
+        "convolutions in a loop on the device are slow, else 10",
     )
     parser.add_argument(
         "--cpu-devices", type=int, help="virtual devices that a CPU is split into; default: a core each"
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sharding.meet("shards written", sharding.LONG)
     if jax.process_index() == 0:
         figures = figures_of(config, found.load()) | {"generator_step": generator.step}
-        if found.missing:
+        if found.missing and bar.rate:
             figures["images_per_second"] = bar.rate / unit * jax.process_count()
         run.record("invert", figures, keep=("images_per_second",))
         print(

@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from began_jax import sharding
 from began_jax.configs import check_options, flag
 from began_jax.data import folder, raw
 from began_jax.data.chunks import reasons
@@ -67,6 +68,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
 def main(argv: Sequence[str] | None = None) -> None:
     """Check the command line, write the data set and say what it wrote."""
     args, config = parse(argv)
+    sharding.keep_to_cpu()
     left_out = []
     if isinstance(config, FolderConfig):
         sizes, what, left_out = folder.write_folder(args.out, config)

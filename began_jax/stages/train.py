@@ -10,6 +10,7 @@ shows samples from the same latents as they learn.
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.pretrained and sharding.joined():
         raise InputError("--pretrained is for one process: nothing is trained")
     sharding.use_cpu_devices(config.batch_size, args.cpu_devices, kernel_gradients=True)
-    mesh = sharding.data_mesh(config.batch_size)
+    mesh = mesh_of(config.batch_size)
     everywhere = sharding.replicated(mesh)
     with sharding.first_process_first("data"):
         run = Run.of(args.run, config)
@@ -157,6 +158,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"train: {loop.state.done:,} steps{loop.remark}, {reached} -> {run.folder / 'generator'}")
     sharding.leave()
     loop.exit_if_stopped()
+
+
+def mesh_of(batch_size: int) -> jax.sharding.Mesh:
+    """Return the devices that train: all, or as many of a single process' as divide the batch, which is then said."""
+    count = jax.device_count()
+    if jax.process_count() > 1:
+        return sharding.data_mesh(batch_size)
+    devices = sharding.most_devices(batch_size, count)
+    if devices < count:
+        remark = f"{devices} of {count} devices; a multiple of {count} would use all"
+        print(f"train: a batch of {batch_size} is split over {remark}", file=sys.stderr)
+    return sharding.data_mesh(batch_size, devices)
 
 
 def batches_of(run: Run) -> grain.MapDataset:
