@@ -148,14 +148,20 @@ def largest_batch(compiled: Callable[[int], jax.stages.Compiled], free: int | No
     """
     devices = jax.local_devices()
     if free is None:
-        stats = [device.memory_stats() for device in devices]
-        if not all(stat and "bytes_limit" in stat for stat in stats):
+        if (now := free_device_memory()) is None:
             return CPU_BATCH
-        free = int(0.8 * min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats))
+        free = int(0.8 * now)
     small, twice = (memory(compiled(count)) for count in (16, 32))
     each = max(twice - small, 1) / 16
     most = min((free - (small - 16 * each)) / each, cap / len(devices))
     return len(devices) * 2 ** max(0, int(math.log2(max(most, 1))))
+
+
+def free_device_memory() -> int | None:
+    """Return the bytes that are free on each of this process's devices; None where they do not say, as CPUs."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    known = [stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats if stat and "bytes_limit" in stat]
+    return min(known) if len(known) == len(stats) else None
 
 
 def memory(call: jax.stages.Compiled) -> int:
@@ -174,6 +180,7 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def assemble(mesh: Mesh, shares: Any) -> Any:
-    """Return global arrays, split over the mesh along their first axis, from each process's share of their rows."""
-    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split(mesh), np.asarray(rows)), shares)
+def assemble(mesh: Mesh, shares: Any, axis: int = 0) -> Any:
+    """Return global arrays, split over the mesh along an axis, from each process's share of it."""
+    place = NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(place, np.asarray(rows)), shares)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from began_jax.data.datasets import batches, open_data, prefetch
+from began_jax.data import feed
+from began_jax.data.datasets import open_data
 from began_jax.data.synthetic.dataset import write_synthetic
 from benchmarks import our_tasks
 from benchmarks.plan import Size
@@ -55,7 +56,8 @@ def _reading(feed: Iterator[np.ndarray], size: Size) -> Task:
 
 
 def _feed(source: Pictures, size: Size) -> Iterator[np.ndarray]:
-    return (batch["image"] for batch in prefetch(batches(source, size.batch, 0)))
+    steps = feed.batches(source, feed.rows(len(source), size.batch, 0))
+    return (batch["image"] for batch in feed.ahead(steps))
 
 
 def _stored(size: Size, folder: str, encoding: str) -> Pictures:

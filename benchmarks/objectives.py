@@ -17,7 +17,8 @@ import numpy as np
 
 from began_jax import began, figures, sharding
 from began_jax.configs import InvertConfig, TrainConfig
-from began_jax.data.datasets import DataSet, Source, batches, open_data, ordered, prefetch
+from began_jax.data import feed
+from began_jax.data.datasets import DataSet, Source, open_data, ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 from began_jax.inversion import Inverter
@@ -58,13 +59,14 @@ def trained(config: TrainConfig, source: Source, minutes: float) -> began.BeganS
     """Return the state after so many minutes of steps."""
     step = jax.jit(lambda state, x: began.step(config, state, x), donate_argnums=0)
     state = jax.jit(lambda: began.init(config))()
-    feed = prefetch(batches(source, config.batch_size, config.seed))
-    state, _ = step(state, next(feed)["image"])
+    rows = feed.rows(len(source), config.batch_size, config.seed)
+    images = feed.ahead(feed.batches(feed.Kept(source), rows))
+    state, _ = step(state, next(images)["image"])
     start = time.perf_counter()
     while time.perf_counter() - start < 60 * minutes:
-        state, metrics = step(state, next(feed)["image"])
+        state, metrics = step(state, next(images)["image"])
         began.check_finite({name: float(value) for name, value in metrics.items()}, state.done)
-    feed.close()
+    images.close()
     return state
 
 

@@ -1,4 +1,4 @@
-"""The reader: what it opens and refuses, values against what was written, batches by step.
+"""The reader: what it opens and refuses, values against what was written.
 
 The suite runs without TensorFlow, which is not among the requirements; so do all data sets here.
 """
@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 import shutil
-import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from began_jax.data.builder import write
-from began_jax.data.datasets import batches, open_data, ordered, prefetch
+from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
 from began_jax.images import centre_crop, fit_landmarks, to_float, to_uint8
 
@@ -194,59 +193,6 @@ def test_float_and_uint8(xp):
     assert isinstance(to_uint8(floats), type(values))
     np.testing.assert_array_equal(to_uint8(floats), values)
     np.testing.assert_array_equal(to_uint8(xp.array([-3.0, 3.0, 0.0])), [0, 255, 128])
-
-
-def numbers(batch):
-    return [int(image[0, 0, 0]) for image in batch["image"]]
-
-
-def test_batches_are_a_function_of_the_step(landmarks):
-    source = open_data(landmarks).source("train")
-    steps = batches(source, 4, seed=1)
-    assert steps[0].keys() == {"image"}
-    assert steps[0]["image"].shape == (4, 8, 10, 3) and steps[0]["image"].dtype == np.uint8
-    stream = [n for step in range(39) for n in numbers(steps[step])]
-    epochs = [stream[i * 13 : i * 13 + 13] for i in range(12)]
-    assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 12
-    again = batches(source, 4, seed=1)
-    assert numbers(again[30]) == stream[120:124]  # asked for first, out of order
-    assert [n for step in range(3) for n in numbers(batches(source, 4, seed=2)[step])] != stream[:12]
-    images = steps[7]["image"]
-    np.testing.assert_array_equal(images, [example(n)["image"] for n in numbers(steps[7])])
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_processes_share_the_global_batch(landmarks, count):
-    source = open_data(landmarks).source("train")
-    whole = batches(source, 6, seed=0)
-    parts = [batches(source, 6, seed=0, process_index=i, process_count=count) for i in range(count)]
-    for step in (0, 5, 50):
-        assert [n for part in parts for n in numbers(part[step])] == numbers(whole[step])
-
-
-def test_batches_that_cannot_be(landmarks):
-    source = open_data(landmarks).source("train")
-    with pytest.raises(InputError, match=r"batch size 14.*13 images"):
-        batches(source, 14, seed=0)
-    with pytest.raises(InputError, match=r"batch size 4.*3 processes"):
-        batches(source, 4, seed=0, process_count=3)
-    assert sorted(numbers(batches(source, 13, seed=0)[2])) == list(range(13))
-
-
-def test_prefetch_gives_the_steps_and_ends_its_threads(landmarks):
-    steps = batches(open_data(landmarks).source("train"), 4, seed=1)
-    before = threading.active_count()
-    iterator = prefetch(steps, 17)
-    for step in range(17, 40):
-        np.testing.assert_array_equal(next(iterator)["image"], steps[step]["image"])
-    iterator.close()
-    deadline = threading.Event()
-    for _ in range(100):
-        if threading.active_count() <= before:
-            break
-        deadline.wait(0.05)
-    assert threading.active_count() <= before
 
 
 def png(image):

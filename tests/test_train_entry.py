@@ -26,6 +26,7 @@ SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters"
 SIZE += ["--batch-size", "4"]
 AUGMENT = ("colour", "translation", "cutout")
 OPTIONS = [*SIZE, "--steps", "30", "--save-every", "5", "--sample-every", "5", "--cpu-devices", "2"]
+OPTIONS += ["--save-seconds", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +87,25 @@ def test_a_run_leaves_checkpoints_figures_and_one_closing_line(uninterrupted):
 def test_a_run_killed_at_any_moment_and_started_again_equals_the_uninterrupted_one(start, uninterrupted, tmp_path):
     run, rng = tmp_path / "killed", np.random.default_rng()
     checkpoint, delay = rng.choice([5, 10, 15, 20]), rng.uniform(0, 0.05)
-    process = start(run)
+    process = start(run, "--feed", "device")  # wherever the images are, the result is the same
     wait_for(lambda: max(steps(run), default=0) >= checkpoint, process)
     time.sleep(delay)
     process.kill()
     finish(process, -signal.SIGKILL)
-    finish(start(run))
+    finish(start(run, "--feed", "disk"))
     assert steps(run)[-1] == 30
     assert_same_state(run, uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_several_steps_in_a_call_are_those_steps(start, uninterrupted, tmp_path):
+    out = finish(start(tmp_path / "strides", "--steps-per-call", "15"))
+    assert steps(tmp_path / "strides") == [15, 30]
+    assert len(list((tmp_path / "strides" / "figures" / "training").iterdir())) == 2
+    assert out.startswith("train: 30 steps, M ")
+    (_, found), (_, wanted) = final_state(tmp_path / "strides"), final_state(uninterrupted[0])
+    for x, y in zip(jax.tree.leaves(found.generator), jax.tree.leaves(wanted.generator), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])

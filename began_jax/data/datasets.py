@@ -1,4 +1,4 @@
-"""Reads TFDS data sets (array_record) without TensorFlow: open one, take examples by number, make batches.
+"""Reads TFDS data sets (array_record) without TensorFlow: open one, take examples by number.
 
 `open_data` accepts what `prepare.py` writes, any prepared TFDS folder with an `image` feature of known size,
 and `tfds:NAME`; `#ANNOTATION` behind it picks one of several annotations. Other features are never decoded.
@@ -10,11 +10,10 @@ import hashlib
 import io
 import operator
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -252,45 +251,6 @@ def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, i
     return digest.hexdigest()[:16]
 
 
-def batches(
-    source: Source, batch_size: int, seed: int, *, masks: bool = False, process_index: int = 0, process_count: int = 1
-) -> grain.MapDataset:
-    """Return training batches as a pure function of the step: `ds[step]` is {"image": uint8 [B, H, W, C]}.
-
-    With `masks` it also has "mask", float32 [B, H, W, 1].
-
-    The steps read one endless stream, a new permutation of the source each epoch, so no image is left out and
-    a batch may span two epochs. Each process gets its contiguous share of the rows of the global batch.
-
-    Args:
-        source: what `DataSet.source` gives.
-        batch_size: of the global batch, over all processes.
-        seed: of the permutations.
-        masks: whether to read the masks too.
-        process_index: which share to return.
-        process_count: number of shares.
-
-    Raises:
-        InputError: the batch is larger than the source, or no multiple of the number of processes.
-    """
-    if not 1 <= batch_size <= len(source):
-        raise InputError(f"batch size {batch_size}: must be from 1 to the {len(source)} images of the data set")
-    if batch_size % process_count:
-        raise InputError(f"batch size {batch_size}: must be a multiple of the {process_count} processes")
-    share = batch_size // process_count
-    start = process_index * share
-
-    def load(rows: np.ndarray) -> dict[str, np.ndarray]:
-        rows = rows[start : start + share]
-        if not masks:
-            return {"image": np.stack([source.image(i) for i in rows])}
-        examples = [source[i] for i in rows]
-        return {name: np.stack([example[name] for example in examples]) for name in ("image", "mask")}
-
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    return order.batch(batch_size, drop_remainder=True).map(load)
-
-
 def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
     """Return examples start .. stop - 1 in data set order: arrays stacked on axis 0, `id` a list of str."""
     examples = [source[i] for i in range(start, min(stop, len(source)))]
@@ -298,15 +258,3 @@ def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
         raise InputError(f"examples {start} to {stop}: the data set has {len(source)}")
     columns = {key: [example[key] for example in examples] for key in examples[0]}
     return {key: values if key == "id" else np.stack(values) for key, values in columns.items()}
-
-
-def prefetch(
-    ds: grain.MapDataset, start_step: int = 0, threads: int = 2
-) -> Generator[dict[str, np.ndarray], None, None]:
-    """Yield ds[start_step], ds[start_step + 1], ... made ahead by threads, which end when this is closed."""
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    iterator = iter(ds[start_step:].to_iter_dataset(options))
-    try:
-        yield from iterator
-    finally:
-        iterator.close()

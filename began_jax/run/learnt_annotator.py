@@ -83,14 +83,17 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
     agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
     state = aspects.init(recipe, network, (data.height, data.width, data.channels))
-    with Loop("T (network)", folder, state, recipe.epochs, unit="epoch") as loop:
+
+    def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
+        aspects.check_finite(values, epoch)
+        return values
+
+    with Loop("T (network)", folder, state, recipe.epochs, unit="epoch", observe=observe) as loop:
         del state  # the loop has it, or another in its place
         if loop.start < loop.total:
             trainer = _trainer(recipe, network, run, count)
-            for epoch in loop:
-                values = loop.advance(*trainer.epoch(loop.state))
-                aspects.check_finite(values, epoch)
-                loop.show(**values)
+            for _ in loop:
+                loop.advance(*trainer.epoch(loop.state))
     loop.exit_if_stopped()
     annotate = batched(lambda parameters, x: apply(network, parameters, x), loop.state.best_parameters)
     _record(run, annotate)

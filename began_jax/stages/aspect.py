@@ -76,16 +76,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             found["steps_per_second"] = rate * trainer.batches
         run.record("aspect", found, keep=("steps_per_second",))
 
-    options = {"save_every": args.save_every, "record": record}
+    def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
+        aspects.check_finite(values, epoch)
+        loop.log("aspect", epoch, values)
+        return values
+
+    options = {"save_every": args.save_every, "record": record, "observe": observe}
     events = run.folder / "events" / f"aspect-{folder.name}"
     state = aspects.init(config, network, run.config.latent_size)
     with Loop("aspect", folder, state, config.epochs, unit="epoch", events=events, **options) as loop:
         del state  # the loop has it, or another in its place
-        for epoch in loop:
-            values = loop.advance(*trainer.epoch(loop.state))
-            aspects.check_finite(values, epoch)
-            loop.show(**values)
-            loop.log("aspect", epoch, values)
+        for _ in loop:
+            loop.advance(*trainer.epoch(loop.state))
 
     done = f"{loop.state.done:,} epochs{loop.remark}"
     print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e} -> {folder}")

@@ -9,26 +9,25 @@ shows samples from the same latents as they learn.
 """
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from began_jax import began, figures, sharding
 from began_jax.configs import TrainConfig, check_options, flag
 from began_jax.data import augment
-from began_jax.data.datasets import batches, prefetch
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.models import apply, check_networks, layer_table
 from began_jax.presets import TRAIN_PRESETS, train_preset
 from began_jax.run import cli, measures, weights
+from began_jax.run.feed import PLACES, Feed
 from began_jax.run.folder import Run
-from began_jax.run.loop import Loop
+from began_jax.run.loop import Loop, Packed
 from began_jax.sampling import uniform_latents
 
 SAMPLES = 36  # in the pictures made while training
@@ -50,13 +49,34 @@ def parser() -> cli.ArgumentParser:
         action="store_true",
         help="take the weights that come along for a preset of a built-in set, as if it had been trained to its end",
     )
-    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints: a stop loses no more")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints, ...")
+    parser.add_argument(
+        "--save-seconds",
+        type=float,
+        default=60.0,
+        help="... but no sooner after the last one than this: a fast device would write all the time. A stop saves "
+        "what is reached; a crash loses what came after the last checkpoint",
+    )
     parser.add_argument("--sample-every", type=int, default=1000, help="steps between pictures of samples")
     parser.add_argument(
         "--measure-every",
         type=int,
         default=1000,
         help="steps between two measurements of the generator, which TensorBoard shows; 0: none",
+    )
+    parser.add_argument(
+        "--feed",
+        choices=PLACES,
+        default="auto",
+        help="where the training images are kept: on the device, in memory once they are decoded, or on disk; auto: "
+        "the first that has room, on a CPU memory; the result is the same",
+    )
+    parser.add_argument(
+        "--steps-per-call",
+        type=int,
+        default=1,
+        help="steps in one call of the device: more where the host cannot keep it busy; slow on CPUs, where "
+        "convolutions in a loop on the device are",
     )
     parser.add_argument(
         "--cpu-devices",
@@ -80,8 +100,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
         weights.check(config)
     if args.run is None and not args.layers:
         raise InputError("--run is missing: the folder that this run is kept in")
-    if min(args.save_every, args.sample_every) < 1:
-        raise InputError("--save-every and --sample-every must be at least 1")
+    if min(args.save_every, args.sample_every, args.steps_per_call) < 1:
+        raise InputError("--save-every, --sample-every and --steps-per-call must be at least 1")
     if args.measure_every < 0:
         raise InputError(f"--measure-every is {args.measure_every}; it must be at least 0")
     return args, config
@@ -110,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     everywhere = sharding.replicated(mesh)
     with sharding.first_process_first("data"):
         run = Run.of(args.run, config)
-    feed = batches_of(run)
+    feed = Feed(run, mesh, args.feed)
     with sharding.first_process_first("configuration"):
         run.begin()
         if args.pretrained:
@@ -118,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Resuming: the state holds the step; the batches and the latents of a step are functions of it and the seed.
     init = jax.jit(lambda: began.init(config), out_shardings=everywhere)
-    step = jax.jit(step_of(config, mesh), donate_argnums=0, out_shardings=everywhere)
+    packed, stride = Packed(), args.steps_per_call
+    step = jax.jit(step_of(config, mesh, packed, stride), donate_argnums=0, out_shardings=everywhere)
     sample = jax.jit(lambda state: began.samples(config, state, SAMPLES), out_shardings=everywhere)
 
     def record(state: began.BeganState, metrics: dict[str, float], rate: float) -> None:
@@ -130,28 +151,34 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     measured = args.measure_every and measures.available(run.data, MEASURED) >= measures.LEAST
     measure = Measurement(run) if measured and jax.process_index() == 0 else None
-    options = {"save_every": args.save_every, "record": record, "events": run.folder / "events" / "train"}
+
+    def observe(number: int, values: dict[str, float]) -> dict[str, float]:
+        began.check_finite(values, number)
+        if number % LOG_EVERY == 0:
+            loop.log("train", number, values)
+        return shown(values)
+
+    options = {"save_every": args.save_every, "save_seconds": args.save_seconds, "stride": stride, "record": record}
+    options |= {"observe": observe, "unpack": packed.steps, "events": run.folder / "events" / "train"}
     with (
         Loop("train", run.folder / "generator", init(), config.steps, **options) as loop,
-        contextlib.closing(prefetch(feed, loop.start)) as images,
+        feed.inputs(loop.start) as inputs,
         cli.errors_end_now(),  # before anything is closed, which would be to wait for the others
     ):
         if loop.start < loop.total and not weights.trainable(loop.state):
             raise InputError(
                 f"{run.folder} began with weights that came along, without a D to train with; train another"
             )
+        done = loop.start
         for last in loop:
-            batch = next(images)
-            inputs = sharding.assemble(mesh, (batch, loop.signals(len(batch["image"]))))
-            values = loop.advance(*step(loop.state, *inputs))
-            began.check_finite(values, last)
-            loop.show(**shown(values))
-            if last % LOG_EVERY == 0:
-                loop.log("train", last, values)
-            if last % args.sample_every == 0:
+            steps = [next(inputs) for _ in range(last - done)]
+            signals = sharding.assemble(mesh, loop.signals(config.batch_size // jax.process_count()))
+            loop.advance(*step(loop.state, feed.put(steps, stacked=stride > 1), signals))
+            if last // args.sample_every > done // args.sample_every:
                 save_samples(run, last, sample(loop.state))
-            if measure and last % args.measure_every == 0:
+            if measure and last // args.measure_every > done // args.measure_every:
                 loop.log("train/generator", last, measure(loop.state))
+            done = last
 
     if jax.process_index() == 0:
         reached = f"M {float(loop.state.convergence):.4f}, k {float(loop.state.k):.3f}"
@@ -172,29 +199,27 @@ def mesh_of(batch_size: int) -> jax.sharding.Mesh:
     return sharding.data_mesh(batch_size, devices)
 
 
-def batches_of(run: Run) -> grain.MapDataset:
-    """Return this process's part of the batches, a function of the step; with masks where they are made poor."""
-    config, data = run.config, run.data
-    if config.low_quality and data.annotation != "mask":
-        raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
-    part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return batches(data.source("train"), config.batch_size, config.seed, masks=config.low_quality, **part)
+def step_of(config: TrainConfig, mesh: jax.sharding.Mesh, packed: Packed, stride: int) -> Callable:
+    """Return a call of `stride` steps on the batches of a feed, which also passes on the strongest of the signals.
 
-
-def step_of(config: TrainConfig, mesh: jax.sharding.Mesh) -> Callable:
-    """Return the step on a batch of `batches_of`, which also passes the strongest of the processes' signals on."""
+    Its metrics are packed, [metrics], or [steps, metrics] where a call makes more than one step.
+    """
 
     def images_of(state, batch):
         if not config.low_quality:
             return batch["image"]
         key = jax.random.fold_in(jax.random.fold_in(state.key, 0x10), state.step)  # the latents' is fold_in(key, step)
-        return augment.low_quality_batch(key, **batch)
+        return augment.low_quality_batch(key, batch["image"], batch["mask"].astype(jnp.float32))
 
-    def advance(state, batch, signals):
+    def one(state, batch):
         state, metrics = began.step(config, state, images_of(state, batch), sharding.split(mesh))
+        return state, packed.pack(metrics)
+
+    def call(state, batches, signals):
+        state, metrics = one(state, batches) if stride == 1 else jax.lax.scan(one, state, batches)
         return state, metrics, None if signals is None else signals.max()
 
-    return advance
+    return call
 
 
 def shown(metrics: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,84 @@
+"""A run's training images on their way to the step: all on the device, in memory, or decoded anew each time."""
+
+import contextlib
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from began_jax import sharding
+from began_jax.data import feed
+from began_jax.data.datasets import Source
+from began_jax.errors import InputError
+from began_jax.run.folder import Run
+
+PLACES = ("auto", "device", "memory", "disk")
+_PROCESSES = 8  # of one machine, at most: each takes its share of the memory that is free
+
+Batch = dict[str, Any]
+
+
+class Feed:
+    """The batches of a run, a pure function of the step wherever the images are.
+
+    `inputs` gives what travels to the devices, and `put` makes batches of it there.
+
+    Args:
+        run: whose training images they are.
+        mesh: of the devices.
+        place: `device`: all images lie on each device, and only the numbers of rows travel; `memory`: each is decoded
+            once and kept; `disk`: each is decoded whenever it is needed; `auto`: the first of them whose memory has
+            room (`feed.SHARE` of what is free), where a CPU is no device of its own.
+
+    Raises:
+        InputError: the batch does not fit the data set or the processes, or masks are needed and there are none.
+    """
+
+    def __init__(self, run: Run, mesh: Mesh, place: str = "auto"):
+        config, data = run.config, run.data
+        if config.low_quality and data.annotation != "mask":
+            raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
+        source, self._masks = data.source("train"), config.low_quality
+        part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        self._rows = feed.rows(len(source), config.batch_size, config.seed, **part)
+        self.place = _place(source, self._masks) if place == "auto" else place
+        self._source = source if self.place == "disk" else feed.Kept(source, self._masks)
+        self._mesh, self._resident = mesh, self._on_devices(mesh) if self.place == "device" else None
+        self._choose = jax.jit(lambda images, rows: {name: values[rows] for name, values in images.items()})
+
+    def inputs(self, start: int) -> contextlib.closing[Generator[Batch, None, None]]:
+        """Give the inputs of the steps from `start` on, made ahead; close it."""
+        if self._resident is not None:
+            return contextlib.closing(feed.ahead(self._rows.map(lambda rows: {"row": rows.astype(np.int32)}), start))
+        return contextlib.closing(feed.ahead(feed.batches(self._source, self._rows, masks=self._masks), start))
+
+    def put(self, steps: Sequence[Batch], *, stacked: bool = False) -> Batch:
+        """Return the batch of a step, or those of several with an axis of steps in front, split over the devices.
+
+        It has "image" uint8 [B, H, W, C], and "mask" [B, H, W, 1] where the run needs it.
+
+        Args:
+            steps: their inputs.
+            stacked: whether there is an axis of steps.
+        """
+        given = {name: np.stack([step[name] for step in steps]) for name in steps[0]} if stacked else steps[0]
+        on_devices = sharding.assemble(self._mesh, given, axis=int(stacked))
+        # A call of its own: the step's is then the same program, with the same bits, wherever the images are.
+        return on_devices if self._resident is None else self._choose(self._resident, on_devices["row"])
+
+    def _on_devices(self, mesh: Mesh) -> Batch:
+        assert isinstance(self._source, feed.Kept)
+        return {
+            name: jax.make_array_from_callback(values.shape, sharding.replicated(mesh), lambda i, v=values: v[i])
+            for name, values in self._source.all().items()
+        }
+
+
+def _place(source: Source, masks: bool) -> str:
+    """Return the fastest place that has room for the images."""
+    size, free = feed.size(source, masks), sharding.free_device_memory()
+    if free is not None and size <= feed.SHARE * free:
+        return "device"
+    return "memory" if size <= feed.SHARE * feed.free_memory() / min(jax.process_count(), _PROCESSES) else "disk"
