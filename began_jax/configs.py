@@ -242,8 +242,8 @@ class InvertConfig:
     )
     shard_size: int = option(
         0,
-        "images optimised together and written together; 0: as many as fit the memory of the devices, up to 4,096 a "
-        "process, and 64 on a CPU; the number found is kept for the run",
+        "images optimised together and written together; 0: as many as fit the memory of the devices, up to 512 on "
+        "each, and 64 on a CPU; the number found is kept for the run",
         valid=NOT_NEGATIVE,
     )
     failure_l1: float = option(

@@ -231,6 +231,26 @@ def test_more_starts_never_give_a_larger_error(tiny_inverse, options):
     assert (errors[1] < errors[0]).any()
 
 
+def test_memory_that_runs_out_is_answered_by_smaller_calls(tiny_inverse, monkeypatch, capsys):
+    config = InvertConfig(steps=6, start="uniform", starts=2)
+    wanted, _ = tiny_inverse(config)
+    calls = []
+
+    class Small(Inverter):
+        def __call__(self, images, z, count=lambda steps: None):
+            calls.append(len(images))
+            if len(images) > 2:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+            return super().__call__(images, z, count)
+
+    monkeypatch.setattr(run_shards, "Inverter", Small)
+    found, _ = tiny_inverse(config)
+    assert calls == [4] + [2] * 12
+    assert capsys.readouterr().err == "invert: memory ran out; 2 images at once from here on\n"
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-5)
+
+
 def test_further_starts_are_uniform_draws_from_image_and_number():
     config = InvertConfig(start="zero", seed=5)
     second, third = (np.asarray(inversion.start(config, np.arange(6), 50, number)) for number in (1, 2))

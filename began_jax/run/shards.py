@@ -1,15 +1,19 @@
 """Inversion of a run's generator over its images, shard by shard: from z = 0, random latents or E(x)."""
 
+import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
+from began_jax.data import feed
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
@@ -20,7 +24,9 @@ from began_jax.run.latents import Latents
 
 SPLITS = ("train", "test")  # that are inverted
 
-Shard = tuple[Any, np.ndarray, np.ndarray]  # key, images [n, H, W, C] in [-1, 1], their positions in the split [n]
+READERS = 4  # threads, each of which reads a shard; as many again are ready
+
+Shard = tuple[Any, np.ndarray, np.ndarray]  # key, images [n, H, W, C] uint8 or in [-1, 1], their positions in the split
 Results = tuple[Any, dict[str, np.ndarray]]  # key, columns [n, ...]
 
 
@@ -38,17 +44,41 @@ def inverter(
     starts = Starts(config, generator, mesh)
     parameters = jax.device_put(generator.parameters, sharding.replicated(mesh))
     inverse = Inverter(config, generator.apply, parameters, sharding.split(mesh), steps_per_call)
+    floats = jax.jit(to_float)  # there, since a quarter of the bytes travel
+
+    def best(images: np.ndarray, indices: np.ndarray, count: Count) -> dict[str, np.ndarray]:
+        x = jax.device_put(images, sharding.split(mesh))
+        x = floats(x) if images.dtype == np.uint8 else x
+        return inversion.best_of([inverse(x, starts(x, indices, i), count) for i in range(config.starts)])
+
+    def in_parts(
+        parts: int, images: np.ndarray, indices: np.ndarray, number: int, count: Count
+    ) -> dict[str, np.ndarray]:
+        size, found = len(images) // parts, []
+        for first in range(0, len(images), size):
+            own = min(max(number - first, 0), size)  # the others are copies
+            rows = slice(first, first + size)
+            found.append(best(images[rows], indices[rows], lambda steps, own=own: count(own * steps)))
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
+        parts = 1
         for key, number, images, indices in _filled_up(shards, size):
-            found = []
-            for start in range(config.starts):
-                found.append(inverse(images, starts(images, indices, start), lambda steps, n=number: count(n * steps)))
-            yield key, {name: values[:number] for name, values in inversion.best_of(found).items()}
+            found = None
+            while found is None:
+                try:
+                    found = in_parts(parts, images, indices, number, count)
+                except jax.errors.JaxRuntimeError as error:
+                    if "RESOURCE_EXHAUSTED" not in str(error) or size % (2 * parts * mesh.size):
+                        raise
+                    parts *= 2
+                    print(f"invert: memory ran out; {size // parts} images at once from here on", file=sys.stderr)
+            yield key, {name: values[:number] for name, values in found.items()}
 
     def in_slots(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
         def batches() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
             for key, number, images, indices in _filled_up(shards, size):
+                images = to_float(images) if images.dtype == np.uint8 else images
                 for start in range(config.starts):
                     yield (key, start), images[:number], np.asarray(starts(images, indices, start))[:number]
 
@@ -77,7 +107,7 @@ class Starts:
             self._encode = jax.jit(generator.encode)
             self._parameters = jax.device_put(generator.encoder_parameters, sharding.replicated(mesh))
 
-    def __call__(self, images: np.ndarray, indices: np.ndarray, number: int = 0) -> jax.Array:
+    def __call__(self, images: np.ndarray | jax.Array, indices: np.ndarray, number: int = 0) -> jax.Array:
         """Return the latents [n, latent] of start `number` for images [n, ...] at these positions of their split."""
         if self._encode is not None and number == 0:
             return self._encode(self._parameters, jax.device_put(images, self._split))
@@ -139,12 +169,18 @@ class Shards:
         return sum(min(self._size, self._run.data.splits[split] - i * self._size) for split, i in self.missing)
 
     def read(self) -> Iterator[Shard]:
-        """Give the missing shards with their images."""
-        for split, shard in self.missing:
-            first = shard * self._size
-            examples = ordered(self._run.data.source(split), first, first + self._size)
-            self._ids[split, shard] = examples["id"]
-            yield (split, shard), to_float(examples["image"]), first + np.arange(len(examples["id"]))
+        """Give the missing shards with their images, uint8, which are read ahead."""
+        sources = {split: self._run.data.source(split) for split in self._counts}
+
+        def load(number: int) -> dict[str, Any]:
+            split, shard = self.missing[number]
+            return ordered(sources[split], shard * self._size, (shard + 1) * self._size)
+
+        steps = grain.MapDataset.range(len(self.missing)).map(load)
+        with contextlib.closing(feed.ahead(steps, threads=READERS)) as ready:
+            for (split, shard), examples in zip(self.missing, ready, strict=True):
+                self._ids[split, shard] = examples["id"]
+                yield (split, shard), examples["image"], shard * self._size + np.arange(len(examples["id"]))
 
     def save(self, key: tuple[str, int], results: dict[str, np.ndarray]) -> None:
         """Start writing the results of a shard that was read."""
