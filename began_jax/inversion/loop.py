@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -15,6 +16,7 @@ Count = Callable[[int], Any]
 # On GPUs and TPUs: some tenths of a second, so that a call costs nothing beside them, a stop is answered soon and the
 # progress line moves.
 STEPS_PER_CALL = 10
+CALLS_TO_REFILL = 8  # so many fill all slots anew: what travels to the devices is hardly more than the new images
 
 
 def ignore(number: int) -> None:
@@ -62,9 +64,14 @@ class Inverter:
         self._init = jax.jit(lambda z: init(config, z))
         # Without the shardings the zeros would lie elsewhere than what follows them, and every stage compile twice.
         self._fill = jax.jit(lambda z, images: (init(config, z, separate=True), images), out_shardings=sharding)
-        self._refill = jax.jit(
-            lambda old, fresh, z, images: where(fresh, (init(config, z, separate=True), images), old), donate_argnums=0
-        )
+
+        def refill(old, slots_of, z, images):
+            """Put new images at slots; a choice by slot, not a scatter, so that devices exchange nothing."""
+            same = jnp.arange(len(old[1]))[:, None] == slots_of[None]
+            new = same.argmax(1)
+            return where(same.any(1), (init(config, z[new], separate=True), images[new]), old)
+
+        self._refill = jax.jit(refill, donate_argnums=0)
         self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
 
     def __call__(
@@ -131,13 +138,14 @@ class Inverter:
 
     def _with(self, fresh: dict[int, tuple[_Batch, int]], state: Any, slots: int) -> Any:
         """Return the state and the images of all slots, with fresh images in some of them."""
-        if not fresh:
-            return state
-        # A choice by slot, not a scatter: one shape however many are new, and no exchange between devices.
-        chosen = np.isin(np.arange(slots), list(fresh))
-        z, images = _in_slots(fresh, slots)
-        chosen, z, images = jax.device_put((chosen, z, images), self._sharding)
-        return self._fill(z, images) if state is None else self._refill(state, chosen, z, images)
+        if state is None:
+            return self._fill(*jax.device_put(_rows(fresh, range(slots)), self._sharding))
+        places, size = list(fresh), -(-slots // CALLS_TO_REFILL)
+        for first in range(0, len(places), size):
+            some = places[first : first + size]
+            some += some[-1:] * (size - len(some))  # one shape however many are new
+            state = self._refill(state, np.array(some, np.int32), *_rows(fresh, some))
+        return state
 
     def _advance_window(self, state: Any) -> Any:
         done, window = 0, self._config.window
@@ -163,10 +171,8 @@ class Inverter:
         return {name: values[: len(batch.images)] for name, values in results.items()}
 
 
-def _in_slots(fresh: dict[int, tuple[_Batch, int]], slots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return latents and images at their slots, zeros elsewhere."""
-    rows = [(batch.z[row], batch.images[row]) for batch, row in fresh.values()]
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    z, images = (np.zeros((slots, *column.shape[1:]), column.dtype) for column in columns)
-    z[list(fresh)], images[list(fresh)] = columns
-    return z, images
+def _rows(fresh: dict[int, tuple[_Batch, int]], places: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return latents and images for these slots; where none is fresh, any."""
+    some = next(iter(fresh.values()))
+    rows = [fresh.get(place, some) for place in places]
+    return np.stack([batch.z[row] for batch, row in rows]), np.stack([batch.images[row] for batch, row in rows])
