@@ -237,6 +237,13 @@ class InvertConfig:
         valid=NOT_NEGATIVE,
     )
     window: int = option(10, "steps between two looks at which images have converged", valid=POSITIVE)
+    products: str = option(
+        "auto",
+        "bits of the generator's matrix products and convolutions on GPUs and TPUs: device, what the device does with "
+        "float32 by itself (TensorFloat-32, bfloat16), float32, all bits, or auto: float32 for BFGS of more than 60 "
+        "steps, which needs exact gradients, and else device; CPUs always have all bits",
+        ("auto", "device", "float32"),
+    )
     clip: bool = option(
         False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; not in the paper"
     )

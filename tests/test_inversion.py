@@ -162,6 +162,27 @@ def test_steps_are_adam_on_the_gradient_of_the_summed_error(x64, schedule):
     assert state.step == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "exact"),
+    [
+        (dict(optimizer="bfgs", steps=30), False),
+        (dict(optimizer="bfgs", steps=61), True),
+        (dict(optimizer="bfgs", steps=61, products="device"), False),
+        (dict(steps=200), False),
+        (dict(steps=200, products="float32"), True),
+    ],
+)
+def test_products_have_all_bits_where_gradients_must_be_exact(options, exact):
+    config = InvertConfig(learning_rate=0.05, **options)
+    parameters, images = (jax.tree.map(jnp.asarray, part) for part in problem(2, np.float32))
+    program = jax.make_jaxpr(
+        lambda z: inversion.step(config, lambda z: generate(parameters, z), inversion.init(config, z), images).z
+    )(jnp.zeros((2, LATENT)))
+    convolutions = [line for line in str(program).split("conv_general_dilated")[1:]]
+    assert convolutions
+    assert all(("HIGHEST" in text.split("]")[0]) == exact for text in convolutions)
+
+
 def test_the_papers_optimiser_is_adam_with_a_constant_rate_of_a_tenth():
     ours, wanted = inversion.optimizer(InvertConfig()), optax.adam(0.1, 0.9, 0.999)
     z = jnp.asarray([[0.3, -0.2]])

@@ -6,6 +6,7 @@ neither on the batch's size nor on its order. BFGS is kept per image and so is n
 its rows separately.
 """
 
+import contextlib
 import dataclasses
 import typing
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from began_jax.configs import InvertConfig
 from began_jax.inversion import bfgs
+
+LONG_BFGS = 60  # steps; after more of them the rounding of TensorFloat-32 makes BFGS reject half of its trials
 
 Generate = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width channels"]]
 
@@ -76,16 +79,24 @@ def optimizer(config: InvertConfig) -> optax.GradientTransformation:
     return optax.adam(rate, config.beta1, config.beta2)
 
 
+def exact_products(config: InvertConfig) -> bool:
+    """Return whether the generator's matrix products are to have all the bits of float32 (`products`)."""
+    coarse_enough = config.optimizer == "adam" or config.steps <= LONG_BFGS
+    return config.products == "float32" or (config.products == "auto" and not coarse_enough)
+
+
 def step(
     config: InvertConfig, generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
 ) -> InversionState:
     """Take one step on every latent, and note the errors of the latents that it started from."""
-    error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
-    # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
-    (gradient,) = pull(jnp.ones_like(error))
+    with jax.default_matmul_precision("float32") if exact_products(config) else contextlib.nullcontext():
+        error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
+        # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
+        (gradient,) = pull(jnp.ones_like(error))
     z: Any
     if config.optimizer == "bfgs":
-        z, memory = jax.vmap(partial(bfgs.step, config.learning_rate))(state.z, error, gradient, state.optimizer)
+        with jax.default_matmul_precision("float32"):  # of what it knows of the curvature, which costs nothing
+            z, memory = jax.vmap(partial(bfgs.step, config.learning_rate))(state.z, error, gradient, state.optimizer)
     else:
         change = optimizer(config).update
         change = jax.vmap(change) if state.step.ndim else change
