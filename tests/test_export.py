@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +49,11 @@ def test_coco_is_read_back_by_pycocotools(tmp_path, points, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     np.testing.assert_array_equal(read(out / "images", 7), to_uint8(images))
     np.testing.assert_array_equal(np.load(out / "latents.npy", mmap_mode="r"), z)
+    with coco_writer(tmp_path / "stored", ORIGIN) as write:  # pictures as they are stored
+        write_in_batches(write, z, to_uint8(images), landmarks)
+    same = (tmp_path / "stored" / "annotations.json").read_text() == (out / "annotations.json").read_text()
+    assert same and (read(tmp_path / "stored" / "images", 7) == read(out / "images", 7)).all()
+    shutil.rmtree(tmp_path / "stored")
     told = json.loads((out / "dataset.json").read_text())
     assert told == {"count": 7, "height": 12, "width": 16, "channels": 3, "latent_size": 64} | ORIGIN
 

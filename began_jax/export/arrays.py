@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Array, Float
 
-from began_jax.export.dataset import Rows, dataset
+from began_jax.export.dataset import Pictures, Rows, dataset
 
 Write = Callable[..., None]
 
@@ -26,7 +26,7 @@ def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],
-            images: Float[Array | np.ndarray, "batch height width channels"],
+            images: Pictures,
             annotations: Float[Array | np.ndarray, "batch ..."],
         ) -> None:
             written.add(latents, images)

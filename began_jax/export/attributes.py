@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import dataset, file_name
+from began_jax.export.dataset import Pictures, dataset, file_name
 
 Write = Callable[..., None]
 
@@ -32,7 +32,7 @@ def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[s
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],
-            images: Float[Array | np.ndarray, "batch height width channels"],
+            images: Pictures,
             attributes: Float[Array | np.ndarray, "batch attributes"],
         ) -> None:
             if attributes.shape[1] != len(names):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import dataset, file_name
+from began_jax.export.dataset import Pictures, dataset, file_name
 from began_jax.landmarks import Scheme, scheme
 
 _DECIMALS = 3  # a thousandth of a pixel
@@ -21,22 +21,23 @@ _DECIMALS = 3  # a thousandth of a pixel
 Write = Callable[..., None]
 
 
-def _annotation(index: int, points: Float[np.ndarray, "points 2"], width: int, height: int) -> dict:
-    """Return one annotation, `points` in pixels; a point outside of the picture is labelled, not visible."""
-    inside = [bool(((point >= 0) & (point <= (width, height))).all()) for point in points]
-    keypoints = [[*point, 2 if seen else 1] for point, seen in zip(points.tolist(), inside, strict=True)]
-    low, high = points.min(axis=0), points.max(axis=0)
-    w, h = (high - low).tolist()
-    return {
-        "id": index + 1,  # pycocotools takes an annotation 0 for "no match"
-        "image_id": index,
-        "category_id": 1,
-        "keypoints": [value for point in keypoints for value in point],
-        "num_keypoints": len(keypoints),
-        "bbox": [*low.tolist(), round(w, _DECIMALS), round(h, _DECIMALS)],
-        "area": round(w * h, _DECIMALS),
-        "iscrowd": 0,
-    }
+def _annotations(indices: range, faces: Float[np.ndarray, "batch points 2"], width: int, height: int) -> Iterator[dict]:
+    """Yield an annotation for each face, in pixels; a point outside of the picture is labelled, not visible."""
+    visible = np.where(((faces >= 0) & (faces <= (width, height))).all(-1), 2, 1).tolist()
+    low, high = faces.min(1), faces.max(1)
+    corners, sizes = low.tolist(), (high - low).round(_DECIMALS).tolist()
+    areas = (high - low).prod(1).round(_DECIMALS).tolist()
+    for i, (index, points) in enumerate(zip(indices, faces.tolist(), strict=True)):
+        yield {
+            "id": index + 1,  # pycocotools takes an annotation 0 for "no match"
+            "image_id": index,
+            "category_id": 1,
+            "keypoints": [value for (x, y), seen in zip(points, visible[i], strict=True) for value in (x, y, seen)],
+            "num_keypoints": len(points),
+            "bbox": corners[i] + sizes[i],
+            "area": areas[i],
+            "iscrowd": 0,
+        }
 
 
 def _head(points: Scheme, category: str) -> str:
@@ -80,7 +81,7 @@ def coco_writer(
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],
-            images: Float[Array | np.ndarray, "batch height width channels"],
+            images: Pictures,
             landmarks: Float[Array | np.ndarray, "batch points 2"],
         ) -> None:
             nonlocal known
@@ -93,9 +94,8 @@ def coco_writer(
                 raise InputError("a landmark is not a finite number; COCO cannot hold it")
             if written.count == 0:
                 file.write(_head(known, category))
-            for index, face in zip(written.add(latents, images), pixels.round(_DECIMALS), strict=True):
-                file.write("" if index == 0 else ",\n")
-                json.dump(_annotation(index, face, width, height), file)
+            for found in _annotations(written.add(latents, images), pixels.round(_DECIMALS), width, height):
+                file.write(("" if found["image_id"] == 0 else ",\n") + json.dumps(found))
 
         yield write
         if written.image_shape:

@@ -7,21 +7,28 @@
 Everything is built in OUT.partial, which takes the name OUT when it is complete: OUT is whole or absent.
 """
 
+import collections
 import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from began_jax import sharding
 from began_jax.errors import InputError
 from began_jax.files import new_folder, refuse_taken
 from began_jax.images import png, to_uint8
 
-_THREADS = 4  # zlib works outside of Python's lock
+# In [-1, 1], or as they are stored.
+Pictures = (
+    Float[Array | np.ndarray, "batch height width channels"] | UInt8[Array | np.ndarray, "batch height width channels"]
+)
+
+_BATCHES = 2  # whose pictures are being encoded while the next one is made
 
 
 def file_name(index: int) -> str:
@@ -61,22 +68,25 @@ class Rows:
 
 
 class Dataset:
-    """A data set being written into `folder`; memory stays that of one batch."""
+    """A data set being written into `folder`; memory stays that of a few batches.
+
+    Pictures are encoded by threads, for which zlib works outside of Python's lock, while the caller goes on.
+    """
 
     def __init__(self, folder: Path, pool: ThreadPoolExecutor):
         self.folder = folder
         self.count = 0
         self.image_shape: tuple[int, ...] | None = None
         self.latent_size: int | None = None
-        self._pool = pool
+        self._pool, self._waiting = pool, collections.deque[list[Future]]()
         self._latents = Rows(folder / "latents.npy")
 
     def add(
         self,
         latents: Float[Array | np.ndarray, "batch latent"],
-        images: Float[Array | np.ndarray, "batch height width channels"],
+        images: Pictures,
     ) -> range:
-        """Write a batch, images in [-1, 1], and return the indices that its samples got.
+        """Write a batch, images in [-1, 1] or uint8, and return the indices that its samples got.
 
         Raises:
             InputError: not as many latents as images, or other sizes than those of the first batch.
@@ -92,7 +102,8 @@ class Dataset:
                 f"{self.image_shape} and latents of {self.latent_size} in one data set"
             )
         indices = range(self.count, self.count + len(images))
-        self.save_pictures("images", indices, to_uint8(np.asarray(images, np.float32)))
+        pictures = np.asarray(images) if images.dtype == np.uint8 else to_uint8(np.asarray(images, np.float32))
+        self.save_pictures("images", indices, pictures)
         self._latents.add(latents)
         self.count = indices.stop
         return indices
@@ -108,12 +119,19 @@ class Dataset:
             index, picture = item
             (folder / file_name(index)).write_bytes(png(picture))
 
-        # The list waits, and raises what a thread raised.
-        list(self._pool.map(save, zip(indices, pictures, strict=True)))
+        self._waiting.append([self._pool.submit(save, item) for item in zip(indices, pictures, strict=True)])
+        self._wait(_BATCHES)
 
     def close(self) -> None:
-        """Complete `latents.npy`."""
+        """Wait for the pictures, and complete `latents.npy`."""
         self._latents.close()
+        self._wait(0)
+
+    def _wait(self, left: int) -> None:
+        """Wait until so many calls of `save_pictures` are under way, and raise what a thread raised."""
+        while len(self._waiting) > left:
+            for picture in self._waiting.popleft():
+                picture.result()
 
 
 @contextlib.contextmanager
@@ -126,7 +144,7 @@ def dataset(out: str | os.PathLike, provenance: dict) -> Iterator[Dataset]:
     out = Path(out)
     refuse_taken(out)
     with new_folder(out) as partial:
-        with ThreadPoolExecutor(_THREADS) as pool, contextlib.closing(Dataset(partial, pool)) as written:
+        with ThreadPoolExecutor(sharding.cores()) as pool, contextlib.closing(Dataset(partial, pool)) as written:
             yield written
         if written.image_shape is None:
             raise InputError(f"{out}: no sample was added to the data set")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import dataset
+from began_jax.export.dataset import Pictures, dataset
 
 Write = Callable[..., None]
 
@@ -26,7 +26,7 @@ def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],
-            images: Float[Array | np.ndarray, "batch height width channels"],
+            images: Pictures,
             masks: Float[Array | np.ndarray, "batch mask_height mask_width 1"],
         ) -> None:
             if images.shape[1:3] != masks.shape[1:3]:

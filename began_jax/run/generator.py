@@ -10,6 +10,7 @@ import numpy as np
 
 from began_jax import began
 from began_jax.configs import TrainConfig
+from began_jax.images import to_uint8
 from began_jax.models import apply
 
 
@@ -39,6 +40,11 @@ class Generator:
     def images(self) -> Callable[[np.ndarray], np.ndarray]:
         """The function from latents [N, latent] to images [N, height, width, channels], numpy arrays."""
         return batched(self.apply, self.parameters)
+
+    @functools.cached_property
+    def pictures(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The same, but uint8 as pictures are stored: a quarter of the bytes come from the device."""
+        return batched(lambda parameters, z: to_uint8(self.apply(parameters, z)), self.parameters)
 
 
 def of_training(config: TrainConfig, state: began.BeganState) -> Generator:

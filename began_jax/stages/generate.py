@@ -81,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for first in range(0, args.count, BATCH):
             # Whole batches, so that every call has one shape; what is over the count is dropped.
             z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
-            images, annotations = run.generate(z), annotate(z)
+            images, annotations = run.inverted.pictures(z), annotate(z)
             if first == 0:
-                picture = figures.annotated_grid(images[:36], **kind.marks(annotations[:36], run.data))
+                picture = figures.annotated_grid(to_float(images[:36]), **kind.marks(annotations[:36], run.data))
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
             write(z, images, annotations)
             bar.update(len(z))
