@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from began_jax import sharding
 from began_jax.configs import AspectConfig
@@ -46,6 +46,10 @@ class AspectState:
     def score(self) -> float:
         """The error of the best epoch, of an ensemble the mean."""
         return float(self.best_error.mean())
+
+
+# Masks may be uint8, 0 or 1: a quarter of the memory.
+Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."]
 
 
 def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
@@ -99,15 +103,25 @@ def step(
     network: nn.Module,
     state: AspectState,
     latents: Float[Array, "count ..."],
-    targets: Float[Array, "count ..."],
+    targets: Targets,
     rows: Int[Array, " batch"],
     deviation: Float[Array, "..."] | None = None,
+    examples: Int[Array, " train"] | None = None,
 ) -> tuple[AspectState, Float[Array, ""]]:
     """Take one Adam step on a batch, given as rows of the latents and targets, and return its loss.
 
-    `deviation` is that of the latents over all rows, in units of which they are jittered; by default it is computed.
+    Args:
+        config: of the training.
+        network: from latents to predictions of the targets' shape.
+        state: before the step.
+        latents: of all examples.
+        targets: of all examples.
+        rows: the batch.
+        deviation: of the latents over all rows, in units of which they are jittered; by default it is computed.
+        examples: to train on, which `rows` then count; by default all.
     """
-    z, target = latents[rows], targets[rows]
+    chosen = rows if examples is None else examples[rows]
+    z, target = latents[chosen], targets[chosen].astype(latents.dtype)
     if config.jitter:
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
         deviation = latents.std(0) if deviation is None else deviation
@@ -160,7 +174,7 @@ class Trainer:
         config: of the training.
         network: any flax module from latents to predictions of the targets' shape.
         latents: [count, latent] and
-        targets: [count, ...], on the device.
+        targets: [count, ...], on the device, which holds them once; masks may be uint8.
         one_call: the choice above; by default made from the targets' rank and the platform.
     """
 
@@ -168,9 +182,9 @@ class Trainer:
         self, config: AspectConfig, network: nn.Module, latents: Array, targets: Array, one_call: bool | None = None
     ):
         train, held = validation_split(config, len(latents))
-        z = latents[train]
-        deviation = z.std(0) if config.jitter else None  # once, not at every step
-        self._train, self._held = (z, targets[train], deviation), (latents[held], targets[held])
+        deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
+        self._train = (latents, targets, deviation, train)
+        self._held = (latents[held], targets[held].astype(latents.dtype))
         self.batches = len(train) // config.batch_size
         if one_call is None:
             one_call = targets.ndim < 4 or jax.default_backend() != "cpu"
@@ -186,15 +200,15 @@ class Trainer:
             return end_epoch(network, state, losses.mean(), *held)
 
         def epoch(state, train, held):
-            latents, targets, deviation = train
-            rows = epoch_rows(config, state, len(latents))
-            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation)  # noqa: E731
+            latents, targets, deviation, examples = train
+            rows = epoch_rows(config, state, len(examples))
+            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples)  # noqa: E731
             state, losses = jax.lax.scan(step_on, state, rows)
             return end(state, losses, held)
 
         def one(state, data, rows, i):
-            latents, targets, deviation = data
-            return step(config, network, state, latents, targets, rows[i], deviation)
+            latents, targets, deviation, examples = data
+            return step(config, network, state, latents, targets, rows[i], deviation, examples)
 
         each = self._of_each_member
         self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None

@@ -148,10 +148,13 @@ class Run:
         """Return what a split was inverted to, in the data set's order: see `Latents.load`."""
         return Latents(self.folder / "latents" / split, read_only=True).load()
 
-    def annotations(self, split: str, count: int) -> np.ndarray:
+    def annotations(self, split: str, count: int, dtype: Any = np.float32) -> np.ndarray:
         """Return the annotations [count, ...] of the first `count` images of a split."""
         source = self.data.source(split)
-        return np.stack([source.annotation(i) for i in range(count)])
+        found = np.empty((count, *self.data.shape), dtype)
+        for i in range(count):
+            found[i] = source.annotation(i)
+        return found
 
     def start_anew(self) -> str:
         """Return what has to go where the latents are to be made in another way: they, and all that came of them."""

@@ -176,19 +176,21 @@ def training_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return latents [N, latent] and targets [N, ...] to train an aspect network on: the data set's, T's, or both.
 
+    Masks are uint8, others float32.
+
     Raises:
         InputError: as `choose` and `collect`.
     """
-    pairs = []
+    pairs, dtype = [], np.uint8 if run.kind.name == "mask" else np.float32
     if aspect.target != "generated":
         z = run.latents("train")["z"]
-        pairs.append((z, run.annotations("train", len(z))))
+        pairs.append((z, run.annotations("train", len(z), dtype)))
     if aspect.target != "dataset":
         name = choose(run, given)
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
         count = -(-aspect.labels // len(samplers))
         found = collect(run, name, purpose="train", samplers=samplers, count=count, workers=workers)
-        pairs += [(labels.z, labels.annotation) for labels in found.values()]
+        pairs += [(labels.z, labels.annotation.astype(dtype)) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
 
