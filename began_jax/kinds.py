@@ -32,6 +32,7 @@ from began_jax.export.coco import coco_writer
 from began_jax.export.masks import mask_writer
 from began_jax.landmarks import scheme
 from began_jax.models.autoencoder import Decoder
+from began_jax.models.configured import computation_dtype
 from began_jax.models.mlp import AttributeNetwork, LandmarkNetwork
 
 Marks = Callable[[np.ndarray, DataSet], dict[str, Any]]
@@ -72,7 +73,8 @@ class Kind:
 
 def _mask_network(config: TrainConfig, _: Any) -> nn.Module:
     """Return the generator's architecture with one channel (section 3.2.2)."""
-    return Decoder(config.height, config.width, 1, config.filters, len(config.encoder_filters) - 1)
+    poolings = len(config.encoder_filters) - 1
+    return Decoder(config.height, config.width, 1, config.filters, poolings, computation_dtype(config))
 
 
 def _captions(attributes: np.ndarray, data: DataSet) -> dict[str, Any]:

@@ -10,7 +10,10 @@ import pytest
 
 from began_jax import began, inversion, sharding
 from began_jax.configs import InvertConfig, check_options
+from began_jax.kinds import KINDS
+from began_jax.models import apply
 from began_jax.models.layers import elu
+from began_jax.run.learnt_annotator import ImageToMask, ImageToVector
 
 
 def images(count=4, height=16, width=24):
@@ -81,6 +84,20 @@ def test_elu_in_bfloat16_is_that_of_float32_rounded_near_0_too():
     found = elu(x)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(np.float32), wanted, rtol=2**-8, atol=1e-7)
+    slope = jax.vmap(jax.grad(elu))(x).astype(np.float32)
+    np.testing.assert_allclose(slope, np.exp(np.minimum(x.astype(np.float32), 0)), rtol=2**-8, atol=2**-8)
+
+
+def test_bfloat16_keeps_half_for_the_gradient(tiny_config):
+    def kept(precision):
+        config = tiny_config(height=32, width=32, filters=16, encoder_filters=(16, 32), precision=precision)
+        generator, _ = began.networks(config)
+        z = jax.ShapeDtypeStruct((32, config.latent_size), jnp.float32)
+        parameters = jax.eval_shape(lambda: began.init(config)).generator
+        backward = jax.eval_shape(lambda p, z: jax.vjp(lambda p, z: apply(generator, p, z), p, z)[1], parameters, z)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward) if leaf.ndim == 4)
+
+    assert kept("bfloat16") < 0.65 * kept("float32")  # the last convolution, in float32, keeps its input
 
 
 def test_recomputing_gives_the_same_step_and_keeps_the_parameters_names(tiny_config, start):
@@ -151,3 +168,21 @@ def test_the_paper_s_step_is_float32_and_keeps_its_activations(tiny_config):
     check_options(config)
     assert (config.precision, config.remat) == ("float32", False)
     assert began.computation_dtype(config) is None
+
+
+@pytest.mark.parametrize("network", [ImageToVector((4, 6), (5, 2), 2, jnp.bfloat16), ImageToMask((4, 6), jnp.bfloat16)])
+def test_networks_of_t_compute_in_bfloat16_and_answer_in_float32(network):
+    x = jnp.zeros((2, 16, 16, 3))
+    parameters = jax.eval_shape(network.init, jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} == {jnp.dtype("float32")}
+    jaxpr = jax.make_jaxpr(network.apply)(parameters, x)
+    layers = [e for e in jaxpr.eqns if e.primitive.name in ("conv_general_dilated", "dot_general")]
+    types = [e.outvars[0].aval.dtype.name for e in layers]
+    assert types == ["bfloat16"] * (len(types) - 1) + ["float32"]
+    assert jaxpr.out_avals[0].dtype == jnp.float32
+
+
+def test_the_mask_network_has_the_precision_of_its_run(tiny_config):
+    config = tiny_config(precision="bfloat16")
+    assert KINDS["mask"].network(config, None).dtype == jnp.bfloat16
+    assert KINDS["mask"].network(dataclasses.replace(config, precision="float32"), None).dtype is None

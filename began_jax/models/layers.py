@@ -26,9 +26,10 @@ def elu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def _elu_jvp(primals, tangents):
     (x,), (tangent,) = primals, tangents
     y = elu(x)
-    # From y alone, which the next layer keeps anyway: neither x nor e^x has to be kept for the backward pass.
-    slope = jnp.minimum(y, 0) + 1 if x.dtype != jnp.bfloat16 else jnp.exp(jnp.minimum(x, 0))
-    return y, slope * tangent
+    # From y alone, which the next layer keeps anyway: neither x nor e^x has to be kept for the backward pass. In
+    # bfloat16 y is rounded, by at most 1/512, and so is the slope.
+    slope = jnp.minimum(y, 0).astype(jnp.promote_types(y.dtype, jnp.float32)) + 1
+    return y, slope.astype(y.dtype) * tangent
 
 
 def nearest_upsample(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height2 width2 channels"]:

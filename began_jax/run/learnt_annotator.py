@@ -6,6 +6,7 @@ held-out images is stated beside what is measured with it. RUN/annotator/ keeps 
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,6 +19,7 @@ from began_jax.configs import AspectConfig
 from began_jax.data.datasets import ordered
 from began_jax.files import agree
 from began_jax.images import to_float
+from began_jax.models.configured import computation_dtype
 from began_jax.models.layers import PoolProject, UpsampleConv, apply, elu, patches
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
@@ -37,40 +39,43 @@ class ImageToVector(nn.Module):
     widths: tuple[int, ...]
     shape: tuple[int, ...]
     patch: int = 1  # pixels a side of what it sees in the pixels' place, as E
+    dtype: Any = None  # of all layers but the last; None: float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch ..."]:
         x = patches(x, self.patch)
         for scale, width in enumerate(self.widths):
-            x = PoolProject(width)(x) if scale else x
-            x = elu(nn.Conv(width, (3, 3))(x))
-        x = elu(nn.Dense(128)(x.reshape(len(x), -1)))
-        return nn.Dense(int(np.prod(self.shape)))(x).reshape(-1, *self.shape)
+            x = PoolProject(width, self.dtype)(x) if scale else x
+            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
+        x = elu(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1)))
+        return nn.Dense(int(np.prod(self.shape)))(x.astype(jnp.float32)).reshape(-1, *self.shape)
 
 
 class ImageToMask(nn.Module):
     """Images [batch, height, width, channels] -> masks [batch, height, width, 1], a U-Net of the paper's layers."""
 
     widths: tuple[int, ...]
+    dtype: Any = None  # of all layers but the last; None: float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width 1"]:
         skipped = []
         for scale, width in enumerate(self.widths):
-            x = PoolProject(width)(x) if scale else x
-            x = elu(nn.Conv(width, (3, 3))(x))
+            x = PoolProject(width, self.dtype)(x) if scale else x
+            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
             skipped.append(x)
         for width, across in zip(self.widths[-2::-1], skipped[-2::-1], strict=True):
-            x = elu(nn.Conv(width, (3, 3))(jnp.concatenate([UpsampleConv(width)(x), across], -1)))
-        return nn.Conv(1, (3, 3))(x)
+            x = jnp.concatenate([UpsampleConv(width, self.dtype)(x), across], -1)
+            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
+        return nn.Conv(1, (3, 3))(x.astype(jnp.float32))
 
 
 def network_of(run: Run) -> nn.Module:
     """Return a network from the run's images to its kind of annotation, as wide as the run's encoder."""
-    widths, patch = run.config.encoder_filters, run.config.patch
+    widths, patch, dtype = run.config.encoder_filters, run.config.patch, computation_dtype(run.config)
     if run.kind.name == "mask":
-        return ImageToMask((max(1, widths[0] // patch), *widths[1:]))  # its first scale has all pixels
-    return ImageToVector(widths, run.data.shape, patch)
+        return ImageToMask((max(1, widths[0] // patch), *widths[1:]), dtype)  # its first scale has all pixels
+    return ImageToVector(widths, run.data.shape, patch, dtype)
 
 
 def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
