@@ -1,6 +1,6 @@
-"""What generated pairs are worth: an ordinary network trained on them alone, on real pairs alone, and on both.
+"""What generated pairs are worth: an ordinary network trained on them alone, and on real pairs alone.
 
-    python -m benchmarks.pairs RUN/aspect/NAME [RUN/aspect/NAME ...] [--pairs 10000] [--seeds 1]
+    python -m benchmarks.pairs RUN/aspect/NAME [RUN/aspect/NAME ...] [--pairs 10000] [--seeds 1] [--both]
 
 The network sees images and learns their annotations. It is that of T (run/learnt_annotator.py), and each training has
 the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's pairs
@@ -60,6 +60,7 @@ def main() -> None:
     name = "RUN/aspect/NAME"
     parser.add_argument("aspects", type=Path, nargs="+", metavar=name, help="aspect networks; of runs of one data set")
     parser.add_argument("--pairs", type=int, default=10_000, help="generated ones of each run")
+    parser.add_argument("--both", action="store_true", help="also on real and generated pairs together")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
     args = parser.parse_args()
     sharding.use_cpu_devices(RECIPE.batch_size, 1, kernel_gradients=True)
@@ -71,7 +72,8 @@ def main() -> None:
     for run, folder in zip(runs, args.aspects, strict=True):
         name = f"{run.folder.name}, {folder.name}"
         pairs[name] = made = generated(run, folder.name, args.pairs)
-        pairs[f"real and {name}"] = tuple(np.concatenate(two) for two in zip(pairs["real"], made, strict=True))
+        if args.both:
+            pairs[f"real and {name}"] = tuple(np.concatenate(two) for two in zip(pairs["real"], made, strict=True))
     head = ["trained on", "pairs", f"held-out {runs[0].kind.metric}"]
     for name, (images, annotations) in pairs.items():
         found = [error(runs[0], images, annotations, seed) for seed in range(args.seeds)]
