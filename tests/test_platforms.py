@@ -11,6 +11,8 @@ from ways import done
 
 from began_jax import aspects, began, inversion
 from began_jax.configs import AspectConfig, InvertConfig
+from began_jax.models import Decoder
+from began_jax.run.learnt_annotator import ImageToMask, ImageToVector
 
 PLATFORMS = ("cuda", "tpu")
 SIZE = ["--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8", "--batch-size", "4"]
@@ -64,20 +66,23 @@ def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, tmp_path, tiny_
     more = [] if annotation == "landmarks" else ["--low-quality", "--separate-latents"]
     done(
         "train.py", run, preset, "--data", data, *SIZE, *shape, *more, "--steps", 1,
-        "--sample-every", 1,
+        "--sample-every", 1, "--feed", "device",
     )  # fmt: skip
-    assert_lowered(lowered, "train.step_of.<locals>.advance", "main.<locals>.<lambda>")
+    assert_lowered(lowered, "train.step_of.<locals>.call", "main.<locals>.<lambda>", "run.feed.Feed")
     devices = {count for found in lowered.values() for _, count in found}
     assert 4 in devices
 
     begin = "encoder" if annotation == "landmarks" else "uniform"
-    done("invert.py", run, "--steps", 3, "--start", begin, "--shard-size", 4)
-    encoder = ["of_training.<locals>.encode"] * (begin == "encoder")
-    assert_lowered(lowered, "began_jax.inversion.loop.Inverter", *encoder)
-    done("aspect.py", run, "--recipe", "regularised", "--epochs", 1, "--batch-size", 4)
+    slots = ["--tolerance", 0.5, "--window", 2] * (begin == "encoder")  # and BFGS, its preset's
+    done("invert.py", run, "--steps", 3, "--start", begin, "--shard-size", 4, *slots)
+    assert_lowered(lowered, "began_jax.inversion.loop.Inverter")
+    if begin == "encoder":
+        assert_lowered(lowered, "of_training.<locals>.encode", "Inverter.__init__.<locals>.refill")
+    members = ["--members", 4] * (annotation == "landmarks")
+    done("aspect.py", run, "--recipe", "regularised", "--epochs", 1, "--batch-size", 4, *members)
     assert_lowered(lowered, "began_jax.aspects.Trainer")
     done("generate.py", run, "--count", 4, "--out", tmp_path / "out")
-    assert_lowered(lowered, "began_jax.run.networks", "of_training.<locals>.generate")
+    assert_lowered(lowered, "began_jax.run.networks", "of_training.<locals>.generate", "Generator.pictures")
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -105,11 +110,20 @@ def test_a_training_step_of_other_options_lowers(platform, changes, tiny_config)
     assert exported.platforms == (platform,)
 
 
+NETWORKS = {
+    "mask": (Decoder(16, 24, 1, filters=4, poolings=1), (8,), (16, 24, 1)),
+    "T of landmarks": (ImageToVector((4, 6), (5, 2), 2, jnp.bfloat16), (16, 24, 3), (5, 2)),
+    "T of masks": (ImageToMask((4, 6)), (16, 24, 1), (16, 24, 1)),
+}
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_an_epoch_of_a_mask_network_in_one_call_lowers(platform, tiny_config):
-    config, network = AspectConfig(batch_size=4, jitter=0.1), began.networks(tiny_config(channels=1))[0]
-    state = jax.eval_shape(lambda: aspects.init(config, network, 8))
-    z, masks = jax.ShapeDtypeStruct((8, 8), jnp.float32), jax.ShapeDtypeStruct((8, 16, 24, 1), jnp.float32)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_epoch_of_a_network_of_convolutions_in_one_call_lowers(platform, name):
+    network, inputs, outputs = NETWORKS[name]
+    config = AspectConfig(batch_size=4, jitter=0.1)
+    state = jax.eval_shape(lambda: aspects.init(config, network, inputs))
+    z, masks = jax.ShapeDtypeStruct((8, *inputs), jnp.float32), jax.ShapeDtypeStruct((8, *outputs), jnp.float32)
 
     def epoch(state, z, masks):
         rows = aspects.epoch_rows(config, state, len(z))
