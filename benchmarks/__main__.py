@@ -4,6 +4,7 @@
     python -m benchmarks --quick            # tiny networks, a minute or two: it works, its figures mean nothing
     python -m benchmarks --only train       # some parts
     python -m benchmarks --only levers      # our steps without each of what makes them fast on a CPU; three minutes
+    python -m benchmarks --only h100        # our functions compiled for a GPU that is not here (benchmarks/h100.py)
 
 Prints a table of medians, quartiles, ratios and shares of the machine's peak, and writes it to OUT/results.md with
 OUT/results.json and OUT/ratios.png. Without PyTorch (pip install -e '.[bench]') ours is measured alone.
@@ -40,7 +41,10 @@ def parser() -> cli.ArgumentParser:
         description=__doc__, prog="benchmarks", formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", default=",".join(USUAL), metavar="PART,...", help=f"of {', '.join(PARTS)}; by default all but levers"
+        "--only",
+        default=",".join(USUAL),
+        metavar="PART,...",
+        help=f"of {', '.join(PARTS)}, or h100; by default all but levers",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of what is written (runs/bench)")
     parser.add_argument("--quick", action="store_true", help="tiny networks and few turns")
@@ -51,9 +55,14 @@ def main() -> None:
     """Measure part by part, then report."""
     args = parser().parse_args()
     chosen = args.only.split(",")
-    if unknown := sorted(set(chosen) - set(PARTS)):
-        raise InputError(f"--only {','.join(unknown)}: no part of that name; parts: {', '.join(PARTS)}")
     os.environ["JAX_PLATFORMS"] = "cpu"  # of the workers: PyTorch's CPU is what they are compared with
+    if chosen == ["h100"]:
+        from benchmarks import h100  # here, since this process is otherwise without JAX
+
+        print(h100.report(args.out, full=not args.quick))
+        return
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        raise InputError(f"--only {','.join(unknown)}: no part of that name; parts: {', '.join(PARTS)}, or h100 alone")
     bench = parts.Bench(QUICK if args.quick else FULL)
     results = bench.results
     if (load := os.getloadavg()[0]) > 0.5:

@@ -1,10 +1,11 @@
 """What generated pairs are worth: an ordinary network trained on them alone, and on real pairs alone.
 
-    python -m benchmarks.pairs RUN/aspect/NAME [RUN/aspect/NAME ...] [--pairs 10000] [--seeds 1] [--both]
+    python -m benchmarks.pairs RUN/aspect/NAME [RUN/aspect/NAME ...] [--sampler data] [--pairs 10000] [--seeds 1]
+        [--both]
 
 The network sees images and learns their annotations. It is that of T (run/learnt_annotator.py), and each training has
 the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's pairs
-are images of uniform z and what the aspect network says of them.
+are new images (of uniform z, or of another --sampler) and what the aspect network says of them.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspects, sharding
+from began_jax import aspects, sampling, sharding
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
@@ -25,15 +26,16 @@ from began_jax.run import cli, networks
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.learnt_annotator import RECIPE, network_of
-from began_jax.sampling import uniform_latents
 from benchmarks.report import markdown
 
 STEPS = 2400  # of 32 images
 
 
-def generated(run: Run, aspect: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of uniform z, and the annotations of an aspect network of the run."""
-    z = np.asarray(uniform_latents(jax.random.key(1000), count, run.config.latent_size))
+def generated(run: Run, aspect: str, sampler: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return new images, and the annotations of an aspect network of the run."""
+    z_data = run.latents("train")["z"]
+    sample = sampling.sampler(sampler, jax.random.key(1000), run.config.latent_size, z_data)
+    z = np.asarray(sample(jnp.arange(count)))
     return run.generator().images(z), networks.load(run, aspect).annotate(z)
 
 
@@ -60,6 +62,7 @@ def main() -> None:
     name = "RUN/aspect/NAME"
     parser.add_argument("aspects", type=Path, nargs="+", metavar=name, help="aspect networks; of runs of one data set")
     parser.add_argument("--pairs", type=int, default=10_000, help="generated ones of each run")
+    parser.add_argument("--sampler", default="uniform", choices=sampling.SAMPLERS, help="of their latents")
     parser.add_argument("--both", action="store_true", help="also on real and generated pairs together")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
     args = parser.parse_args()
@@ -71,7 +74,7 @@ def main() -> None:
     pairs = {"real": (to_float(real["image"]), real[runs[0].kind.name])}
     for run, folder in zip(runs, args.aspects, strict=True):
         name = f"{run.folder.name}, {folder.name}"
-        pairs[name] = made = generated(run, folder.name, args.pairs)
+        pairs[name] = made = generated(run, folder.name, args.sampler, args.pairs)
         if args.both:
             pairs[f"real and {name}"] = tuple(np.concatenate(two) for two in zip(pairs["real"], made, strict=True))
     head = ["trained on", "pairs", f"held-out {runs[0].kind.metric}"]
