@@ -1,21 +1,27 @@
-"""The input pipeline: pictures read and decoded, alone or beside the training that they feed; simulated sources."""
+"""What feeds a training, alone or beside it: pictures read and decoded, or kept; simulated sources; the loop itself."""
 
 import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import flax.struct
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from began_jax import sharding
 from began_jax.data import feed
 from began_jax.data.datasets import open_data
 from began_jax.data.synthetic.dataset import write_synthetic
+from began_jax.run.loop import IN_FLIGHT, Loop, Packed
 from benchmarks import our_tasks
 from benchmarks.plan import Size
 from benchmarks.workers import Task
 
 STORED = 256  # pictures
+METRICS = 12  # of a step of the sharp recipe
 READ_AHEAD = 64  # batches a call, many more than the pipeline holds ready when a turn begins
 
 
@@ -40,6 +46,59 @@ def read_simulated(size: Size, length: int) -> Task:
     shape = (size.height, size.width, size.channels)
     source = Pictures(length, lambda i: np.random.default_rng(i).integers(0, 256, shape, np.uint8))
     return _reading(_feed(source, size), size)
+
+
+def read_kept(size: Size, folder: str) -> Task:
+    """Read batches of pictures that are kept in memory; a unit is a picture."""
+    source = feed.Kept(_stored(size, folder, "png"))
+    source.all()
+    return _reading(_feed(source, size), size)
+
+
+@flax.struct.dataclass
+class Counter:
+    """A state of a training that learns nothing."""
+
+    step: jax.Array
+
+    @property
+    def done(self) -> int:
+        """Steps done."""
+        return int(self.step)
+
+    @property
+    def score(self) -> float:
+        """The same for all."""
+        return 0.0
+
+
+def loop(size: Size, folder: str) -> Task:
+    """Make steps that do nothing on pictures in memory: the time of the loop, which is not the device's.
+
+    Up to `IN_FLIGHT` calls are under way, as on a GPU, and each has as many metrics as a training's.
+    """
+    sharding.use_cpu_devices(size.batch, 1)
+    mesh, packed = sharding.data_mesh(size.batch), Packed()
+    source = feed.Kept(_stored(size, folder, "png"))
+    source.all()
+    images = _feed(source, size)
+
+    def step(state: Counter, batch: jax.Array) -> tuple[Counter, jax.Array]:
+        value = state.step + batch[0, 0, 0, 0] / 255
+        return Counter(state.step + 1), packed.pack({f"metric_{i}": value * i for i in range(METRICS)})
+
+    jitted = jax.jit(step, donate_argnums=0)
+    start = Counter(jnp.zeros((), jnp.int32))
+    options = {"save_every": 10**9, "unpack": packed.steps, "in_flight": IN_FLIGHT}
+    running = Loop("loop", Path(folder) / f"loop-{size.batch}", start, 10**9, **options)
+    numbers = iter(running.__enter__())
+
+    def call() -> None:
+        for _ in range(READ_AHEAD):
+            next(numbers)
+            running.advance(*jitted(running.state, sharding.assemble(mesh, next(images))))
+
+    return Task(call, READ_AHEAD)
 
 
 def fed_training(size: Size, folder: str, encoding: str) -> Task:

@@ -66,6 +66,12 @@ def feeding(bench: Bench) -> None:
             bench.compare("feeding", f"pictures read and decoded, {size}", "picture", alone)
             contenders[f"ours, fed with {encoding} pictures"] = Worker("benchmarks.feeding_tasks:fed_training", data)
         bench.compare("feeding", f"training, {size}", "step", contenders)
+        for task, name, unit in (
+            ("read_kept", "ours, kept in memory, input alone", "picture"),
+            ("loop", "ours, the loop around a step", "step"),
+        ):
+            alone = {name: Worker(f"benchmarks.feeding_tasks:{task}", {"size": size, "folder": folder})}
+            bench.compare("feeding", f"pictures in memory, {size}", unit, alone)
     what = f"simulated source, {size.height}x{size.width}"
     for length in plan.source_lengths:
         arguments = {"size": size, "length": length}
