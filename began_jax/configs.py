@@ -313,4 +313,5 @@ class AspectConfig:
 
 def train_config(stored: dict[str, Any]) -> TrainConfig:
     """Return the training configuration whose values a JSON file keeps; options that came later have their defaults."""
-    return TrainConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    return TrainConfig(**values)
