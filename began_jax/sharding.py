@@ -167,7 +167,8 @@ def free_device_memory() -> int | None:
 def memory(call: jax.stages.Compiled) -> int:
     """Return bytes that a compiled call needs on each device: arguments, results and what is in between."""
     found: Any = call.memory_analysis()
-    return found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    total = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return total - found.alias_size_in_bytes  # results in the place of donated arguments
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -175,12 +176,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh) -> NamedSharding:
-    """Return the sharding of an array whose first axis is split over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Return the sharding of an array, one axis of which is split over the devices, by default the first."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
 def assemble(mesh: Mesh, shares: Any, axis: int = 0) -> Any:
     """Return global arrays, split over the mesh along an axis, from each process's share of it."""
-    place = NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+    place = split(mesh, axis)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(place, np.asarray(rows)), shares)

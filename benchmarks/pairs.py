@@ -4,8 +4,8 @@
         [--both]
 
 The network sees images and learns their annotations. It is that of T (run/learnt_annotator.py), and each training has
-the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's pairs
-are new images (of uniform z, or of another --sampler) and what the aspect network says of them.
+about the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's
+pairs are new images (of uniform z, or of another --sampler) and what the aspect network says of them.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def generated(run: Run, aspect: str, sampler: str, count: int) -> tuple[np.ndarr
     z_data = run.latents("train")["z"]
     sample = sampling.sampler(sampler, jax.random.key(1000), run.config.latent_size, z_data)
     z = np.asarray(sample(jnp.arange(count)))
-    return run.generator().images(z), networks.load(run, aspect).annotate(z)
+    return run.inverted.images(z), networks.load(run, aspect).annotate(z)
 
 
 def error(run: Run, images: np.ndarray, annotations: np.ndarray, seed: int) -> float:
@@ -68,7 +68,7 @@ def main() -> None:
     args = parser.parse_args()
     sharding.use_cpu_devices(RECIPE.batch_size, 1, kernel_gradients=True)
     runs = [Run.open(folder.parents[1]) for folder in args.aspects]
-    if any(run.data.splits != runs[0].data.splits or run.data.shape != runs[0].data.shape for run in runs):
+    if len({(run.data.fingerprint, run.data.height, run.data.width) for run in runs}) > 1:
         raise InputError("the runs must be of one data set")
     real = ordered(runs[0].data.source("train"), 0, runs[0].data.splits["train"])
     pairs = {"real": (to_float(real["image"]), real[runs[0].kind.name])}

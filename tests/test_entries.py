@@ -33,7 +33,7 @@ from ways import (
     train_options,
 )
 
-from began_jax import metrics
+from began_jax import began, metrics
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
 from began_jax.run import checkpoints, networks
@@ -264,6 +264,26 @@ def test_a_stage_before_the_one_it_needs_is_refused_and_told_which(faces, tmp_pa
         shutil.copytree(faces.after[after], run)
     options = ["--out", tmp_path / "out"] if stage == "generate" else []
     assert_refused(tmp_path, f"{stage}.py", run, *options, wanted=[run, wanted])
+
+
+def test_a_plan_says_what_a_stage_needs_and_leaves_the_run_as_it_is(faces, tmp_path):
+    run = faces.after["evaluate"]
+    before, config = contents(run), Run.open(run).config
+    state = jax.eval_shape(lambda: began.init(config))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state) if leaf.dtype != state.key.dtype) + 8
+    train = done("train.py", None, *train_options(Run.open(run).data.path), "--plan")
+    assert f"a checkpoint      {size / 1e3:.3g} kB; " in train
+    plans = {
+        "invert": (["--images", 3], "28 images in 4 shards of 60 steps"),  # 20 and 8 images, in shards of 8
+        "aspect": (ASPECT, "40 epochs of 5 steps"),
+        "generate": (["--count", 5, "--out", tmp_path / "out"], "5 images"),
+    }
+    for stage, (options, wanted) in plans.items():
+        out = done(f"{stage}.py", run, *options, "--plan")
+        assert out.startswith(f"{stage}: nothing is started") and "of memory" in out and "FLOP" in out, out
+        assert wanted in out, out
+    assert contents(run) == before
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

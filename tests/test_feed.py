@@ -96,7 +96,7 @@ def test_images_that_are_kept_are_the_same_and_decoded_once(masks):
         wanted, found = always[step], kept[step]
         assert found.keys() == wanted.keys()
         for name in wanted:
-            assert found[name].dtype == wanted[name].dtype
+            assert found[name].dtype == wanted[name].dtype == np.uint8
             np.testing.assert_array_equal(found[name], wanted[name])
     assert sorted(source.decoded) == list(range(13))
     everything = feed.Kept(source, masks).all()

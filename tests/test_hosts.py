@@ -19,6 +19,7 @@ from began_jax.run.latents import Latents
 
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
 TRAIN = [*SIZE, "--batch-size", "4", "--learning-rate", "1e-3", "--save-every", "2", "--sample-every", "2"]
+TRAIN += ["--save-seconds", "0"]
 INVERT = ["--steps", "4", "--shard-size", "2", "--cpu-devices", "1"]
 FAR = ["--steps", "100000"]
 

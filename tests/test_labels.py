@@ -169,6 +169,20 @@ def test_what_an_aspect_network_learns_from(made):
         np.testing.assert_array_equal(pairs["both"][i], np.concatenate([pairs["dataset"][i], pairs["generated"][i]]))
 
 
+def test_masks_of_a_soft_t_stay_soft_beside_those_of_the_data_set(tmp_path, tiny_irises, tiny_config, monkeypatch):
+    data = open_data(tiny_irises)
+    run = Run(tmp_path, tiny_config(channels=1), data)
+    soft = np.random.default_rng(0).random((6, *data.shape)).astype(np.float32)
+    z = np.zeros((6, 8), np.float32)
+    monkeypatch.setattr(labels, "choose", lambda *_: labels.NETWORK)
+    monkeypatch.setattr(labels, "collect", lambda *_, **__: {"uniform": labels.Labels(z, soft, 1.0)})
+    monkeypatch.setattr(Run, "latents", lambda *_: {"z": z[:2]})
+    both = labels.training_pairs(run, AspectConfig(target="both", label_sampler="uniform"), None)[1]
+    np.testing.assert_array_equal(both[2:], soft)
+    np.testing.assert_array_equal(both[:2], ordered(data.source("train"), 0, 2)["mask"])
+    assert labels.training_pairs(run, AspectConfig(), None)[1].dtype == np.uint8
+
+
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax.run.loop import Loop, Packed
+from began_jax.run.loop import Loop, Packed, strongest
 
 
 @typing.no_type_check
@@ -80,6 +80,11 @@ def test_a_bad_step_is_named_and_what_it_made_is_never_saved(tmp_path):
     with pytest.raises(FloatingPointError, match="step 9"), Loop("count", tmp_path, zero(), 18, **options) as loop:
         counted(loop, packed, fail_at=9)
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [5]
+
+
+def test_a_signal_to_any_process_reaches_all_beside_a_save_of_the_first():
+    for signals, (due, signum) in {(64, 15): (1, 15), (64, 0): (1, 0), (2, 15): (0, 15), (0, 0): (0, 0)}.items():
+        assert divmod(int(strongest(jnp.asarray(signals))), 64) == (due, signum)
 
 
 def test_saves_wait_for_their_time_but_the_end_does_not(tmp_path):

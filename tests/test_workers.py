@@ -39,8 +39,6 @@ def test_a_worker_for_each_core_that_may_be_used(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 7}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
     assert sharding.cores() == 2
-    processes = {process for _, process in ordered_map(_make_square, range(6))}
-    assert 1 <= len(processes) <= 2
 
 
 def test_tasks_are_taken_as_workers_become_free():

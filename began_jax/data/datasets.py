@@ -43,14 +43,20 @@ class Source(Sequence):
         return len(self.records)
 
     def __getitem__(self, i: SupportsIndex) -> dict[str, Any]:
-        layout, fields = self.layout, self._fields(i)
-        example: dict[str, Any] = {
+        fields = self._fields(i)
+        annotation = self.layout.annotation
+        return self._picture(fields, i) | ({annotation: self._annotation(fields)} if annotation else {})
+
+    def picture(self, i: SupportsIndex) -> dict[str, Any]:
+        """Return image and id alone; no annotation is decoded."""
+        return self._picture(self._fields(i), i)
+
+    def _picture(self, fields: Mapping[str, Any], i: SupportsIndex) -> dict[str, Any]:
+        layout = self.layout
+        return {
             "image": fit_image(_decode(fields[layout.image], layout.channels), self.height, self.width),
             "id": _bytes(fields[layout.id]).decode() if layout.id else f"{self.split}-{operator.index(i):06d}",
         }
-        if layout.annotation:
-            example[layout.annotation] = self._annotation(fields)
-        return example
 
     def image(self, i: SupportsIndex) -> np.ndarray:
         """Return the image alone, uint8 [H, W, C]; no annotation is decoded."""

@@ -1,12 +1,14 @@
 """What feeds a training: the rows of each step, a pure function of it, and their images, wherever these are kept.
 
 Images are read and decoded ahead of the step by threads. Where memory allows, each is decoded once and then kept; where
-an accelerator's memory allows, all of them lie there, and only the numbers of rows travel (`began_jax.stages.train`).
+an accelerator's memory allows, all of them lie there, and only the numbers of rows travel (`began_jax.run.feed`).
 """
 
+import contextlib
 import operator
 import os
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex
 
@@ -16,6 +18,7 @@ import numpy as np
 from began_jax import sharding
 from began_jax.errors import InputError
 
+MOST_THREADS = 16  # each of which has two steps ready
 SHARE = 0.25  # of the memory that is free: what decoded images may take of it
 
 
@@ -61,14 +64,14 @@ def batches(source: Any, rows: grain.MapDataset, *, masks: bool = False) -> grai
     Args:
         source: `Images`; with masks what `DataSet.source` gives.
         rows: of each step, as `rows` returns them.
-        masks: whether to add "mask", float32 [B, H, W, 1].
+        masks: whether to add "mask", uint8 [B, H, W, 1], 0 or 1.
     """
 
     def load(numbers: np.ndarray) -> dict[str, np.ndarray]:
         if not masks:
             return {"image": np.stack([source.image(i) for i in numbers])}
         examples = [source[i] for i in numbers]
-        return {name: np.stack([example[name] for example in examples]) for name in ("image", "mask")}
+        return {name: np.stack([example[name] for example in examples]).astype(np.uint8) for name in ("image", "mask")}
 
     return rows.map(load)
 
@@ -92,7 +95,7 @@ class Kept(Sequence):
 
     def __getitem__(self, i: Any) -> dict[str, np.ndarray]:
         image = self.image(i)
-        return {"image": image} | ({} if self._masks is None else {"mask": self._masks[i].astype(np.float32)})
+        return {"image": image} | ({} if self._masks is None else {"mask": self._masks[i]})
 
     def image(self, i: SupportsIndex, /) -> np.ndarray:
         """Return an image, uint8 [H, W, C]; that several threads decode it at once does no harm."""
@@ -127,15 +130,28 @@ def free_memory() -> int:
     if information.exists():  # what files' pages take counts as free
         lines = dict(line.split(":", 1) for line in information.read_text().splitlines())
         free = 1024 * int(lines.get("MemAvailable", "0 kB").split()[0]) or free
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if limit.exists() and used.exists() and (most := limit.read_text().strip()).isdigit():
-        free = min(free, int(most) - int(used.read_text()))
+    for folder in _groups(Path("/proc/self/cgroup")):
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            with contextlib.suppress(OSError, ValueError):  # "max", or another version of groups
+                most, taken = (int((folder / name).read_text()) for name in (limit, used))
+                pages = re.search(r"^(?:total_)?inactive_file (\d+)", (folder / "memory.stat").read_text(), re.M)
+                free = min(free, most - taken + int(pages[1] if pages else 0))
     return free
+
+
+def _groups(listed: Path) -> Iterator[Path]:
+    """Yield the folders of the groups of processes that limit this one, and of their parents."""
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    for _, names, path in (line.split(":", 2) for line in lines):
+        root = Path("/sys/fs/cgroup", *(["memory"] if "memory" in names.split(",") else []))
+        if not names or root.name == "memory":
+            inner = Path(path.lstrip("/"))
+            yield from (root / part for part in (inner, *inner.parents))
 
 
 def ahead(ds: grain.MapDataset, start: int = 0, threads: int | None = None) -> Generator[Any, None, None]:
     """Yield ds[start], ds[start + 1], ... made ahead by threads, one a core, which end when this is closed."""
-    threads = threads or max(2, sharding.cores())
+    threads = threads or min(max(2, sharding.cores()), MOST_THREADS)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(ds[start:].to_iter_dataset(options))
     try:

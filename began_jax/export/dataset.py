@@ -102,7 +102,7 @@ class Dataset:
                 f"{self.image_shape} and latents of {self.latent_size} in one data set"
             )
         indices = range(self.count, self.count + len(images))
-        pictures = np.asarray(images) if images.dtype == np.uint8 else to_uint8(np.asarray(images, np.float32))
+        pictures = np.array(images) if images.dtype == np.uint8 else to_uint8(np.asarray(images, np.float32))
         self.save_pictures("images", indices, pictures)
         self._latents.add(latents)
         self.count = indices.stop

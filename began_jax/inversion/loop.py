@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
-from began_jax.inversion.steps import InversionState, finish, init, step, where
+from began_jax.inversion.steps import InversionState, finish, init, products, step, where
 
 Count = Callable[[int], Any]
 
@@ -72,7 +72,12 @@ class Inverter:
             return where(same.any(1), (init(config, z[new], separate=True), images[new]), old)
 
         self._refill = jax.jit(refill, donate_argnums=0)
-        self._finish = jax.jit(lambda parameters, state, x: finish(lambda z: generate(parameters, z), state, x))
+
+        def end(parameters, state, x):
+            with products(config):
+                return finish(lambda z: generate(parameters, z), state, x)
+
+        self._finish = jax.jit(end)
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import typing
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -79,17 +80,18 @@ def optimizer(config: InvertConfig) -> optax.GradientTransformation:
     return optax.adam(rate, config.beta1, config.beta2)
 
 
-def exact_products(config: InvertConfig) -> bool:
-    """Return whether the generator's matrix products are to have all the bits of float32 (`products`)."""
+def products(config: InvertConfig) -> AbstractContextManager:
+    """Return the context in which the generator's matrix products have the bits that the configuration asks for."""
     coarse_enough = config.optimizer == "adam" or config.steps <= LONG_BFGS
-    return config.products == "float32" or (config.products == "auto" and not coarse_enough)
+    exact = config.products == "float32" or (config.products == "auto" and not coarse_enough)
+    return jax.default_matmul_precision("float32") if exact else contextlib.nullcontext()
 
 
 def step(
     config: InvertConfig, generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
 ) -> InversionState:
     """Take one step on every latent, and note the errors of the latents that it started from."""
-    with jax.default_matmul_precision("float32") if exact_products(config) else contextlib.nullcontext():
+    with products(config):
         error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
         # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
         (gradient,) = pull(jnp.ones_like(error))
@@ -156,4 +158,5 @@ def invert(
     state, _ = jax.lax.scan(
         lambda s, _: (step(config, generate, s, images), None), init(config, z), length=config.steps
     )
-    return finish(generate, state, images)
+    with products(config):
+        return finish(generate, state, images)

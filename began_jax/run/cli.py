@@ -206,6 +206,13 @@ def add_annotator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes that T runs in; default: one a core")
 
 
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what a stage needs instead of starting it."""
+    parser.add_argument(
+        "--plan", action="store_true", help="say what this would need (memory, operations, disk), and start nothing"
+    )
+
+
 def add_hosts(parser: argparse.ArgumentParser) -> None:
     """Add the options that join several processes, on one host or many, into one command."""
     group = parser.add_argument_group("several hosts", "the same command on each, with the same folders: docs/hosts.md")

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from began_jax import sharding
@@ -29,8 +30,8 @@ class Feed:
         run: whose training images they are.
         mesh: of the devices.
         place: `device`: all images lie on each device, and only the numbers of rows travel; `memory`: each is decoded
-            once and kept; `disk`: each is decoded whenever it is needed; `auto`: the first of them whose memory has
-            room (`feed.SHARE` of what is free), where a CPU is no device of its own.
+            once and kept; `disk`: each is decoded whenever it is needed; `auto`: the first of them that has room (in
+            `feed.SHARE` of the memory that is free, for `device` of both), where a CPU is no device of its own.
 
     Raises:
         InputError: the batch does not fit the data set or the processes, or masks are needed and there are none.
@@ -44,20 +45,27 @@ class Feed:
         part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
         self._rows = feed.rows(len(source), config.batch_size, config.seed, **part)
         self.place = _place(source, self._masks) if place == "auto" else place
-        self._source = source if self.place == "disk" else feed.Kept(source, self._masks)
-        self._mesh, self._resident = mesh, self._on_devices(mesh) if self.place == "device" else None
-        self._choose = jax.jit(lambda images, rows: {name: values[rows] for name, values in images.items()})
+        self._source, self._mesh, self._resident = source, mesh, None
+        self._choose = {
+            stacked: jax.jit(
+                lambda images, rows: {name: values[rows] for name, values in images.items()},
+                out_shardings=sharding.split(mesh, axis=int(stacked)),
+            )
+            for stacked in (False, True)
+        }
 
     def inputs(self, start: int) -> contextlib.closing[Generator[Batch, None, None]]:
         """Give the inputs of the steps from `start` on, made ahead; close it."""
-        if self._resident is not None:
+        if self.place == "device":
+            self._resident = self._on_devices()
             return contextlib.closing(feed.ahead(self._rows.map(lambda rows: {"row": rows.astype(np.int32)}), start))
-        return contextlib.closing(feed.ahead(feed.batches(self._source, self._rows, masks=self._masks), start))
+        source = feed.Kept(self._source, self._masks) if self.place == "memory" else self._source
+        return contextlib.closing(feed.ahead(feed.batches(source, self._rows, masks=self._masks), start))
 
     def put(self, steps: Sequence[Batch], *, stacked: bool = False) -> Batch:
         """Return the batch of a step, or those of several with an axis of steps in front, split over the devices.
 
-        It has "image" uint8 [B, H, W, C], and "mask" [B, H, W, 1] where the run needs it.
+        It has "image" uint8 [B, H, W, C], and "mask" uint8 [B, H, W, 1] where the run needs it.
 
         Args:
             steps: their inputs.
@@ -66,19 +74,22 @@ class Feed:
         given = {name: np.stack([step[name] for step in steps]) for name in steps[0]} if stacked else steps[0]
         on_devices = sharding.assemble(self._mesh, given, axis=int(stacked))
         # A call of its own: the step's is then the same program, with the same bits, wherever the images are.
-        return on_devices if self._resident is None else self._choose(self._resident, on_devices["row"])
+        return on_devices if self._resident is None else self._choose[stacked](self._resident, on_devices["row"])
 
-    def _on_devices(self, mesh: Mesh) -> Batch:
-        assert isinstance(self._source, feed.Kept)
+    def _on_devices(self) -> Batch:
+        everywhere = sharding.replicated(self._mesh)
         return {
-            name: jax.make_array_from_callback(values.shape, sharding.replicated(mesh), lambda i, v=values: v[i])
-            for name, values in self._source.all().items()
+            name: jax.make_array_from_callback(values.shape, everywhere, lambda i, v=values: v[i])
+            for name, values in feed.Kept(self._source, self._masks).all().items()
         }
 
 
 def _place(source: Source, masks: bool) -> str:
-    """Return the fastest place that has room for the images."""
+    """Return the fastest place that has room for the images, on every process."""
     size, free = feed.size(source, masks), sharding.free_device_memory()
-    if free is not None and size <= feed.SHARE * free:
-        return "device"
-    return "memory" if size <= feed.SHARE * feed.free_memory() / min(jax.process_count(), _PROCESSES) else "disk"
+    place = "disk"
+    if size <= feed.SHARE * feed.free_memory() / min(jax.process_count(), _PROCESSES):
+        place = "device" if free is not None and size <= feed.SHARE * free else "memory"
+    if jax.process_count() > 1:
+        place = PLACES[int(multihost_utils.process_allgather(np.int32(PLACES.index(place))).max())]
+    return place

@@ -22,7 +22,6 @@ from began_jax.configs import LABEL_SAMPLERS, AspectConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
-from began_jax.images import to_uint8
 from began_jax.progress import Progress
 from began_jax.run import checkpoints, learnt_annotator
 from began_jax.run.folder import Run
@@ -116,7 +115,7 @@ def collect(
             (sampler, shard): np.asarray(drawn[sampler](jnp.arange(shard * SHARD, (shard + 1) * SHARD)))
             for sampler, shard in missing
         }
-        generate = run.generator(step).images
+        generate = run.generator(step).pictures
         if name == NETWORK:
             _label(latents, stores, generate, learnt_annotator.load(run), SHARD, name, run.data)
         else:
@@ -138,7 +137,7 @@ def _label(
 
     def blocks() -> Iterator[np.ndarray]:
         for z in latents.values():
-            yield from np.split(to_uint8(generate(z)), SHARD // block)
+            yield from np.split(generate(z), SHARD // block)
 
     answers = itertools.chain.from_iterable(annotate(blocks()))
     bar = Progress("T", len(latents) * SHARD, unit="image")
@@ -176,7 +175,7 @@ def training_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return latents [N, latent] and targets [N, ...] to train an aspect network on: the data set's, T's, or both.
 
-    Masks are uint8, others float32.
+    Masks of the data set are uint8; T's, which may be soft, and all else float32.
 
     Raises:
         InputError: as `choose` and `collect`.
@@ -190,7 +189,7 @@ def training_pairs(
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
         count = -(-aspect.labels // len(samplers))
         found = collect(run, name, purpose="train", samplers=samplers, count=count, workers=workers)
-        pairs += [(labels.z, labels.annotation.astype(dtype)) for labels in found.values()]
+        pairs += [(labels.z, labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
 

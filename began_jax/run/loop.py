@@ -20,6 +20,11 @@ IN_FLIGHT = 4
 _SAVE = 64  # beside the number of a signal: the first process asks all of them for a checkpoint
 
 
+def strongest(signals: jax.Array) -> jax.Array:
+    """Return what all processes act on, of what `Loop.signals` gave each: any checkpoint and the highest signal."""
+    return (signals // _SAVE).max() * _SAVE + (signals % _SAVE).max()
+
+
 @runtime_checkable
 class Trained(Protocol):
     """A state of a training, which is a pytree."""
@@ -69,7 +74,7 @@ class Loop(Generic[State]):
     A call of the device may be followed by others before its metrics are read; `observe` gets them in order, all of
     them before a checkpoint is written. Among several processes all save together, the first alone shows and records,
     and a signal to any of them stops all of them after the same step: give what `signals` returns to the step, and
-    `advance` its maximum over all processes.
+    `advance` the `strongest` of it.
 
     Args:
         stage: its name on the progress line.
@@ -189,11 +194,12 @@ class Loop(Generic[State]):
                 due, received = divmod(int(signal), _SAVE)
                 self.stopped, self._due = self.stopped or received, self._due or bool(due)
             steps = self._unpack(fetched)
+            shown: Mapping[str, float] = {}
             for i, values in enumerate(steps, number - len(steps) + 1):
                 self.values = values
                 shown = self._observe(i, values)
-                if self._bar:
-                    self._bar.update(1, **shown)
+            if self._bar:
+                self._bar.update(len(steps), **shown)
 
     def _save_is_due(self) -> bool:
         crossed = self._number // self._save_every > self._saved_number // self._save_every

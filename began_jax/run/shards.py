@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.data import feed
-from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion.loop import Count, Inverter, ignore
@@ -55,23 +54,31 @@ def inverter(
         parts: int, images: np.ndarray, indices: np.ndarray, number: int, count: Count
     ) -> dict[str, np.ndarray]:
         size, found = len(images) // parts, []
-        for first in range(0, len(images), size):
-            own = min(max(number - first, 0), size)  # the others are copies
+        for first in range(0, number, size):
+            own = min(number - first, size)  # the others are copies
             rows = slice(first, first + size)
             found.append(best(images[rows], indices[rows], lambda steps, own=own: count(own * steps)))
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
-        parts = 1
+        parts, told = 1, list[int]()
+
+        def tell(steps: int) -> None:
+            told.append(steps)
+            count(steps)
+
         for key, number, images, indices in _filled_up(shards, size):
             found = None
+            told.clear()
             while found is None:
                 try:
-                    found = in_parts(parts, images, indices, number, count)
+                    found = in_parts(parts, images, indices, number, tell)
                 except jax.errors.JaxRuntimeError as error:
                     if "RESOURCE_EXHAUSTED" not in str(error) or size % (2 * parts * mesh.size):
                         raise
                     parts *= 2
+                    count(-sum(told))
+                    told.clear()
                     print(f"invert: memory ran out; {size // parts} images at once from here on", file=sys.stderr)
             yield key, {name: values[:number] for name, values in found.items()}
 
@@ -172,15 +179,17 @@ class Shards:
         """Give the missing shards with their images, uint8, which are read ahead."""
         sources = {split: self._run.data.source(split) for split in self._counts}
 
-        def load(number: int) -> dict[str, Any]:
+        def load(number: int) -> list[dict[str, Any]]:
             split, shard = self.missing[number]
-            return ordered(sources[split], shard * self._size, (shard + 1) * self._size)
+            rows = range(shard * self._size, min((shard + 1) * self._size, len(sources[split])))
+            return [sources[split].picture(i) for i in rows]
 
         steps = grain.MapDataset.range(len(self.missing)).map(load)
         with contextlib.closing(feed.ahead(steps, threads=READERS)) as ready:
             for (split, shard), examples in zip(self.missing, ready, strict=True):
-                self._ids[split, shard] = examples["id"]
-                yield (split, shard), examples["image"], shard * self._size + np.arange(len(examples["id"]))
+                self._ids[split, shard] = [example["id"] for example in examples]
+                images = np.stack([example["image"] for example in examples])
+                yield (split, shard), images, shard * self._size + np.arange(len(images))
 
     def save(self, key: tuple[str, int], results: dict[str, np.ndarray]) -> None:
         """Start writing the results of a shard that was read."""

@@ -20,7 +20,7 @@ from began_jax.configs import AspectConfig, check_options
 from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
-from began_jax.run import checkpoints, cli, labels, networks
+from began_jax.run import checkpoints, cli, labels, networks, plan
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 
@@ -38,6 +38,7 @@ def parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
+    cli.add_plan(parser)
     parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
     cli.add_options(parser, ASPECT_RECIPES)
     return parser
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, run, config, network = parse(argv)
     convolutions = run.data.annotation == "mask" or config.target != "dataset"  # T may be a network that learns
     sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
+    if args.plan:
+        print(plan.aspect(run, config, network))
+        return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
     aspects.check_batch(config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))

@@ -22,7 +22,7 @@ from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.progress import Progress
-from began_jax.run import cli, networks, shards
+from began_jax.run import cli, networks, plan, shards
 from began_jax.run.folder import Run
 
 BATCH = 256  # images generated, annotated and written together
@@ -54,6 +54,7 @@ def parser() -> cli.ArgumentParser:
         help="image whose interpolation to its mirror image is "
         "drawn (fig. 7): its number in the held-out split, or in the training split where none is",
     )
+    cli.add_plan(parser)
     return parser
 
 
@@ -64,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--count must be at least 1 and --jitter at least 0")
     run = Run.open(args.run)
     kind = run.kind
+    if args.plan:
+        print(plan.generation(run, args.count, BATCH))
+        return
     name = args.aspect or networks.newest(run)
     annotate, epoch = networks.load(run, name)
     key, z_data = jax.random.key(args.seed), run.latents("train")["z"]

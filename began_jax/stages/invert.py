@@ -20,7 +20,7 @@ from began_jax.errors import InputError
 from began_jax.files import agree, read_json
 from began_jax.presets import INVERT_PRESETS
 from began_jax.progress import Progress
-from began_jax.run import cli, shards
+from began_jax.run import cli, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 
@@ -56,6 +56,7 @@ def parser() -> cli.ArgumentParser:
         help="compute the generator's activations again for the gradient instead of keeping them, so that larger "
         "shards fit GPUs and TPUs; on CPUs XLA undoes it",
     )
+    cli.add_plan(parser)
     cli.add_hosts(parser)
     cli.add_options(parser, INVERT_PRESETS)
     return parser
@@ -93,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.join_hosts(args)
     sharding.use_cpu_devices(kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
     generator = run.generator(args.checkpoint, remat=args.remat)
+    if args.plan:
+        print(plan.inversion(run, *fitted(run, config, generator), generator, args.images))
+        return
     with sharding.first_process_first("configuration"):
         config, mesh = fitted(run, config, generator)
         invert = shards.inverter(config, generator, mesh, args.steps_per_call)

@@ -24,10 +24,10 @@ from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.models import apply, check_networks, layer_table
 from began_jax.presets import TRAIN_PRESETS, train_preset
-from began_jax.run import cli, measures, weights
+from began_jax.run import cli, measures, plan, weights
 from began_jax.run.feed import PLACES, Feed
 from began_jax.run.folder import Run
-from began_jax.run.loop import Loop, Packed
+from began_jax.run.loop import Loop, Packed, strongest
 from began_jax.sampling import uniform_latents
 
 SAMPLES = 36  # in the pictures made while training
@@ -84,6 +84,7 @@ def parser() -> cli.ArgumentParser:
         default=1,
         help="virtual devices that a CPU is split into; convolutions use all cores by themselves",
     )
+    cli.add_plan(parser)
     cli.add_hosts(parser)
     cli.add_options(parser, TRAIN_PRESETS)
     return parser
@@ -98,10 +99,12 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     check_given(args, config.objective)
     if args.pretrained:
         weights.check(config)
-    if args.run is None and not args.layers:
+    if args.run is None and not (args.layers or args.plan):
         raise InputError("--run is missing: the folder that this run is kept in")
     if min(args.save_every, args.sample_every, args.steps_per_call) < 1:
         raise InputError("--save-every, --sample-every and --steps-per-call must be at least 1")
+    if not args.save_seconds >= 0:
+        raise InputError(f"--save-seconds is {args.save_seconds}; it must be at least 0")
     if args.measure_every < 0:
         raise InputError(f"--measure-every is {args.measure_every}; it must be at least 0")
     return args, config
@@ -127,6 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--pretrained is for one process: nothing is trained")
     sharding.use_cpu_devices(config.batch_size, args.cpu_devices, kernel_gradients=True)
     mesh = mesh_of(config.batch_size)
+    if args.plan:
+        print(plan.training(config, mesh))
+        return
     everywhere = sharding.replicated(mesh)
     with sharding.first_process_first("data"):
         run = Run.of(args.run, config)
@@ -217,7 +223,7 @@ def step_of(config: TrainConfig, mesh: jax.sharding.Mesh, packed: Packed, stride
 
     def call(state, batches, signals):
         state, metrics = one(state, batches) if stride == 1 else jax.lax.scan(one, state, batches)
-        return state, metrics, None if signals is None else signals.max()
+        return state, metrics, None if signals is None else strongest(signals)
 
     return call
 

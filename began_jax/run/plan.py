@@ -1,0 +1,131 @@
+"""What a stage is about to need (--plan), found by compiling its call: memory, operations, bytes on disk."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, Sharding
+
+from began_jax import aspects, began, sharding
+from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
+from began_jax.images import to_uint8
+from began_jax.inversion import steps
+from began_jax.run.folder import Run
+from began_jax.run.generator import Generator
+from began_jax.run.shards import SPLITS
+
+SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class Call(NamedTuple):
+    """A function that a stage jits: of what, its arguments' shapes, jit's options."""
+
+    name: str
+    function: Callable
+    arguments: Sequence[Any]
+    options: Mapping[str, Any] = {}
+
+
+def placed(shapes: Any, place: Sharding | None) -> Any:
+    """Return the shapes of a tree with the sharding that its arrays will have."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes)
+
+
+def size(shapes: Any) -> int:
+    """Return how many bytes the arrays of a tree take."""
+    return sum(int(np.prod(leaf.shape)) * _bytes(leaf.dtype) for leaf in jax.tree.leaves(shapes))
+
+
+def _bytes(dtype: Any) -> int:
+    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
+
+
+def shown(value: float, unit: str = "B") -> str:
+    """Return a number with three digits and its unit: 1.43 GB."""
+    for scale, letter in SCALES:
+        if value >= scale:
+            return f"{value / scale:.3g} {letter}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def text(stage: str, calls: Sequence[Call], facts: Mapping[str, str]) -> str:
+    """Compile the calls, and return what they need on each device, then the other facts.
+
+    The memory is that of the program for the devices that are here: a GPU's needs other memory than a CPU's.
+    """
+    devices = jax.devices()
+    rows = [("", f"{len(devices)} x {devices[0].device_kind}, and on each of those in use")]
+    for call in calls:
+        lowered = jax.jit(call.function, **call.options).lower(*call.arguments)
+        operations = (lowered.cost_analysis() or {}).get("flops", 0.0)
+        memory = sharding.memory(lowered.compile())
+        rows.append((call.name, f"{shown(memory)} of memory, {shown(operations, 'FLOP')} over all devices"))
+    rows += facts.items()
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([f"{stage}: nothing is started (--plan)", *(f"  {name:{width}}  {value}" for name, value in rows)])
+
+
+def training(config: TrainConfig, mesh: Mesh) -> str:
+    """Return what a training would need."""
+    split = sharding.split(mesh)
+    state = placed(jax.eval_shape(lambda: began.init(config)), sharding.replicated(mesh))
+    shape = (config.batch_size, config.height, config.width, config.channels)
+    images = placed(jax.ShapeDtypeStruct(shape, jnp.uint8), split)
+    step = Call(
+        f"a step of {config.batch_size} images", lambda s, x: began.step(config, s, x, split), (state, images),
+        {"donate_argnums": 0},
+    )  # fmt: skip
+    checkpoint = f"{shown(size(state))}; the newest three and the best are kept"
+    return text("train", [step], {"a checkpoint": checkpoint, "steps": f"{config.steps:,}"})
+
+
+def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, images: int) -> str:
+    """Return what an inversion would need."""
+    each, split = config.shard_size, sharding.split(mesh)
+    shapes = [(each, generator.latent_size), (each, *generator.image_shape)]
+    z, x = (placed(jax.ShapeDtypeStruct(shape, np.float32), split) for shape in shapes)
+    state = jax.eval_shape(lambda z: steps.init(config, z), z)
+
+    def step(parameters, state, x):
+        return steps.step(config, lambda z: generator.apply(parameters, z), state, x)
+
+    counts = {split: count for split, count in run.data.splits.items() if split in SPLITS}
+    if images:
+        counts["train"] = min(counts["train"], each * -(-images // each))
+    call = Call(f"a step of {each} images", step, (generator.parameters, state, x), {"donate_argnums": 1})
+    whole = sum(-(-count // each) for count in counts.values())
+    to_do = f"{sum(counts.values()):,} images in {whole} shards of {config.steps * config.starts} steps"
+    kept = shown(sum(counts.values()) * (generator.latent_size + 2) * 4)
+    return text("invert", [call], {"to do": to_do, "latents on disk": kept})
+
+
+def aspect(run: Run, config: AspectConfig, network: nn.Module) -> str:
+    """Return what a training of an aspect network would need, its latents and targets on the device."""
+    inverted = 0 if config.target == "generated" else len(run.latents("train")["z"])
+    count = inverted + (0 if config.target == "dataset" else config.labels)
+    dtype = jnp.uint8 if run.kind.name == "mask" else jnp.float32
+    state = jax.eval_shape(lambda: aspects.init(config, network, run.config.latent_size))
+    shapes = ((count, run.config.latent_size), jnp.float32), ((count, *run.data.shape), dtype)
+    z, targets = (jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes)
+    rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
+
+    def step(state, z, targets, rows):
+        one = lambda state, rows: aspects.step(config, network, state, z, targets, rows)  # noqa: E731
+        return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
+
+    call = Call(f"a step of {config.batch_size} latents", step, (state, z, targets, rows), {"donate_argnums": 0})
+    steps = f"{config.epochs:,} epochs of {count // config.batch_size:,} steps"
+    checkpoint = f"{shown(size(state))}; the newest three and the best are kept"
+    return text("aspect", [call], {"to do": steps, "a checkpoint": checkpoint})
+
+
+def generation(run: Run, count: int, batch: int) -> str:
+    """Return what the generation would need; a PNG is counted as its pixels, which it does not exceed by much."""
+    generator = run.inverted
+    z = jax.ShapeDtypeStruct((batch, generator.latent_size), np.float32)
+    call = Call(f"{batch} images", lambda p, z: to_uint8(generator.apply(p, z)), (generator.parameters, z))
+    pixels = shown(count * int(np.prod(generator.image_shape)))
+    return text("generate", [call], {"to do": f"{count:,} images", "pictures on disk, at most": pixels})
