@@ -43,7 +43,7 @@ def _bytes(dtype: Any) -> int:
     return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
 
 
-def shown(value: float, unit: str = "B") -> str:
+def shown(value: float | int, unit: str = "B") -> str:
     """Return a number with three digits and its unit: 1.43 GB."""
     for scale, letter in SCALES:
         if value >= scale:
@@ -56,13 +56,14 @@ def text(stage: str, calls: Sequence[Call], facts: Mapping[str, str]) -> str:
 
     The memory is that of the program for the devices that are here: a GPU's needs other memory than a CPU's.
     """
-    devices = jax.devices()
-    rows = [("", f"{len(devices)} x {devices[0].device_kind}, and on each of those in use")]
+    rows, kind = [], jax.devices()[0].device_kind
     for call in calls:
         lowered = jax.jit(call.function, **call.options).lower(*call.arguments)
         operations = (lowered.cost_analysis() or {}).get("flops", 0.0)
         memory = sharding.memory(lowered.compile())
-        rows.append((call.name, f"{shown(memory)} of memory, {shown(operations, 'FLOP')} over all devices"))
+        rows.append(
+            (call.name, f"{shown(memory)} of memory on each device ({kind}), {shown(operations, 'FLOP')} in all")
+        )
     rows += facts.items()
     width = max(len(name) for name, _ in rows)
     return "\n".join([f"{stage}: nothing is started (--plan)", *(f"  {name:{width}}  {value}" for name, value in rows)])
@@ -88,6 +89,7 @@ def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, 
     shapes = [(each, generator.latent_size), (each, *generator.image_shape)]
     z, x = (placed(jax.ShapeDtypeStruct(shape, np.float32), split) for shape in shapes)
     state = jax.eval_shape(lambda z: steps.init(config, z), z)
+    parameters = placed(generator.parameters, sharding.replicated(mesh))
 
     def step(parameters, state, x):
         return steps.step(config, lambda z: generator.apply(parameters, z), state, x)
@@ -95,7 +97,7 @@ def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, 
     counts = {split: count for split, count in run.data.splits.items() if split in SPLITS}
     if images:
         counts["train"] = min(counts["train"], each * -(-images // each))
-    call = Call(f"a step of {each} images", step, (generator.parameters, state, x), {"donate_argnums": 1})
+    call = Call(f"a step of {each} images", step, (parameters, state, x), {"donate_argnums": 1})
     whole = sum(-(-count // each) for count in counts.values())
     to_do = f"{sum(counts.values()):,} images in {whole} shards of {config.steps * config.starts} steps"
     kept = shown(sum(counts.values()) * (generator.latent_size + 2) * 4)
