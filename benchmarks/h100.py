@@ -73,7 +73,7 @@ def device() -> jax.Device:
             topology = xla_client.make_c_api_device_topology(api, "", topology="1x1x1", target_config=H100)
             return topology._make_compile_only_devices()[0]
     raise InputError(
-        "JAX's plugin for CUDA is not here: pip install jax-cuda13-plugin jax-cuda13-pjrt of jax's version"
+        "JAX's plugin for CUDA is not here: pip install -e '.[h100]'"
     )
 
 

@@ -19,7 +19,7 @@ from began_jax import aspects, began, inversion  # noqa: E402
 from began_jax.configs import AspectConfig, InvertConfig  # noqa: E402
 from began_jax.images import to_float  # noqa: E402
 from began_jax.models import LandmarkNetwork  # noqa: E402
-from benchmarks import operations  # noqa: E402
+from benchmarks import h100, operations  # noqa: E402
 from benchmarks.our_tasks import train_config  # noqa: E402
 from benchmarks.plan import Size  # noqa: E402
 from benchmarks.report import seconds  # noqa: E402
@@ -212,3 +212,41 @@ def test_unknown_part_is_refused():
     assert done.returncode == 2
     assert "tarin" in done.stderr and "train, invert, aspect, levers, feeding, scaling" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+PROGRAM = """HloModule jit_step, is_scheduled=true
+
+%fused_computation (p.0: f32[8,4]) -> f32[8,4] {
+  %p.0 = f32[8,4]{1,0} parameter(0)
+  ROOT %add.9 = f32[8,4]{1,0} add(%p.0, %p.0)
+}
+
+%body (arg: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %arg = (s32[], f32[8,4]{1,0}) parameter(0)
+  %x.1 = f32[8,4]{1,0} get-tuple-element(%arg), index=1
+  %fusion.2 = f32[8,4]{1,0} fusion(%x.1), kind=kLoop, calls=%fused_computation
+  ROOT %tuple.1 = (s32[], f32[8,4]{1,0}) tuple(%x.1, %fusion.2)
+}
+
+ENTRY %main (x: bf16[8,4]) -> f32[8,4] {
+  %x = bf16[8,4]{1,0} parameter(0)
+  %copy.1 = bf16[8,4]{0,1} copy(%x)
+  %convolution.1 = (f32[8,4]{1,0}, /*index=1*/u8[16]{0}) custom-call(%copy.1, %x), custom_call_target="conv"
+  %out = f32[8,4]{1,0} get-tuple-element(%convolution.1), index=0
+  %start = (s32[], f32[8,4]{1,0}) tuple(%out, %out)
+  %while.1 = (s32[], f32[8,4]{1,0}) while(%start), condition=%condition, body=%body
+  ROOT %result = f32[8,4]{1,0} get-tuple-element(%while.1), index=1
+}
+"""
+
+
+def test_kernels_copies_and_bytes_of_a_program():
+    # a copy of 64 bytes, a convolution that reads 2 x 64 and writes 128 + 16, a fusion in a loop, once, 128 to 128
+    assert h100.work(PROGRAM) == (3, 1, 2 * 64 + 2 * 64 + 144 + 2 * 128)
+
+
+@pytest.mark.slow
+def test_functions_compile_for_an_h100_that_is_not_here():
+    pytest.importorskip("jax_plugins.xla_cuda13", reason="JAX's plugin for CUDA is an extra")
+    rows = list(h100.rows(full=False))
+    assert len(rows) >= 10 and all(int(row[4]) > 5 for row in rows)
