@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from began_jax import began
+from began_jax import began, sharding
 from began_jax.configs import TrainConfig
 from began_jax.images import to_uint8
 from began_jax.models import apply
@@ -72,12 +72,17 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
 def batched(
     function: Callable[[Any, Any], jax.Array], parameters: Any, batch: int = 256
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function of (parameters, rows) as one over numpy rows [N, ...], jitted once for one batch shape."""
+    """Return a function of (parameters, rows) as one over numpy rows [N, ...], jitted once for one batch shape.
+
+    A batch is split over this process's devices, of a number that divides it.
+    """
     jitted = jax.jit(function)
+    mesh = sharding.data_mesh(batch, sharding.most_devices(batch, jax.local_device_count()), local=True)
+    everywhere, split = jax.device_put(parameters, sharding.replicated(mesh)), sharding.split(mesh)
 
     def over_rows(rows: np.ndarray) -> np.ndarray:
         padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), rows.dtype)])
-        parts = [np.asarray(jitted(parameters, padded[i : i + batch])) for i in range(0, len(padded), batch)]
-        return np.concatenate(parts)[: len(rows)]
+        batches = (jax.device_put(padded[i : i + batch], split) for i in range(0, len(padded), batch))
+        return np.concatenate([np.asarray(jitted(everywhere, given)) for given in batches])[: len(rows)]
 
     return over_rows
