@@ -72,9 +72,7 @@ def device() -> jax.Device:
             xla_client.initialize_pjrt_plugin("cuda")
             topology = xla_client.make_c_api_device_topology(api, "", topology="1x1x1", target_config=H100)
             return topology._make_compile_only_devices()[0]
-    raise InputError(
-        "JAX's plugin for CUDA is not here: pip install -e '.[h100]'"
-    )
+    raise InputError("JAX's plugin for CUDA is not here: pip install -e '.[h100]'")
 
 
 class Work(NamedTuple):

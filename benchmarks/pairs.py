@@ -1,7 +1,7 @@
 """What generated pairs are worth: an ordinary network trained on them alone, and on real pairs alone.
 
     python -m benchmarks.pairs RUN/aspect/NAME [RUN/aspect/NAME ...] [--sampler data] [--pairs 10000] [--seeds 1]
-        [--both]
+        [--noise 0.3] [--both]
 
 The network sees images and learns their annotations. It is that of T (run/learnt_annotator.py), and each training has
 about the same number of steps. The runs are of one data set, on whose held-out images all of them are tested. A run's
@@ -39,11 +39,11 @@ def generated(run: Run, aspect: str, sampler: str, count: int) -> tuple[np.ndarr
     return run.inverted.images(z), networks.load(run, aspect).annotate(z)
 
 
-def error(run: Run, images: np.ndarray, annotations: np.ndarray, seed: int) -> float:
+def error(run: Run, images: np.ndarray, annotations: np.ndarray, seed: int, noise: float) -> float:
     """Return the mean held-out error of a network trained on these pairs, in the unit of the kind of annotation."""
     kind, network = run.kind, network_of(run)
     epochs = -(-STEPS * RECIPE.batch_size // len(images))
-    recipe: AspectConfig = dataclasses.replace(RECIPE, epochs=epochs, seed=seed)
+    recipe: AspectConfig = dataclasses.replace(RECIPE, epochs=epochs, seed=seed, jitter=noise)
     state = aspects.init(recipe, network, images.shape[1:])
     trainer = aspects.Trainer(
         recipe, network, jnp.asarray(images), jnp.asarray(annotations, jnp.float32), jax.default_backend() != "cpu"
@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("aspects", type=Path, nargs="+", metavar=name, help="aspect networks; of runs of one data set")
     parser.add_argument("--pairs", type=int, default=10_000, help="generated ones of each run")
     parser.add_argument("--sampler", default="uniform", choices=sampling.SAMPLERS, help="of their latents")
+    noise = "on the images that it is trained on, in each pixel's standard deviations"
+    parser.add_argument("--noise", type=float, default=RECIPE.jitter, help=noise)
     parser.add_argument("--both", action="store_true", help="also on real and generated pairs together")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network")
     args = parser.parse_args()
@@ -79,7 +81,7 @@ def main() -> None:
             pairs[f"real and {name}"] = tuple(np.concatenate(two) for two in zip(pairs["real"], made, strict=True))
     head = ["trained on", "pairs", f"held-out {runs[0].kind.metric}"]
     for name, (images, annotations) in pairs.items():
-        found = [error(runs[0], images, annotations, seed) for seed in range(args.seeds)]
+        found = [error(runs[0], images, annotations, seed, args.noise) for seed in range(args.seeds)]
         shown = ", ".join(runs[0].kind.shown.format(value) for value in found)
         print(markdown(head, [[name, f"{len(images):,}", shown]]), flush=True)
 
