@@ -40,7 +40,7 @@ def size(shapes: Any) -> int:
 
 
 def _bytes(dtype: Any) -> int:
-    return 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
+    return 8 if jnp.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
 
 
 def shown(value: float | int, unit: str = "B") -> str:
