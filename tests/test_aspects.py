@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from began_jax import aspects
-from began_jax.configs import AspectConfig, check_options
+from began_jax.configs import AspectConfig
 from began_jax.errors import DivergedError, InputError
 from began_jax.models import Decoder, LandmarkNetwork
+from began_jax.options import check_options
 
 LATENT = 4
 NETWORKS = {

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from began_jax import began, inversion, sharding
-from began_jax.configs import InvertConfig, check_options
+from began_jax.configs import InvertConfig
 from began_jax.kinds import KINDS
 from began_jax.models.layers import elu
+from began_jax.options import check_options
 from began_jax.run.learnt_annotator import ImageToMask, ImageToVector
 
 

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from began_jax.configs import option
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
+from began_jax.options import option
 
 Image = Float[Array | np.ndarray, "height width channels"]
 Mask = Float[Array | np.ndarray, "height width 1"]

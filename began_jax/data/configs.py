@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from began_jax.configs import Valid, option
 from began_jax.errors import InputError
+from began_jax.options import Valid, option
 
 AT_LEAST_1 = Valid(lambda value: value >= 1, "1 or more")
 SHARE = Valid(lambda value: 0 <= value < 1, "at least 0 and less than 1")

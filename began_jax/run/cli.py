@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from began_jax import sharding
-from began_jax.configs import flag
 from began_jax.errors import DivergedError, InputError
+from began_jax.options import flag
 
 # What JAX says when a process is gone: of several types, by the transport that noticed.
 _LOST = re.compile("Gloo|NCCL|[Hh]eartbeat|Barrier failed|coordination service|Connection (closed|reset)|Socket closed")

@@ -16,9 +16,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from began_jax import aspects, sharding
-from began_jax.configs import AspectConfig, check_options
+from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import agree
+from began_jax.options import check_options
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
 from began_jax.run import checkpoints, cli, labels, networks, plan
 from began_jax.run.folder import Run

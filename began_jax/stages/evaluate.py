@@ -21,10 +21,10 @@ import jax
 import numpy as np
 
 from began_jax import figures, metrics
-from began_jax.configs import flag
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
+from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
 from began_jax.run import cli, consistency, measures, networks

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 
 from began_jax import sharding
-from began_jax.configs import InvertConfig, check_options
+from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
+from began_jax.options import check_options
 from began_jax.presets import INVERT_PRESETS
 from began_jax.progress import Progress
 from began_jax.run import cli, plan, shards

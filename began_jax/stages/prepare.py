@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from began_jax import sharding
-from began_jax.configs import check_options, flag
 from began_jax.data import folder, raw
 from began_jax.data.chunks import reasons
 from began_jax.data.configs import KINDS, FacesConfig, FolderConfig, IrisesConfig, PrepareConfig, check_group_regex
 from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.errors import InputError
+from began_jax.options import check_options, flag
 from began_jax.run import cli
 
 HELP = {

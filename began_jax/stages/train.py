@@ -18,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from began_jax import began, figures, sharding
-from began_jax.configs import TrainConfig, check_options, flag
+from began_jax.configs import TrainConfig
 from began_jax.data import augment
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.models import apply, check_networks, layer_table
+from began_jax.options import check_options, flag
 from began_jax.presets import TRAIN_PRESETS, train_preset
 from began_jax.run import cli, measures, plan, weights
 from began_jax.run.feed import PLACES, Feed
