@@ -91,7 +91,7 @@ def loop(size: Size, folder: str) -> Task:
     start = Counter(jnp.zeros((), jnp.int32))
     options = {"save_every": 10**9, "unpack": packed.steps, "in_flight": IN_FLIGHT}
     running = Loop("loop", Path(folder) / f"loop-{size.batch}", start, 10**9, **options)
-    numbers = iter(running.__enter__())
+    numbers = iter(running)
 
     def call() -> None:
         for _ in range(READ_AHEAD):

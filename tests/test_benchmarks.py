@@ -19,7 +19,7 @@ from began_jax import aspects, began, inversion  # noqa: E402
 from began_jax.configs import AspectConfig, InvertConfig  # noqa: E402
 from began_jax.images import to_float  # noqa: E402
 from began_jax.models import LandmarkNetwork  # noqa: E402
-from benchmarks import h100, operations  # noqa: E402
+from benchmarks import feeding_tasks, h100, operations  # noqa: E402
 from benchmarks.our_tasks import train_config  # noqa: E402
 from benchmarks.plan import Size  # noqa: E402
 from benchmarks.report import seconds  # noqa: E402
@@ -212,6 +212,16 @@ def test_unknown_part_is_refused():
     assert done.returncode == 2
     assert "tarin" in done.stderr and "train, invert, aspect, levers, feeding, scaling" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_loop_and_pictures_in_memory_are_tasks(tmp_path, monkeypatch):
+    monkeypatch.setattr(feeding_tasks, "STORED", 8)
+    monkeypatch.setattr(feeding_tasks, "READ_AHEAD", 3)
+    for make, units in ((feeding_tasks.read_kept, 12), (feeding_tasks.loop, 3)):
+        task = make(SIZE, str(tmp_path))
+        task.call()
+        task.call()
+        assert task.units == units
 
 
 PROGRAM = """HloModule jit_step, is_scheduled=true

@@ -119,6 +119,7 @@ class Loop(Generic[State]):
         self._stride, self._save_every, self._save_seconds, self._record = stride, save_every, save_seconds, record
         self._observe, self._unpack = observe, unpack
         self._in_flight = in_flight if in_flight is not None else IN_FLIGHT if jax.default_backend() != "cpu" else 0
+        self._received: list[int] = []
         self._calls: collections.deque[tuple[int, Any, Any]] = collections.deque()
         self._number, self._saved_number, self._saved_time, self._due = self.start, self.start, time.monotonic(), False
         first = jax.process_index() == 0
