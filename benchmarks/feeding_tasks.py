@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,22 +74,20 @@ class Counter:
 
 
 def loop(size: Size, folder: str) -> Task:
-    """Make steps that do nothing on pictures in memory: the time of the loop, which is not the device's.
+    """Make steps that do nothing, on the numbers of rows as where images lie on the device: the loop's own time.
 
     Up to `IN_FLIGHT` calls are under way, as on a GPU, and each has as many metrics as a training's.
     """
     sharding.use_cpu_devices(size.batch, 1)
-    mesh, packed = sharding.data_mesh(size.batch), Packed()
-    source = feed.Kept(_stored(size, folder, "png"))
-    source.all()
-    images = _feed(source, size)
+    packed, images = Packed(), np.zeros((STORED, 1), np.uint8)
 
     def step(state: Counter, batch: jax.Array) -> tuple[Counter, jax.Array]:
-        value = state.step + batch[0, 0, 0, 0] / 255
+        value = state.step + batch[0, 0] / 255
         return Counter(state.step + 1), packed.pack({f"metric_{i}": value * i for i in range(METRICS)})
 
-    jitted = jax.jit(step, donate_argnums=0)
-    start = Counter(jnp.zeros((), jnp.int32))
+    jitted, choose = jax.jit(step, donate_argnums=0), jax.jit(lambda images, rows: images[rows])
+    start, resident = Counter(jnp.zeros((), jnp.int32)), jax.device_put(images)
+    rows = itertools.cycle(np.arange(size.batch * READ_AHEAD, dtype=np.int32).reshape(READ_AHEAD, -1) % STORED)
     options = {"save_every": 10**9, "unpack": packed.steps, "in_flight": IN_FLIGHT}
     running = Loop("loop", Path(folder) / f"loop-{size.batch}", start, 10**9, **options)
     numbers = iter(running)
@@ -96,7 +95,7 @@ def loop(size: Size, folder: str) -> Task:
     def call() -> None:
         for _ in range(READ_AHEAD):
             next(numbers)
-            running.advance(*jitted(running.state, sharding.assemble(mesh, next(images))))
+            running.advance(*jitted(running.state, choose(resident, next(rows))))
 
     return Task(call, READ_AHEAD)
 
@@ -114,7 +113,7 @@ def _reading(feed: Iterator[np.ndarray], size: Size) -> Task:
     return Task(call, READ_AHEAD * size.batch)
 
 
-def _feed(source: Pictures, size: Size) -> Iterator[np.ndarray]:
+def _feed(source: Pictures | feed.Kept, size: Size) -> Iterator[np.ndarray]:
     steps = feed.batches(source, feed.rows(len(source), size.batch, 0))
     return (batch["image"] for batch in feed.ahead(steps))
 
@@ -123,7 +122,7 @@ def _stored(size: Size, folder: str, encoding: str) -> Pictures:
     """Render faces, stored as PNG like every set that prepare.py makes, or held as JPEG like sets of other origin."""
     out = Path(folder) / f"faces-{size.height}x{size.width}"
     if not out.exists():
-        write_synthetic("synthetic-faces", out, STORED, 0, size.height, size.width, 0)
+        write_synthetic("synthetic-faces", out, STORED, 0.0, size.height, size.width, 0)
     source = open_data(out).source("train")
     if encoding == "png":
         return Pictures(len(source), source.image)
