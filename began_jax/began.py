@@ -32,7 +32,7 @@ Images = Float[Array, "batch height width channels"]
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 AUGMENT_FOLD = 2**32 - 2  # of a step's key, for the changes that --augment makes
-M_DECAY = 0.999  # of the running mean of M: long enough to see a stall through the noise of one batch
+M_DECAY = 0.999  # of the running mean of M: about 1,000 steps, to see a stall through the noise of one batch
 
 
 @typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays

@@ -1,7 +1,7 @@
 """What an NVIDIA H100 would be given: the stages' jitted functions at the paper's sizes, compiled for it without one.
 
-    pip install jax-cuda13-plugin jax-cuda13-pjrt       # of jax's own version, in an environment of its own; no driver
-    python -m benchmarks --only h100                    # some minutes of a CPU; OUT/h100.md
+    pip install -e '.[h100]'                # JAX's plugin for CUDA, in an environment of its own; no driver
+    python -m benchmarks --only h100        # some minutes of a CPU; OUT/h100.md
 
 XLA's own compiler for GPUs makes the programs; nothing runs, and nothing is tuned by trying. So memory, operations,
 bytes and the number of kernels are those of the program, and there are no times.

@@ -104,8 +104,10 @@ def main() -> None:
         raise InputError(f"--only {unknown[0]}: there are {'; '.join(VARIANTS)}")
     sharding.use_cpu_devices(8, 1, kernel_gradients=True)
     data = open_data(args.data)
-    split = f"train[:{args.images}]" if args.images else "train"
-    source = dataclasses.replace(data, splits=data.splits | {split: args.images}).source(split)
+    source = data.source("train")
+    if args.images:
+        split = f"train[:{args.images}]"
+        source = dataclasses.replace(data, splits=data.splits | {split: args.images}).source(split)
     quality = Quality(data, IMAGES)
     base = dataclasses.replace(TRAIN_PRESETS["demo"], height=data.height, width=data.width, channels=data.channels)
     rows = []

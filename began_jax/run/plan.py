@@ -69,6 +69,10 @@ def text(stage: str, calls: Sequence[Call], facts: Mapping[str, str]) -> str:
     return "\n".join([f"{stage}: nothing is started (--plan)", *(f"  {name:{width}}  {value}" for name, value in rows)])
 
 
+def _checkpoint(state: Any) -> str:
+    return f"{shown(size(state))}; the newest three and the best are kept"
+
+
 def training(config: TrainConfig, mesh: Mesh) -> str:
     """Return what a training would need."""
     split = sharding.split(mesh)
@@ -79,8 +83,7 @@ def training(config: TrainConfig, mesh: Mesh) -> str:
         f"a step of {config.batch_size} images", lambda s, x: began.step(config, s, x, split), (state, images),
         {"donate_argnums": 0},
     )  # fmt: skip
-    checkpoint = f"{shown(size(state))}; the newest three and the best are kept"
-    return text("train", [step], {"a checkpoint": checkpoint, "steps": f"{config.steps:,}"})
+    return text("train", [step], {"a checkpoint": _checkpoint(state), "steps": f"{config.steps:,}"})
 
 
 def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, images: int) -> str:
@@ -120,8 +123,7 @@ def aspect(run: Run, config: AspectConfig, network: nn.Module) -> str:
 
     call = Call(f"a step of {config.batch_size} latents", step, (state, z, targets, rows), {"donate_argnums": 0})
     steps = f"{config.epochs:,} epochs of {count // config.batch_size:,} steps"
-    checkpoint = f"{shown(size(state))}; the newest three and the best are kept"
-    return text("aspect", [call], {"to do": steps, "a checkpoint": checkpoint})
+    return text("aspect", [call], {"to do": steps, "a checkpoint": _checkpoint(state)})
 
 
 def generation(run: Run, count: int, batch: int) -> str:
