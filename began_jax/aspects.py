@@ -50,6 +50,7 @@ class AspectState:
 
 # Masks may be uint8, 0 or 1: a quarter of the memory.
 Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."]
+Change = Callable[[Key[Array, ""], Array, Array], tuple[Array, Array]]
 
 
 def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
@@ -107,6 +108,7 @@ def step(
     rows: Int[Array, " batch"],
     deviation: Float[Array, "..."] | None = None,
     examples: Int[Array, " train"] | None = None,
+    change: Change | None = None,
 ) -> tuple[AspectState, Float[Array, ""]]:
     """Take one Adam step on a batch, given as rows of the latents and targets, and return its loss.
 
@@ -119,11 +121,14 @@ def step(
         rows: the batch.
         deviation: of the latents over all rows, in units of which they are jittered; by default it is computed.
         examples: to train on, which `rows` then count; by default all.
+        change: (key, latents, targets) -> those of a batch as it is learnt, such as `student.augment`.
     """
     chosen = rows if examples is None else examples[rows]
     z, target = latents[chosen], targets[chosen].astype(latents.dtype)
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
+    if change:
+        z, target = change(jax.random.fold_in(key, 1), z, target)
     if config.jitter:
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
         deviation = latents.std(0) if deviation is None else deviation
         z = z + config.jitter * deviation[None] * jax.random.normal(key, z.shape)
 
@@ -176,10 +181,17 @@ class Trainer:
         latents: [count, latent] and
         targets: [count, ...], on the device, which holds them once; masks may be uint8.
         one_call: the choice above; by default made from the targets' rank and the platform.
+        change: what a batch becomes before it is learnt, see `step`.
     """
 
     def __init__(
-        self, config: AspectConfig, network: nn.Module, latents: Array, targets: Array, one_call: bool | None = None
+        self,
+        config: AspectConfig,
+        network: nn.Module,
+        latents: Array,
+        targets: Array,
+        one_call: bool | None = None,
+        change: Change | None = None,
     ):
         train, held = validation_split(config, len(latents))
         deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
@@ -202,13 +214,13 @@ class Trainer:
         def epoch(state, train, held):
             latents, targets, deviation, examples = train
             rows = epoch_rows(config, state, len(examples))
-            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples)  # noqa: E731
+            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples, change)  # noqa: E731
             state, losses = jax.lax.scan(step_on, state, rows)
             return end(state, losses, held)
 
         def one(state, data, rows, i):
             latents, targets, deviation, examples = data
-            return step(config, network, state, latents, targets, rows[i], deviation, examples)
+            return step(config, network, state, latents, targets, rows[i], deviation, examples, change)
 
         each = self._of_each_member
         self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None

@@ -1,0 +1,106 @@
+"""The augmentation of a student's pairs: an annotation stays on what it annotates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from began_jax import aspects, student
+from began_jax.configs import AspectConfig
+from began_jax.run.learnt_annotator import ImageToVector
+
+HEIGHT, WIDTH, COUNT = 40, 56, 6
+
+
+def spots(points):
+    """Images [count, height, width, points], a spot in each channel about its point."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    to = (points * [WIDTH, HEIGHT])[:, None, None]
+    distance = (x[None, ..., None] - to[..., 0]) ** 2 + (y[None, ..., None] - to[..., 1]) ** 2
+    return np.exp(-distance / 8).astype(np.float32)
+
+
+def centres(images):
+    """Where the spots are, as fractions of width and height."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    total = images.sum((1, 2))
+    mean = lambda place: (images * place[None, ..., None]).sum((1, 2)) / total  # noqa: E731
+    return np.stack([mean(x) / WIDTH, mean(y) / HEIGHT], -1)
+
+
+@pytest.fixture(scope="module")
+def points():
+    """Five points near the middle, so that none leaves the picture."""
+    return np.random.default_rng(0).uniform(0.36, 0.64, (COUNT, 5, 2)).astype(np.float32)
+
+
+def test_landmarks_move_with_the_picture(points):
+    images, moved = map(np.array, jax.jit(student.MOVES["landmarks"])(jax.random.key(1), spots(points), points))
+    found = centres(images)
+    unmirrored = np.abs(found - moved).max((1, 2)) < 0.004
+    # A mirrored picture's left and right points have changed places, and with them their channels.
+    mirrored = np.abs(found - moved[:, [1, 0, 2, 4, 3]]).max((1, 2)) < 0.004
+    assert (unmirrored ^ mirrored).all() and unmirrored.any() and mirrored.any()
+    assert (np.abs(moved - points).max((1, 2)) > 0.01).all()
+
+
+def test_points_whose_pairs_are_not_known_are_not_mirrored(points):
+    three = jnp.asarray(points[:, :3])
+    images, moved = map(np.array, student.MOVES["landmarks"](jax.random.key(1), jnp.asarray(spots(np.asarray(three))), three))
+    np.testing.assert_allclose(centres(np.asarray(images)), moved, atol=0.004)
+
+
+def test_masks_move_with_the_picture(points):
+    images = spots(points[:, :1])
+    masks = (images > 0.5).astype(np.float32)
+    moved, truth = map(np.array, jax.jit(student.MOVES["mask"])(jax.random.key(2), images, masks))
+    assert set(np.unique(truth)) == {0, 1}
+    expected = moved > 0.5
+    assert ((truth == 1) & expected).sum() / ((truth == 1) | expected).sum() > 0.85
+    assert (masks != truth).any((1, 2, 3)).all()
+
+
+def test_no_move_is_exact():
+    images = jax.random.uniform(jax.random.key(0), (2, 5, 8, 3))
+    still = jnp.broadcast_to(jnp.eye(2), (2, 2, 2)), jnp.zeros((2, 2))
+    np.testing.assert_array_equal(student.move(images, *still), images)
+
+
+def test_a_shift_of_whole_pixels_repeats_the_edge():
+    images = np.arange(5 * 8, dtype=np.float32).reshape(1, 5, 8, 1)
+    moved = student.move(jnp.asarray(images), jnp.eye(2)[None], jnp.array([[2 / 8, -1 / 5]]))
+    expected = np.pad(images, ((0, 0), (0, 1), (2, 0), (0, 0)), mode="edge")[:, 1:, :8]
+    np.testing.assert_allclose(moved, expected, atol=1e-4)
+
+
+def test_light_changes_images_alike_in_all_pixels_and_attributes_not_at_all():
+    images = jax.random.uniform(jax.random.key(0), (4, 6, 6, 3), minval=-1)
+    attributes = jnp.ones((4, 2))
+    lit, same = student.augment(jax.random.key(1), images, attributes, "attributes")
+    np.testing.assert_array_equal(same, attributes)
+    for before, after in zip(images, lit, strict=True):
+        lines = [np.polyfit(before[..., c].ravel(), after[..., c].ravel(), 1) for c in range(3)]
+        slope, offset = zip(*lines, strict=True)
+        np.testing.assert_allclose(slope, slope[0], rtol=1e-4)
+        fitted = np.asarray(before) * np.array(slope) + np.array(offset)
+        np.testing.assert_allclose(after, fitted, atol=1e-5)
+        assert 0.8 <= slope[0] <= 1.2 and abs(slope[0] - 1) > 1e-3
+
+
+def test_a_trainer_learns_changed_pairs(points):
+    """As if the changed pairs had been the batch."""
+    config = AspectConfig(epochs=1, batch_size=COUNT, validation=0.0, learning_rate=1e-3)
+    network = ImageToVector((4, 4), (5, 2))
+    images = jnp.asarray(spots(points))
+    state = aspects.init(config, network, images.shape[1:])
+    change = lambda key, x, y: student.augment(key, x, y, "landmarks")  # noqa: E731
+    rows = jnp.arange(COUNT)
+    one, loss = aspects.step(config, network, state, images, jnp.asarray(points), rows, change=change)
+    key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
+    changed = change(jax.random.fold_in(key, 1), images, jnp.asarray(points))
+    other, expected = aspects.step(config, network, state, *changed, rows)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    plain = aspects.step(config, network, state, images, jnp.asarray(points), rows)[1]
+    assert abs(float(loss - plain)) > 1e-6
+    for a, b in zip(jax.tree.leaves(one.parameters), jax.tree.leaves(other.parameters), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
