@@ -41,9 +41,9 @@ demo demo-irises: $(READY)
 	$(BIN)/python generate.py --run runs/$@ --count 1000 --out runs/$@/generated
 	$(BIN)/python evaluate.py --run runs/$@ --consistency 0
 
-demo-train: RECIPE = regularised
+demo-train: RECIPE = combined
 demo-train: GENERATED = --epochs 100
-demo-irises-train: RECIPE = regularised-mask
+demo-irises-train: RECIPE = combined-mask
 demo-irises-train: GENERATED = --labels 2000 --epochs 20
 # Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
 demo-train demo-irises-train: $(READY)
@@ -57,7 +57,7 @@ demo-train demo-irises-train: $(READY)
 weights: $(READY)
 	for name in synthetic-faces synthetic-irises; do \
 	  $(BIN)/python train.py $$name --run runs/$$name && $(BIN)/python invert.py --run runs/$$name && \
-	  $(BIN)/python aspect.py --run runs/$$name && $(BIN)/python evaluate.py --run runs/$$name --consistency 0 && \
+	  $(BIN)/python aspect.py --run runs/$$name --closed-form none && $(BIN)/python evaluate.py --run runs/$$name --consistency 0 && \
 	  rm -rf began_jax/weights/$$name && \
 	  $(BIN)/python -m began_jax.run.weights --run runs/$$name --out began_jax/weights/$$name || exit 1; \
 	done

@@ -256,9 +256,14 @@ class Trainer:
         return jax.shard_map(jax.vmap(function, axes), mesh=self._mesh, in_specs=specs, out_specs=members)
 
 
+def training_count(config: AspectConfig, count: int) -> int:
+    """Return how many of `count` latents are trained on, see `validation_split`."""
+    return count - round(config.validation * count)
+
+
 def check_batch(config: AspectConfig, count: int) -> None:
     """Raise InputError for a batch that is larger than what `count` latents leave to train on."""
-    train = count - round(config.validation * count)
+    train = training_count(config, count)
     if config.batch_size > train:
         raise InputError(f"a batch of {config.batch_size} is larger than the {train} latents to train on")
 

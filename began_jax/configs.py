@@ -228,6 +228,13 @@ class AspectConfig:
         "their latents: uniform on the cube, data (rows of Z_data with a little noise), or mixed, half and half",
         (*LABEL_SAMPLERS, "mixed"),
     )
+    labelled: int = option(
+        0,
+        "annotated images that it learns from, drawn at random, as if the others had no annotation; 0: all; the batch "
+        "is as large as they allow",
+        valid=NOT_NEGATIVE,
+    )
+    label_seed: int = option(0, "of that choice", valid=SEED)
     epochs: int = option(1000, "passes over the latents (the paper's 1,000)", valid=POSITIVE)
     batch_size: int = option(16, "latents a step (the paper's 16)", valid=POSITIVE)
     learning_rate: float = option(3e-4, "Adam's (the paper's)", valid=POSITIVE)
@@ -247,6 +254,12 @@ class AspectConfig:
         "Gaussian noise on the latents while training, in units of each coordinate's standard "
         "deviation: keeps the network smooth between few latents",
         valid=NOT_NEGATIVE,
+    )
+    closed_form: str = option(
+        "none",
+        "what answers beside the network: none (the paper); process, a Gaussian process from the same latents, each "
+        "with the share that is best on the validation latents",
+        ("none", "process"),
     )
     members: int = option(
         1,

@@ -33,10 +33,10 @@ from ways import (
     train_options,
 )
 
-from began_jax import began, metrics
+from began_jax import aspects, began, gaussian_process, metrics
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
-from began_jax.run import checkpoints, networks
+from began_jax.run import checkpoints, networks, processes
 from began_jax.run.folder import Run
 
 
@@ -210,6 +210,37 @@ def test_an_aspect_training_killed_midway_and_started_again_ends_in_the_same_sta
     for (path, x), y in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(wanted), strict=True):
         assert np.asarray(x).dtype == np.asarray(y).dtype
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_path):
+    run = shutil.copytree(faces.after["invert"], tmp_path / "run")
+    options = ["--recipe", "combined", "--epochs", 20, "--batch-size", 4, "--validation", 0.3]
+    assert_refused(run, "aspect.py", run, *options[:2], "--validation", 0, wanted=["process needs --validation"])
+    printed = done("aspect.py", run, *options)
+    share, opened = figures(run)["aspect/network_share"], Run.open(run)
+    assert f"with the share {share:.2f} beside a Gaussian process" in printed
+    annotate = networks.load(opened, "combined").annotate
+    z, (_, state, network) = jax.numpy.asarray(latents(run, "test")["z"]), aspect_state(run, "combined")
+    alone, beside = aspects.predict(network, state.best_parameters, z), processes.load(run / "aspect" / "combined")
+    process = gaussian_process.predict(beside.process, z, (49, 2))
+    np.testing.assert_allclose(annotate(np.asarray(z)), share * alone + (1 - share) * process, atol=1e-6)
+    z = latents(run, "train")["z"]
+    expected = gaussian_process.fit(z, opened.annotations("train", len(z))).process
+    for a, b in zip(beside.process, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert done("aspect.py", run, *options) == printed  # the process is not taken for a checkpoint
+    shutil.rmtree(run / "aspect" / "combined" / "process")
+    assert_refused(run, "generate.py", run, "--count", 2, "--out", tmp_path / "g", wanted=["process is missing"])
+
+
+def test_few_labels_are_drawn_by_their_seed(faces, tmp_path):
+    run = shutil.copytree(faces.after["invert"], tmp_path / "run")
+    for seed, name in ((0, "combined-8"), (1, "combined-8-seed1")):
+        printed = done("aspect.py", run, "--recipe", "combined", "--epochs", 2, "--labelled", 8, "--label-seed", seed)
+        assert "of 8 latents" in printed and printed.endswith(f"{name}\n")
+    first, second = (processes.load(run / "aspect" / n).process.inputs for n in ("combined-8", "combined-8-seed1"))
+    assert len(first) == 8 and not np.array_equal(first, second)
+    assert_refused(run, "aspect.py", run, "--labelled", 21, wanted=["--labelled is 21", "20 annotated images"])
 
 
 def test_after_a_diverged_aspect_training_another_learning_rate_may_take_its_name(faces, tmp_path):

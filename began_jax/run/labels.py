@@ -183,7 +183,9 @@ def training_pairs(
     pairs, dtype = [], np.uint8 if run.kind.name == "mask" else np.float32
     if aspect.target != "generated":
         z = run.latents("train")["z"]
-        pairs.append((z, run.annotations("train", len(z), dtype)))
+        annotations = run.annotations("train", len(z), dtype)
+        rows = labelled(aspect, len(z))
+        pairs.append((z[rows], annotations[rows]))
     if aspect.target != "dataset":
         name = choose(run, given)
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
@@ -192,6 +194,15 @@ def training_pairs(
         pairs += [(labels.z, labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
+
+
+def labelled(aspect: AspectConfig, count: int) -> np.ndarray:
+    """Return the rows of the annotated images that are learnt from: all, or --labelled of them, in order."""
+    if not aspect.labelled:
+        return np.arange(count)
+    if aspect.labelled > count:
+        raise InputError(f"--labelled is {aspect.labelled}; the run has latents of {count} annotated images")
+    return np.sort(np.random.default_rng(aspect.label_seed).permutation(count)[: aspect.labelled])
 
 
 def _sampler(run: Run, purpose: str, name: str) -> Callable:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from began_jax import aspects
+from began_jax import aspects, gaussian_process
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import read_json
-from began_jax.run import checkpoints
+from began_jax.run import checkpoints, processes
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 
@@ -42,14 +42,26 @@ class TrainedAspect(NamedTuple):
 
     annotate: Callable[[np.ndarray], np.ndarray]
     epoch: int  # epochs that it was trained for
+    share: float = 1.0  # of the network in the answers; the rest is that of the process beside it
 
 
 def load(run: Run, name: str) -> TrainedAspect:
     """Return the network with the best parameters of its newest checkpoint; errors as `stored`."""
     config, state = stored(run, name)
     network = run.kind.network(run.config, run.data)
-    apply = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
-    return TrainedAspect(batched(apply, state.best_parameters), state.done)
+    alone = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
+    annotate = batched(alone, state.best_parameters)
+    if config.closed_form == "none":
+        return TrainedAspect(annotate, state.done)
+    beside = processes.load(run.folder / "aspect" / name)
+    share, shape = beside.share(annotate(beside.z)), beside.targets.shape[1:]
+
+    def together(parameters: Any, z: Any) -> Any:
+        answer = gaussian_process.predict(parameters["process"], z, shape)
+        return share * alone(parameters["network"], z) + (1 - share) * answer
+
+    both = {"network": state.best_parameters, "process": beside.process}
+    return TrainedAspect(batched(together, both), state.done, share)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

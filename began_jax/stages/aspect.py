@@ -2,6 +2,7 @@
 
     python aspect.py --run runs/demo                        # the recipe of the run's preset
     python aspect.py --run runs/faces --recipe regularised  # another recipe beside it
+    python aspect.py --run runs/faces --labelled 100        # as if 100 images only were annotated
     python aspect.py --run runs/faces --target generated    # learn T(G(z)), labelled by T in worker processes
 
 The same command goes on where a stopped training left off, bit for bit.
@@ -21,7 +22,7 @@ from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.options import check_options
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
-from began_jax.run import checkpoints, cli, labels, networks, plan
+from began_jax.run import checkpoints, cli, labels, networks, plan, processes
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 
@@ -34,8 +35,8 @@ def parser() -> cli.ArgumentParser:
         "--recipe",
         choices=tuple(ASPECT_RECIPES),
         help="where the options start from: paper, to the "
-        "letter, or a regularised one, which knows more about held-out images; default: the paper's for the "
-        "paper's presets, regularised ones for the demos",
+        "letter; a regularised network, which knows more about held-out images; or that combined with a Gaussian "
+        "process, which knows the most; default: the paper's for the paper's presets, combined ones for the others",
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
@@ -57,6 +58,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     check_options(config)
+    if config.closed_form != "none" and not config.validation:
+        raise InputError(f"--closed-form {config.closed_form} needs --validation: its share is found on those latents")
     return args, run, config, network
 
 
@@ -69,10 +72,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(plan.aspect(run, config, network))
         return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
+    if config.labelled:
+        fitting = aspects.training_count(config, len(latents))
+        config = dataclasses.replace(config, batch_size=max(1, min(config.batch_size, fitting)))
     aspects.check_batch(config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
+    if config.closed_form == "process":
+        processes.fitted(folder, config, latents, targets)
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
 
     def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:
@@ -94,14 +102,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         for _ in loop:
             loop.advance(*trainer.epoch(loop.state))
 
-    done = f"{loop.state.done:,} epochs{loop.remark}"
-    print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e} -> {folder}")
+    done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""
+    if config.closed_form == "process":
+        share = networks.load(run, folder.name).share
+        run.record("aspect", {"network_share": share})
+        beside = f", with the share {share:.2f} beside a Gaussian process"
+    print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e}{beside} -> {folder}")
     loop.exit_if_stopped()
 
 
 def default_name(recipe: str, config: AspectConfig) -> str:
-    """Return the name of a network that was given none: the recipe's, and the target's where it is not the recipe's."""
-    return recipe if config.target == ASPECT_RECIPES[recipe].target else f"{recipe}-{config.target}"
+    """Return the name of a network that was given none: the recipe's, and what of its data is not the recipe's."""
+    own = [config.target] if config.target != ASPECT_RECIPES[recipe].target else []
+    own += [str(config.labelled)] if config.labelled else []
+    own += [f"seed{config.label_seed}"] if config.labelled and config.label_seed else []
+    return "-".join([recipe, *own])
 
 
 def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> None:

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(plan.generation(run, args.count, BATCH))
         return
     name = args.aspect or networks.newest(run)
-    annotate, epoch = networks.load(run, name)
+    annotate, epoch, _ = networks.load(run, name)
     key, z_data = jax.random.key(args.seed), run.latents("train")["z"]
     sample = jax.jit(sampling.sampler(args.sampler, key, run.config.latent_size, z_data, args.jitter))
 

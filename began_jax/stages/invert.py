@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator = run.generator(args.checkpoint, remat=args.remat)
     if args.plan:
         print(plan.inversion(run, *fitted(run, config, generator), generator, args.images))
+        sharding.leave()
         return
     with sharding.first_process_first("configuration"):
         config, mesh = fitted(run, config, generator)

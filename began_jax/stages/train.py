@@ -133,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     mesh = mesh_of(config.batch_size)
     if args.plan:
         print(plan.training(config, mesh))
+        sharding.leave()
         return
     everywhere = sharding.replicated(mesh)
     with sharding.first_process_first("data"):

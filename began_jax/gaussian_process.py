@@ -1,0 +1,134 @@
+"""A Gaussian process from latents to annotations: the closed-form answer, which needs no training.
+
+One squared-exponential kernel on standardised latents, for all outputs:
+
+    k(z, z') = exp(-|z - z'|^2 / (2 l^2)),    mean of f(z) = k(z, Z) (K + s I)^-1 (Y - mean) + mean
+
+Length l and noise s are those of the least leave-one-out error, which has a closed form (Rasmussen and Williams, 2006,
+section 5.4.2). So sixteen examples are enough, and the strength of the fit is never a matter of taste.
+
+Fitting is numpy in float64 on the host; a prediction is two matrix products, in JAX.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from began_jax.errors import InputError
+
+MOST = 4096  # examples that it is fitted to: the time grows with their cube
+CHOOSING = 1024  # of those, on which length and noise are chosen
+COMPONENTS = 64  # of the targets, where they have more outputs, such as a mask's pixels
+
+_LENGTHS = 2.0 ** np.arange(1, 7.1, 0.5)
+_NOISES = 10.0 ** np.arange(-3, 1.1, 0.5)  # less would not survive a prediction in float32
+
+Values = Float[Array | np.ndarray, "..."]
+Targets = Float[np.ndarray, "count ..."] | UInt8[np.ndarray, "count ..."]
+
+
+class Process(NamedTuple):
+    """A fitted process: arrays only, a pytree."""
+
+    centre: Values  # [latent], of the latents, and
+    unit: Values  # [latent], their deviation times the length
+    inputs: Values  # [examples, latent], about the centre and in those units
+    weights: Values  # [examples, components]
+    mean: Values  # [outputs], of the targets
+    basis: Values  # [components, outputs], of the targets about their mean
+    limits: Values  # [2], least and largest answer: 0 and 1 where no target lies outside, else infinite
+
+
+class Fit(NamedTuple):
+    """What `fit` returns."""
+
+    process: Process
+    left_out: Float[np.ndarray, "count ..."]  # the answer for each example by a process without it
+    length: float  # l, in units of the latents' deviations
+    noise: float  # s, in units of the kernel's
+
+
+def fit(z: Float[np.ndarray, "count latent"], targets: Targets) -> Fit:
+    """Fit a process to examples; of more than `MOST`, to as many, evenly spaced.
+
+    Args:
+        z: latents.
+        targets: annotations of any shape, such as landmarks [count, points, 2] or masks [count, height, width, 1].
+
+    Raises:
+        InputError: there are fewer than three examples.
+    """
+    if len(z) < 3:
+        raise InputError(f"a Gaussian process cannot be fitted to {len(z)} examples: it takes at least 3")
+    shape, y = np.shape(targets)[1:], np.asarray(targets, np.float64).reshape(len(targets), -1)
+    z = np.asarray(z, np.float64)
+    centre, unit = z.mean(0), np.maximum(z.std(0), 1e-6)
+    z = (z - centre) / unit
+    chosen = np.linspace(0, len(z) - 1, min(len(z), MOST)).astype(int)
+    mean = y[chosen].mean(0)
+    basis = _basis(y[chosen] - mean)
+    parts = (y - mean) @ basis.T
+
+    few = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), CHOOSING)).astype(int)]
+    length, noise = _choose(z[few], parts[few])
+    covariance = _kernel(z[chosen] / length, z[chosen] / length) + noise * np.eye(len(chosen))
+    inverse = np.linalg.inv(covariance)
+    weights = inverse @ parts[chosen]
+    answers = _kernel(z / length, z[chosen] / length) @ weights
+    answers[chosen] = parts[chosen] - weights / np.diag(inverse)[:, None]  # without the example itself
+    limits = (0.0, 1.0) if y.min() >= 0 and y.max() <= 1 else (-np.inf, np.inf)
+    arrays = (centre, unit * length, z[chosen] / length, weights, mean, basis, limits)
+    process = Process(*(np.asarray(a, np.float32) for a in arrays))
+    left_out = np.clip(answers @ basis + mean, *limits).reshape(-1, *shape)
+    return Fit(process, left_out.astype(np.float32), float(length), float(noise))
+
+
+def predict(process: Process, z: Float[Array, "batch latent"], shape: tuple[int, ...]) -> Float[Array, "batch ..."]:
+    """Return the answers for latents, [batch, *shape], where `shape` is that of a target."""
+    answers = _product(_product(_covariance(process, z), process.weights), process.basis) + process.mean[None]
+    return jnp.clip(answers, process.limits[0], process.limits[1]).reshape(-1, *shape)
+
+
+def _covariance(process: Process, z: Float[Array, "batch latent"]) -> Float[Array, "batch examples"]:
+    a, b = (z - process.centre[None]) / process.unit[None], process.inputs
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * _product(a, jnp.transpose(b))
+    return jnp.exp(-0.5 * jnp.maximum(squares, 0.0))
+
+
+def _product(a: Values, b: Values) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    return np.exp(-0.5 * np.maximum(squares, 0))
+
+
+def _basis(y: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis [components, outputs] of what centred targets mostly are; all outputs if few."""
+    if y.shape[1] <= 2 * COMPONENTS:
+        return np.eye(y.shape[1])
+    if len(y) < y.shape[1]:
+        values, vectors = np.linalg.eigh(y @ y.T)
+        kept = np.argsort(-values)[: min(COMPONENTS, len(y) - 1)]
+        kept = kept[values[kept] > 1e-9 * max(values.max(), 1e-30)]
+        return (vectors[:, kept] / np.sqrt(values[kept])).T @ y
+    values, vectors = np.linalg.eigh(y.T @ y)
+    return vectors[:, np.argsort(-values)[:COMPONENTS]].T
+
+
+def _choose(z: np.ndarray, parts: np.ndarray) -> tuple[float, float]:
+    """Return the length and the noise of the least leave-one-out error."""
+    best, found = np.inf, (_LENGTHS[0], _NOISES[0])
+    for length in _LENGTHS:
+        values, vectors = np.linalg.eigh(_kernel(z / length, z / length))
+        turned = vectors.T @ parts
+        for noise in _NOISES:
+            inverse = 1 / (np.maximum(values, 0) + noise)
+            left = (vectors @ (inverse[:, None] * turned)) / ((vectors**2) @ inverse)[:, None]
+            if (error := (left**2).mean()) < best:
+                best, found = error, (length, noise)
+    return found

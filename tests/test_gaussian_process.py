@@ -1,0 +1,122 @@
+"""The Gaussian process: numpy's formulas, leaving one out for real, and the share of a network beside it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from began_jax import aspects, gaussian_process
+from began_jax.configs import AspectConfig
+from began_jax.errors import InputError
+from began_jax.metrics import Ridge
+from began_jax.run import processes
+
+COUNT, LATENT = 60, 5
+
+
+@pytest.fixture(scope="module")
+def examples():
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-1, 1, (2 * COUNT, LATENT)).astype(np.float32)
+    bent = np.sin(z @ rng.normal(size=(LATENT, 6))) / 4 + 0.5 + rng.normal(size=(2 * COUNT, 6)) / 50
+    y = bent.reshape(-1, 3, 2).astype(np.float32)
+    return z[:COUNT], y[:COUNT], z[COUNT:], y[COUNT:]
+
+
+def direct(z, y, new, length, noise):
+    """The answers by the formula of the module, with the latents' own centre and deviation."""
+    unit = lambda a: (a - z.mean(0)) / z.std(0) / length  # noqa: E731
+    kernel = lambda a, b: np.exp(-((unit(a)[:, None] - unit(b)[None]) ** 2).sum(-1) / 2)  # noqa: E731
+    mean = y.mean(0)
+    weights = np.linalg.solve(kernel(z, z) + noise * np.eye(len(z)), (y - mean).reshape(len(y), -1))
+    return (kernel(new, z) @ weights).reshape(len(new), *y.shape[1:]) + mean
+
+
+def test_answers_are_those_of_the_formula(examples):
+    z, y, new, _ = (a.astype(np.float64) for a in examples)
+    found = gaussian_process.fit(z, y)
+    answers = jax.jit(gaussian_process.predict, static_argnums=2)(found.process, jnp.asarray(new, jnp.float32), (3, 2))
+    np.testing.assert_allclose(answers, np.clip(direct(z, y, new, found.length, found.noise), 0, 1), atol=2e-5)
+
+
+def test_left_out_is_what_a_fit_without_the_example_answers(examples):
+    z, y = (a.astype(np.float64) for a in examples[:2])
+    found = gaussian_process.fit(z, y)
+    unit = lambda a: (a - z.mean(0)) / z.std(0) / found.length  # noqa: E731
+    for i in (0, 17, COUNT - 1):
+        others = np.arange(COUNT) != i
+        kernel = lambda a, b: np.exp(-((unit(a)[:, None] - unit(b)[None]) ** 2).sum(-1) / 2)  # noqa: E731
+        covariance = kernel(z[others], z[others]) + found.noise * np.eye(COUNT - 1)
+        parts = (y - y.mean(0))[others].reshape(COUNT - 1, -1)
+        answer = (kernel(z[i : i + 1], z[others]) @ np.linalg.solve(covariance, parts)).reshape(3, 2) + y.mean(0)
+        np.testing.assert_allclose(found.left_out[i], np.clip(answer, 0, 1), atol=1e-5)
+
+
+def test_it_beats_the_linear_map_where_the_truth_is_bent_and_answers_the_mean_where_there_is_none(examples):
+    z, y, new, truth = examples
+    error = lambda answers: float(((np.asarray(answers) - truth) ** 2).mean())  # noqa: E731
+    process = gaussian_process.fit(z, y).process
+    assert error(gaussian_process.predict(process, jnp.asarray(new), (3, 2))) < 0.8 * error(Ridge(z, y)(new))
+    unrelated = np.random.default_rng(1).uniform(size=(COUNT, 3, 2))
+    process = gaussian_process.fit(z, unrelated).process
+    answers = np.asarray(gaussian_process.predict(process, jnp.asarray(new), (3, 2)))
+    assert np.abs(answers - unrelated.mean(0)).mean() < 0.3 * unrelated.std()
+
+
+def test_targets_of_many_outputs_are_answered_in_their_main_components(examples):
+    z, y, new, _ = examples
+    picture = np.random.default_rng(2).normal(size=(6, 20 * 20))
+    maps = (y.reshape(COUNT, 6) @ picture).reshape(COUNT, 20, 20, 1)
+    process = gaussian_process.fit(z, maps).process
+    assert process.basis.shape == (6, 400)  # the components that there are
+    answers = np.asarray(gaussian_process.predict(process, jnp.asarray(new), (20, 20, 1)))
+    few = np.asarray(gaussian_process.predict(gaussian_process.fit(z, y - 5).process, jnp.asarray(new), (3, 2))) + 5
+    expected = (few.reshape(len(new), 6) @ picture).reshape(answers.shape)
+    assert np.abs(answers - expected).mean() < 0.05 * np.abs(maps - maps.mean(0)).mean()
+
+
+def test_more_examples_than_it_takes_are_answered_from_those_that_it_took(examples, monkeypatch):
+    z, y = examples[:2]
+    monkeypatch.setattr(gaussian_process, "MOST", 20)
+    found = gaussian_process.fit(z, y)
+    assert found.process.inputs.shape == (20, LATENT) and len(found.left_out) == COUNT
+    taken = np.linspace(0, COUNT - 1, 20).astype(int)
+    others = np.setdiff1d(np.arange(COUNT), taken)
+    answers = gaussian_process.predict(found.process, jnp.asarray(z), (3, 2))
+    np.testing.assert_allclose(np.asarray(answers)[others], found.left_out[others], atol=2e-5)
+    assert np.abs(np.asarray(answers)[taken] - found.left_out[taken]).max() > 1e-3
+
+
+def test_too_few_examples_are_refused():
+    with pytest.raises(InputError, match="to 2 examples: it takes at least 3"):
+        gaussian_process.fit(np.zeros((2, 3)), np.zeros((2, 2)))
+
+
+def test_the_share_is_the_best_one():
+    rng = np.random.default_rng(3)
+    left_out, answers, targets = rng.normal(size=(3, 40, 2))
+    targets = 0.3 * answers + 0.7 * left_out + targets / 10
+    beside = processes.Beside(None, np.zeros((40, 1)), left_out, targets)
+    error = lambda share: ((share * answers + (1 - share) * left_out - targets) ** 2).mean()  # noqa: E731
+    share = beside.share(answers)
+    assert error(share) <= min(error(share - 0.01), error(share + 0.01)) and 0.2 < share < 0.4
+    assert beside.share(left_out - (targets - left_out)) == 0 and beside.share(targets) == pytest.approx(1)
+
+
+def test_a_kept_process_is_the_one_fitted_and_that_of_another_seed_is_replaced(examples, tmp_path):
+    z, y = examples[:2]
+    config = AspectConfig(validation=0.2, closed_form="process")
+    processes.fitted(tmp_path / "net", config, z, y)
+    kept, found = processes.load(tmp_path / "net"), gaussian_process.fit(z, y)
+    for a, b in zip(kept.process, found.process, strict=True):
+        np.testing.assert_array_equal(a, b)
+    _, held = aspects.validation_split(config, COUNT)
+    np.testing.assert_array_equal(kept.z, z[held])
+    np.testing.assert_array_equal(kept.left_out, found.left_out[held])
+    processes.fitted(tmp_path / "net", dataclasses.replace(config, seed=1), z, y)
+    assert not np.array_equal(processes.load(tmp_path / "net").z, kept.z)
+    (tmp_path / "net" / "process" / "0" / "process" / "columns.npz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"is damaged: process/columns.npz has changed.*run aspect.py again"):
+        processes.load(tmp_path / "net")
