@@ -1,0 +1,74 @@
+"""How few annotations an aspect needs: the held-out error by their number, of each way to answer from a latent.
+
+    python -m benchmarks.few_labels RUN [--labels 16,50,100,500,1000] [--seeds 3] [--recipe combined]
+
+Each draw of so many annotated images is that of `aspect.py --labelled`. The ways are always the mean, ridge regression,
+the recipe's network alone, the Gaussian process alone, and both with the share that the validation latents give.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from began_jax import aspects, gaussian_process, metrics, sharding
+from began_jax.configs import AspectConfig
+from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.run import cli, labels, processes
+from began_jax.run.folder import Run
+from began_jax.run.generator import batched
+from benchmarks.report import markdown
+
+WAYS = ("the mean", "ridge", "network", "process", "both")
+
+
+def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what each way answers for new latents, after it was given examples; the network's share is one of them."""
+    config = dataclasses.replace(config, batch_size=min(config.batch_size, aspects.training_count(config, len(z))))
+    network = run.kind.network(run.config, run.data)
+    state = aspects.init(config, network, run.config.latent_size)
+    trainer = aspects.Trainer(config, network, jnp.asarray(z), jnp.asarray(y))
+    for _ in range(config.epochs):
+        state, _ = trainer.epoch(state)
+    alone: Callable = batched(lambda p, rows: aspects.predict(network, p, rows, config.members), state.best_parameters)
+    found = gaussian_process.fit(z, y)
+    process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), found.process)
+    held = np.asarray(aspects.validation_split(config, len(z))[1])
+    share = processes.Beside(found.process, z[held], found.left_out[held], y[held]).share(alone(z[held]))
+    a, b = alone(new), process(new)
+    shape, mean = (len(new), *y.shape[1:]), y.astype(np.float64).mean(0)
+    linear = metrics.Ridge(z, y.astype(np.float32))(new)
+    return dict(zip(WAYS, (np.broadcast_to(mean, shape), linear, a, b, share * a + (1 - share) * b), strict=True))
+
+
+def main() -> None:
+    """Measure number by number, and print the table as it grows."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="with its latents")
+    parser.add_argument("--labels", default="16,50,100,500,1000", help="numbers of annotated images, parted by commas")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of each number")
+    parser.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="default: that of the run's preset")
+    args = parser.parse_args()
+    run = Run.open(args.run)
+    config = ASPECT_RECIPES[args.recipe or DEFAULT_RECIPE.get(run.config.preset, "combined")]
+    sharding.use_cpu_devices(config.members, kernel_gradients=run.kind.name == "mask")
+    test = run.latents("test")["z"]
+    truth = run.annotations("test", len(test))
+    score = lambda found: float(run.kind.score(found, truth, run.data).mean())  # noqa: E731
+    for count in (int(number) for number in args.labels.split(",")):
+        draws = []
+        for seed in range(args.seeds):
+            given = dataclasses.replace(config, labelled=count, label_seed=seed)
+            found = answers(run, given, *labels.training_pairs(run, given, None), test)
+            draws.append({way: score(answer) for way, answer in found.items()})
+        spread = {way: [draw[way] for draw in draws] for way in WAYS}
+        digits = 3 if run.kind.metric == "iou" else 2
+        cells = [f"{np.mean(values):.{digits}f} ± {np.ptp(values) / 2:.{digits}f}" for values in spread.values()]
+        print(markdown([f"labels, {run.kind.metric}", *WAYS], [[f"{count:,}", *cells]]), flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
