@@ -251,6 +251,31 @@ def test_memory_that_runs_out_is_answered_by_smaller_calls(tiny_inverse, monkeyp
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-5)
 
 
+def test_memory_that_runs_out_is_answered_by_fewer_slots(tiny_inverse, monkeypatch, capsys):
+    config = InvertConfig(steps=20, start="uniform", starts=2, tolerance=0.02, window=5)
+    wanted, _ = tiny_inverse(config)
+    refills, counted = [], []
+
+    class Small(Inverter):
+        def refilled(self, batches, slots, count):
+            refills.append(slots)
+
+            def tell(images):
+                counted.append(images)
+                count(images)
+                if slots > 2 and sum(counted) >= 4:  # when some have left, and no shard is complete
+                    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+            return super().refilled(batches, slots, tell)
+
+    monkeypatch.setattr(run_shards, "Inverter", Small)
+    found, _ = tiny_inverse(config)
+    assert refills == [4, 2]
+    assert capsys.readouterr().err == "invert: memory ran out; 2 images at once from here on\n"
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-3, atol=1e-5)
+
+
 def test_further_starts_are_uniform_draws_from_image_and_number():
     config = InvertConfig(start="zero", seed=5)
     second, third = (np.asarray(inversion.start(config, np.arange(6), 50, number)) for number in (1, 2))

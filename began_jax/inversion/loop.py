@@ -110,8 +110,8 @@ class Inverter:
         lowest error fell by less than the share `tolerance` in its last `window` steps.
 
         Args:
-            batches: (key, images float [n, height, width, channels], starting latents [n, latent]), n at most `slots`;
-                read as slots become free.
+            batches: (key, images float [n, height, width, channels], starting latents [n, latent]), read as slots
+                become free.
             slots: images optimised together.
             count: told how many images have left since the last time.
 
@@ -167,13 +167,16 @@ class Inverter:
         return (found["step"] >= self._config.steps) | converged
 
     def _results(self, batch: _Batch, slots: int) -> dict[str, np.ndarray]:
+        parts = [self._part(batch, first, slots) for first in range(0, len(batch.images), slots)]
+        return {name: np.concatenate([part[name] for part in parts])[: len(batch.images)] for name in parts[0]}
+
+    def _part(self, batch: _Batch, first: int, slots: int) -> dict[str, np.ndarray]:
         # Copies of the last image fill the batch up, so that there is one shape.
-        rows = np.minimum(np.arange(slots), len(batch.images) - 1)
+        rows = np.minimum(np.arange(first, first + slots), len(batch.images) - 1)
         found = {name: np.stack([batch.rows[row][name] for row in rows]) for name in batch.rows[0]}
         columns: dict[str, Any] = found
         state, x = jax.device_put((InversionState(optimizer=(), **columns), batch.images[rows]), self._sharding)
-        results = jax.device_get(self._finish(self._parameters, state, x)) | {"steps": found["step"]}
-        return {name: values[: len(batch.images)] for name, values in results.items()}
+        return jax.device_get(self._finish(self._parameters, state, x)) | {"steps": found["step"]}
 
 
 def _rows(fresh: dict[int, tuple[_Batch, int]], places: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:

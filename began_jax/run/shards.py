@@ -60,8 +60,15 @@ def inverter(
             found.append(best(images[rows], indices[rows], lambda steps, own=own: count(own * steps)))
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
+    def halved(error: Exception, number: int) -> int:
+        """Return half the number of images at once where memory ran out; raise whatever else went wrong."""
+        if "RESOURCE_EXHAUSTED" not in str(error) or number % (2 * mesh.size):
+            raise error
+        print(f"invert: memory ran out; {number // 2} images at once from here on", file=sys.stderr)
+        return number // 2
+
     def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
-        parts, told = 1, list[int]()
+        at_once, told = size, list[int]()
 
         def tell(steps: int) -> None:
             told.append(steps)
@@ -72,17 +79,41 @@ def inverter(
             told.clear()
             while found is None:
                 try:
-                    found = in_parts(parts, images, indices, number, tell)
+                    found = in_parts(size // at_once, images, indices, number, tell)
                 except jax.errors.JaxRuntimeError as error:
-                    if "RESOURCE_EXHAUSTED" not in str(error) or size % (2 * parts * mesh.size):
-                        raise
-                    parts *= 2
+                    at_once = halved(error, at_once)
                     count(-sum(told))
                     told.clear()
-                    print(f"invert: memory ran out; {size // parts} images at once from here on", file=sys.stderr)
             yield key, {name: values[:number] for name, values in found.items()}
 
     def in_slots(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
+        slots, unread, waiting, left = size, iter(shards), dict[Any, Shard](), 0
+
+        def read() -> Iterator[Shard]:
+            yield from list(waiting.values())
+            for shard in unread:
+                waiting[shard[0]] = shard
+                yield shard
+
+        def tell(images: int) -> None:
+            nonlocal left
+            left += images
+            count(images * config.steps)
+
+        while True:
+            try:
+                for key, values in complete(read(), size, slots, tell):
+                    left -= config.starts * len(waiting.pop(key)[1])
+                    yield key, values
+                return
+            except jax.errors.JaxRuntimeError as error:
+                slots = halved(error, slots)
+                count(-left * config.steps)  # of shards that are not complete, which begin again
+                left = 0
+
+    def complete(shards: Iterable[Shard], size: int, slots: int, count: Count) -> Iterator[Results]:
+        """Give the results of shards, the best of their starts, as they are complete."""
+
         def batches() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
             for key, number, images, indices in _filled_up(shards, size):
                 images = to_float(images) if images.dtype == np.uint8 else images
@@ -90,7 +121,7 @@ def inverter(
                     yield (key, start), images[:number], np.asarray(starts(images, indices, start))[:number]
 
         found: dict[Any, dict[int, dict[str, np.ndarray]]] = {}
-        for (key, start), values in inverse.refilled(batches(), size, lambda images: count(images * config.steps)):
+        for (key, start), values in inverse.refilled(batches(), slots, count):
             found.setdefault(key, {})[start] = values
             if len(found[key]) == config.starts:
                 of_each = [values for _, values in sorted(found.pop(key).items())]
