@@ -19,6 +19,7 @@ from began_jax.run import checkpoints
 from began_jax.run.latents import Columns, ColumnsHandler
 
 VALIDATION = 256  # latents that are kept to find the share on
+DOUBT = 10  # of them halve the share
 _ITEM = "process"
 
 
@@ -33,11 +34,13 @@ class Beside(NamedTuple):
     def share(self, answers: np.ndarray) -> float:
         """Return the share of the network, 0 to 1, whose answers for the validation latents are given.
 
-        The one of the least squared error: <n - p, y - p> / |n - p|^2 for answers n, the process's p, targets y.
+        The one of the least squared error, <n - p, y - p> / |n - p|^2 for answers n, the process's p, targets y; and
+        less of it where there are few validation latents, which can be right by chance.
         """
         apart = np.asarray(answers, np.float64) - self.left_out
         missing = np.asarray(self.targets, np.float64) - self.left_out
-        return float(np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1))
+        best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
+        return float(best * len(apart) / (len(apart) + DOUBT))
 
 
 def fitted(folder: Path, config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> None:
