@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from began_jax.errors import InputError
 
@@ -46,43 +46,48 @@ class Fit(NamedTuple):
     """What `fit` returns."""
 
     process: Process
-    left_out: Float[np.ndarray, "count ..."]  # the answer for each example by a process without it
+    left_out: Float[np.ndarray, "rows ..."]  # the answer for each example asked for, by a process without it
     length: float  # l, in units of the latents' deviations
     noise: float  # s, in units of the kernel's
 
 
-def fit(z: Float[np.ndarray, "count latent"], targets: Targets) -> Fit:
+def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.ndarray, " rows"] | None = None) -> Fit:
     """Fit a process to examples; of more than `MOST`, to as many, evenly spaced.
 
     Args:
         z: latents.
         targets: annotations of any shape, such as landmarks [count, points, 2] or masks [count, height, width, 1].
+        rows: the examples whose left-out answers are wanted; by default all.
 
     Raises:
         InputError: there are fewer than three examples.
     """
     if len(z) < 3:
         raise InputError(f"a Gaussian process cannot be fitted to {len(z)} examples: it takes at least 3")
-    shape, y = np.shape(targets)[1:], np.asarray(targets, np.float64).reshape(len(targets), -1)
+    rows = np.arange(len(z)) if rows is None else np.asarray(rows)
     z = np.asarray(z, np.float64)
     centre, unit = z.mean(0), np.maximum(z.std(0), 1e-6)
     z = (z - centre) / unit
     chosen = np.linspace(0, len(z) - 1, min(len(z), MOST)).astype(int)
-    mean = y[chosen].mean(0)
-    basis = _basis(y[chosen] - mean)
+    y = np.asarray(targets[chosen], np.float64).reshape(len(chosen), -1)
+    mean = y.mean(0)
+    basis = _basis(y - mean)
     parts = (y - mean) @ basis.T
 
-    few = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), CHOOSING)).astype(int)]
-    length, noise = _choose(z[few], parts[few])
-    covariance = _kernel(z[chosen] / length, z[chosen] / length) + noise * np.eye(len(chosen))
-    inverse = np.linalg.inv(covariance)
-    weights = inverse @ parts[chosen]
-    answers = _kernel(z / length, z[chosen] / length) @ weights
-    answers[chosen] = parts[chosen] - weights / np.diag(inverse)[:, None]  # without the example itself
-    limits = (0.0, 1.0) if y.min() >= 0 and y.max() <= 1 else (-np.inf, np.inf)
-    arrays = (centre, unit * length, z[chosen] / length, weights, mean, basis, limits)
+    few = np.linspace(0, len(chosen) - 1, min(len(chosen), CHOOSING)).astype(int)
+    length, noise = _choose(z[chosen[few]], parts[few])
+    inputs = z[chosen] / length
+    inverse = np.linalg.inv(_kernel(inputs, inputs) + noise * np.eye(len(chosen)))
+    weights = inverse @ parts
+    answers = _kernel(z[rows] / length, inputs) @ weights
+    place = np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
+    own = chosen[place] == rows  # their answer is that of a process without them
+    answers[own] = (parts - weights / np.diag(inverse)[:, None])[place[own]]
+
+    limits = (0.0, 1.0) if targets.min() >= 0 and targets.max() <= 1 else (-np.inf, np.inf)
+    arrays = (centre, unit * length, inputs, weights, mean, basis, limits)
     process = Process(*(np.asarray(a, np.float32) for a in arrays))
-    left_out = np.clip(answers @ basis + mean, *limits).reshape(-1, *shape)
+    left_out = np.clip(answers @ basis + mean, *limits).reshape(-1, *np.shape(targets)[1:])
     return Fit(process, left_out.astype(np.float32), float(length), float(noise))
 
 

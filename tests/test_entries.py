@@ -240,7 +240,12 @@ def test_few_labels_are_drawn_by_their_seed(faces, tmp_path):
         assert "of 8 latents" in printed and printed.endswith(f"{name}\n")
     first, second = (processes.load(run / "aspect" / n).process.inputs for n in ("combined-8", "combined-8-seed1"))
     assert len(first) == 8 and not np.array_equal(first, second)
-    assert_refused(run, "aspect.py", run, "--labelled", 21, wanted=["--labelled is 21", "20 annotated images"])
+    for options, wanted in (
+        (["--labelled", 21], ["--labelled is 21", "20 annotated images"]),
+        (["--labelled", 8, "--target", "generated"], ["--labelled does nothing"]),
+        (["--label-seed", 1], ["--label-seed needs --labelled"]),
+    ):
+        assert_refused(run, "aspect.py", run, *options, wanted=wanted)
 
 
 def test_after_a_diverged_aspect_training_another_learning_rate_may_take_its_name(faces, tmp_path):

@@ -87,6 +87,8 @@ def test_more_examples_than_it_takes_are_answered_from_those_that_it_took(exampl
     answers = gaussian_process.predict(found.process, jnp.asarray(z), (3, 2))
     np.testing.assert_allclose(np.asarray(answers)[others], found.left_out[others], atol=2e-5)
     assert np.abs(np.asarray(answers)[taken] - found.left_out[taken]).max() > 1e-3
+    some = np.array([3, taken[5], 40])
+    np.testing.assert_allclose(gaussian_process.fit(z, y, some).left_out, found.left_out[some], atol=1e-6)
 
 
 def test_too_few_examples_are_refused():

@@ -50,10 +50,10 @@ def fitted(folder: Path, config: AspectConfig, latents: np.ndarray, targets: np.
         if checkpoints.exists(folder.parent):
             return
         shutil.rmtree(folder)  # of a network that was stopped before its first checkpoint, perhaps of another seed
-    found = gaussian_process.fit(latents, targets)
     _, held = aspects.validation_split(config, len(latents))
     rows = np.asarray(held)[np.linspace(0, len(held) - 1, min(len(held), VALIDATION)).astype(int)]
-    beside = {"z": latents[rows], "left_out": found.left_out[rows], "targets": targets[rows]}
+    found = gaussian_process.fit(latents, targets, rows)
+    beside = {"z": latents[rows], "left_out": found.left_out, "targets": targets[rows]}
     with contextlib.closing(checkpoints.manager(folder, keep=None, items={_ITEM: ColumnsHandler})) as manager:
         columns = Columns(found.process._asdict() | {f"validation_{name}": value for name, value in beside.items()})
         manager.save(0, args=ocp.args.Composite(**{_ITEM: columns}))

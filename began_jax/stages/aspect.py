@@ -60,6 +60,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     check_options(config)
     if config.closed_form != "none" and not config.validation:
         raise InputError(f"--closed-form {config.closed_form} needs --validation: its share is found on those latents")
+    if config.labelled and config.target == "generated":
+        raise InputError("--labelled does nothing with --target generated, which learns from no annotated image")
+    if config.label_seed and not config.labelled:
+        raise InputError("--label-seed needs --labelled: it is the seed of that choice")
     return args, run, config, network
 
 
