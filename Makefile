@@ -13,7 +13,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what is imported, and most of it never is.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # With the system's certificates, to which a network of one's own may have added.
 UV := UV_NATIVE_TLS=1 $(BIN)/uv
 # Named after Python's version, so that another PYTHON makes the environment anew.
@@ -30,7 +31,7 @@ SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 .PHONY: demo demo-irises demo-train demo-irises-train weights test quick test-entries test-lowest test-wheel lint format bench clean
 
 demo: PRESET = synthetic-faces
-demo: IMAGES = 1536
+demo: IMAGES = 1024
 demo-irises: PRESET = synthetic-irises
 demo-irises: IMAGES = 512
 # A part of the training images is inverted, and all held-out ones.
