@@ -261,6 +261,11 @@ def training_count(config: AspectConfig, count: int) -> int:
     return count - round(config.validation * count)
 
 
+def fitting_batch(config: AspectConfig, count: int) -> AspectConfig:
+    """Return the configuration with a batch that `count` latents can fill, however few they are."""
+    return dataclasses.replace(config, batch_size=max(1, min(config.batch_size, training_count(config, count))))
+
+
 def check_batch(config: AspectConfig, count: int) -> None:
     """Raise InputError for a batch that is larger than what `count` latents leave to train on."""
     train = training_count(config, count)

@@ -17,7 +17,7 @@ import numpy as np
 from began_jax import aspects, gaussian_process, metrics, sharding
 from began_jax.configs import AspectConfig
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
-from began_jax.run import cli, labels, processes
+from began_jax.run import cli, closed_form, labels
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from benchmarks.report import markdown
@@ -27,17 +27,16 @@ WAYS = ("the mean", "ridge", "network", "process", "both")
 
 def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: np.ndarray) -> dict[str, np.ndarray]:
     """Return what each way answers for new latents, after it was given examples; the network's share is one of them."""
-    config = dataclasses.replace(config, batch_size=min(config.batch_size, aspects.training_count(config, len(z))))
+    config = aspects.fitting_batch(config, len(z))
     network = run.kind.network(run.config, run.data)
     state = aspects.init(config, network, run.config.latent_size)
     trainer = aspects.Trainer(config, network, jnp.asarray(z), jnp.asarray(y))
     for _ in range(config.epochs):
         state, _ = trainer.epoch(state)
     alone: Callable = batched(lambda p, rows: aspects.predict(network, p, rows, config.members), state.best_parameters)
-    found = gaussian_process.fit(z, y)
-    process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), found.process)
-    held = np.asarray(aspects.validation_split(config, len(z))[1])
-    share = processes.Beside(found.process, z[held], found.left_out[held], y[held]).share(alone(z[held]))
+    beside = closed_form.fit(config, z, y)
+    process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), beside.process)
+    share = beside.share(alone(beside.z))
     a, b = alone(new), process(new)
     shape, mean = (len(new), *y.shape[1:]), y.astype(np.float64).mean(0)
     linear = metrics.Ridge(z, y.astype(np.float32))(new)

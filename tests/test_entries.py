@@ -36,7 +36,7 @@ from ways import (
 from began_jax import aspects, began, gaussian_process, metrics
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
-from began_jax.run import checkpoints, networks, processes
+from began_jax.run import checkpoints, closed_form, networks
 from began_jax.run.folder import Run
 
 
@@ -221,7 +221,7 @@ def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_p
     assert f"with the share {share:.2f} beside a Gaussian process" in printed
     annotate = networks.load(opened, "combined").annotate
     z, (_, state, network) = jax.numpy.asarray(latents(run, "test")["z"]), aspect_state(run, "combined")
-    alone, beside = aspects.predict(network, state.best_parameters, z), processes.load(run / "aspect" / "combined")
+    alone, beside = aspects.predict(network, state.best_parameters, z), closed_form.load(run / "aspect" / "combined")
     process = gaussian_process.predict(beside.process, z, (49, 2))
     np.testing.assert_allclose(annotate(np.asarray(z)), share * alone + (1 - share) * process, atol=1e-6)
     z = latents(run, "train")["z"]
@@ -238,7 +238,7 @@ def test_few_labels_are_drawn_by_their_seed(faces, tmp_path):
     for seed, name in ((0, "combined-8"), (1, "combined-8-seed1")):
         printed = done("aspect.py", run, "--recipe", "combined", "--epochs", 2, "--labelled", 8, "--label-seed", seed)
         assert "of 8 latents" in printed and printed.endswith(f"{name}\n")
-    first, second = (processes.load(run / "aspect" / n).process.inputs for n in ("combined-8", "combined-8-seed1"))
+    first, second = (closed_form.load(run / "aspect" / n).process.inputs for n in ("combined-8", "combined-8-seed1"))
     assert len(first) == 8 and not np.array_equal(first, second)
     for options, wanted in (
         (["--labelled", 21], ["--labelled is 21", "20 annotated images"]),

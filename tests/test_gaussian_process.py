@@ -11,7 +11,7 @@ from began_jax import aspects, gaussian_process
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.metrics import Ridge
-from began_jax.run import processes
+from began_jax.run import closed_form
 
 COUNT, LATENT = 60, 5
 
@@ -101,9 +101,9 @@ def test_the_share_is_the_best_one_as_far_as_the_validation_latents_can_tell(cou
     rng = np.random.default_rng(3)
     left_out, answers, noise = rng.normal(size=(3, count, 2))
     targets = 0.3 * answers + 0.7 * left_out + noise / 10
-    beside = processes.Beside(None, np.zeros((count, 1)), left_out, targets)
+    beside = closed_form.Beside(None, np.zeros((count, 1)), left_out, targets)
     error = lambda share: ((share * answers + (1 - share) * left_out - targets) ** 2).mean()  # noqa: E731
-    share = beside.share(answers) * (count + processes.DOUBT) / count
+    share = beside.share(answers) * (count + closed_form.DOUBT) / count
     assert error(share) <= min(error(share - 0.01), error(share + 0.01)) and 0.2 < share < 0.4
     assert beside.share(left_out - (targets - left_out)) == 0 and beside.share(targets) < 1
 
@@ -111,15 +111,15 @@ def test_the_share_is_the_best_one_as_far_as_the_validation_latents_can_tell(cou
 def test_a_kept_process_is_the_one_fitted_and_that_of_another_seed_is_replaced(examples, tmp_path):
     z, y = examples[:2]
     config = AspectConfig(validation=0.2, closed_form="process")
-    processes.fitted(tmp_path / "net", config, z, y)
-    kept, found = processes.load(tmp_path / "net"), gaussian_process.fit(z, y)
+    closed_form.fitted(tmp_path / "net", config, z, y)
+    kept, found = closed_form.load(tmp_path / "net"), gaussian_process.fit(z, y)
     for a, b in zip(kept.process, found.process, strict=True):
         np.testing.assert_array_equal(a, b)
     _, held = aspects.validation_split(config, COUNT)
     np.testing.assert_array_equal(kept.z, z[held])
     np.testing.assert_array_equal(kept.left_out, found.left_out[held])
-    processes.fitted(tmp_path / "net", dataclasses.replace(config, seed=1), z, y)
-    assert not np.array_equal(processes.load(tmp_path / "net").z, kept.z)
+    closed_form.fitted(tmp_path / "net", dataclasses.replace(config, seed=1), z, y)
+    assert not np.array_equal(closed_form.load(tmp_path / "net").z, kept.z)
     (tmp_path / "net" / "process" / "0" / "process" / "columns.npz").write_bytes(b"")
     with pytest.raises(InputError, match=r"is damaged: process/columns.npz has changed.*run aspect.py again"):
-        processes.load(tmp_path / "net")
+        closed_form.load(tmp_path / "net")

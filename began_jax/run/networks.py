@@ -11,7 +11,7 @@ from began_jax import aspects, gaussian_process
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import read_json
-from began_jax.run import checkpoints, processes
+from began_jax.run import checkpoints, closed_form
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 
@@ -53,7 +53,7 @@ def load(run: Run, name: str) -> TrainedAspect:
     annotate = batched(alone, state.best_parameters)
     if config.closed_form == "none":
         return TrainedAspect(annotate, state.done)
-    beside = processes.load(run.folder / "aspect" / name)
+    beside = closed_form.load(run.folder / "aspect" / name)
     share, shape = beside.share(annotate(beside.z)), beside.targets.shape[1:]
 
     def together(parameters: Any, z: Any) -> Any:

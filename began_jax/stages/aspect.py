@@ -22,7 +22,7 @@ from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.options import check_options
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
-from began_jax.run import checkpoints, cli, labels, networks, plan, processes
+from began_jax.run import checkpoints, cli, closed_form, labels, networks, plan
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 
@@ -77,14 +77,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
     if config.labelled:
-        fitting = aspects.training_count(config, len(latents))
-        config = dataclasses.replace(config, batch_size=max(1, min(config.batch_size, fitting)))
+        config = aspects.fitting_batch(config, len(latents))
     aspects.check_batch(config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
     if config.closed_form == "process":
-        processes.fitted(folder, config, latents, targets)
+        closed_form.fitted(folder, config, latents, targets)
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
 
     def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:

@@ -43,6 +43,14 @@ class Beside(NamedTuple):
         return float(best * len(apart) / (len(apart) + DOUBT))
 
 
+def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
+    """Fit a process to all pairs, and keep validation latents of the network's training with it."""
+    _, held = aspects.validation_split(config, len(latents))
+    rows = np.asarray(held)[np.linspace(0, len(held) - 1, min(len(held), VALIDATION)).astype(int)]
+    found = gaussian_process.fit(latents, targets, rows)
+    return Beside(found.process, latents[rows], found.left_out, targets[rows])
+
+
 def fitted(folder: Path, config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> None:
     """Fit the process of an aspect network and keep it, unless the network goes on with the one that is there."""
     folder = Path(folder) / _ITEM
@@ -50,13 +58,10 @@ def fitted(folder: Path, config: AspectConfig, latents: np.ndarray, targets: np.
         if checkpoints.exists(folder.parent):
             return
         shutil.rmtree(folder)  # of a network that was stopped before its first checkpoint, perhaps of another seed
-    _, held = aspects.validation_split(config, len(latents))
-    rows = np.asarray(held)[np.linspace(0, len(held) - 1, min(len(held), VALIDATION)).astype(int)]
-    found = gaussian_process.fit(latents, targets, rows)
-    beside = {"z": latents[rows], "left_out": found.left_out, "targets": targets[rows]}
+    process, *validation = fit(config, latents, targets)
+    beside = dict(zip((f"validation_{name}" for name in Beside._fields[1:]), validation, strict=True))
     with contextlib.closing(checkpoints.manager(folder, keep=None, items={_ITEM: ColumnsHandler})) as manager:
-        columns = Columns(found.process._asdict() | {f"validation_{name}": value for name, value in beside.items()})
-        manager.save(0, args=ocp.args.Composite(**{_ITEM: columns}))
+        manager.save(0, args=ocp.args.Composite(**{_ITEM: Columns(process._asdict() | beside)}))
         manager.wait_until_finished()
 
 
