@@ -23,6 +23,7 @@ MOST = 4096  # examples that it is fitted to: the time grows with their cube
 CHOOSING = 1024  # of those, on which length and noise are chosen
 COMPONENTS = 64  # of the targets, where they have more outputs, such as a mask's pixels
 
+_BLOCK = 256  # examples whose answers are made at a time, in float64
 _LENGTHS = 2.0 ** np.arange(1, 7.1, 0.5)
 _NOISES = 10.0 ** np.arange(-3, 1.1, 0.5)  # less would not survive a prediction in float32
 
@@ -87,8 +88,11 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     limits = (0.0, 1.0) if targets.min() >= 0 and targets.max() <= 1 else (-np.inf, np.inf)
     arrays = (centre, unit * length, inputs, weights, mean, basis, limits)
     process = Process(*(np.asarray(a, np.float32) for a in arrays))
-    left_out = np.clip(answers @ basis + mean, *limits).reshape(-1, *np.shape(targets)[1:])
-    return Fit(process, left_out.astype(np.float32), float(length), float(noise))
+    left_out = np.empty((len(rows), y.shape[1]), np.float32)
+    for first in range(0, len(rows), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        left_out[block] = np.clip(answers[block] @ basis + mean, *limits)
+    return Fit(process, left_out.reshape(-1, *np.shape(targets)[1:]), float(length), float(noise))
 
 
 def predict(process: Process, z: Float[Array, "batch latent"], shape: tuple[int, ...]) -> Float[Array, "batch ..."]:

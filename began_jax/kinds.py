@@ -56,7 +56,7 @@ class Kind:
         score: (predicted, truth, data) -> figure of each image [count]; their mean is reported.
         further: name -> (predicted, truth, data) -> another figure of the network, one number.
         marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
-        writer: (out, provenance, data) -> context with `write(latents, images, annotations)`.
+        writer: (out, provenance, data) -> context with `write(latents, images, annotations, doubt=None)`.
     """
 
     name: str

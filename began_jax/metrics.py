@@ -1,7 +1,7 @@
 """Measures on held-out data and the baselines beside them; numpy in, numpy out."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from began_jax.landmarks import OUTER_EYES
 
@@ -47,6 +47,30 @@ def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshol
     counts = np.stack([t.sum(0), (~t).sum(0)])
     recalls = np.stack([(right & t).sum(0), (right & ~t).sum(0)]) / np.maximum(counts, 1)
     return float(100 * (recalls.sum(0) / (counts > 0).sum(0)).mean())
+
+
+def rms_error(
+    predicted: Float[np.ndarray, "count ..."], truth: Float[np.ndarray, "count ..."] | UInt8[np.ndarray, "count ..."]
+) -> Float[np.ndarray, " count"]:
+    """Return the root mean square error per annotation, of any kind and in its own unit (the root of eq. 5)."""
+    squares = (np.asarray(predicted, np.float32) - truth) ** 2
+    return np.sqrt(squares.reshape(len(squares), -1).mean(1))
+
+
+def rank_correlation(a: Float[np.ndarray, " count"], b: Float[np.ndarray, " count"]) -> float:
+    """Return Spearman's rank correlation, 0 where one of the two never changes."""
+    from scipy.stats import rankdata  # JAX has it; half a second
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def kept(
+    errors: Float[np.ndarray, " count"], doubt: Float[np.ndarray, " count"], share: float
+) -> Float[np.ndarray, " kept"]:
+    """Return the errors of the `share` with the least doubt, at least one."""
+    return errors[np.argsort(doubt, kind="stable")[: max(1, round(share * len(errors)))]]
 
 
 class Ridge:

@@ -24,7 +24,8 @@ EXAMPLES_PER_SHARD = 4096  # so that a shard has about 100 MB at 128x128
 
 Annotation = Literal["landmarks", "mask", "attributes"]
 # One example: "image" uint8 [H, W, C] or PNG bytes, "id" str, and "landmarks" float32 [K, 2] in fractions of width and
-# height, "mask" uint8 [H, W, 1] in {0, 1}, "attributes" float32 [K] in {0, 1}, or an array of another name.
+# height, "mask" uint8 [H, W, 1] in {0, 1}, "attributes" float32 [K] in {0, 1}, or an array of another name. Where some
+# have no annotation, "annotated" is 1 or 0, and an annotation that is none is NaN or an empty mask.
 Example = dict[str, Any]
 
 
@@ -34,6 +35,12 @@ class Written(NamedTuple):
     splits: dict[str, int]
     what: str
     left_out: list[tuple[str, str]]
+
+
+def unannotated(annotation: str, shape: tuple[int, ...]) -> Example:
+    """Return what stands in the place of an annotation of this shape that there is not."""
+    empty = np.zeros(shape, np.uint8) if annotation == "mask" else np.full(shape, np.nan, np.float32)
+    return {annotation: empty, "annotated": 0}
 
 
 def parse_record(record: bytes) -> Any:
@@ -88,6 +95,7 @@ def write(
     description: str = "Images for began_jax.",
     metadata: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
+    annotated: Mapping[str, int] | None = None,
 ) -> None:
     """Write `out`, a folder for `tfds.builder_from_directory`, whole or not at all.
 
@@ -103,6 +111,8 @@ def write(
         description: one sentence for the data set's info.
         metadata: provenance, kept as JSON beside the records, with the units of landmarks and the names of attributes.
         files: name -> text of files to put beside the records.
+        annotated: split -> how many of its examples are annotated, the first ones; None where all are. Each example
+            then says it too.
 
     Raises:
         InputError: `out` is taken, or an example cannot be made; then nothing is left behind.
@@ -113,6 +123,9 @@ def write(
         "id": tfds.features.Text(),
     }
     known = dict(metadata or {})
+    if annotated is not None:
+        features["annotated"] = tfds.features.Scalar(np.int64)
+        known["annotated"] = {name: annotated[name] for name, examples in splits.items() if len(examples)}
     if annotation == "landmarks":
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
         known["landmark_units"] = "fraction of width and height"

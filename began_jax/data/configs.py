@@ -16,6 +16,10 @@ LANDMARKS = (
     "upright picture, pixel centres at integers"
 )
 MASKS = "STEM.png for each picture, of its size: 0 outside, not 0 inside"
+PARTIAL = (
+    "some of the pictures are annotated: the others are kept too, and train the generator; without this a picture that "
+    "--landmarks or --masks say nothing of is an error (folder, irises) or left out (faces)"
+)
 HEIGHT = "rows of the result"
 WIDTH = "columns of the result; pictures of another shape lose equal margins"
 CHANNELS = "1 grey, 3 RGB; by default for ready pictures 3 when most of them are stored in colour"
@@ -41,6 +45,7 @@ class FolderConfig:
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
+    partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
     channels: int | None = option(None, CHANNELS, (1, 3), kind=int)
@@ -55,6 +60,7 @@ class FacesConfig:
 
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
+    partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
     channels: int = option(3, CHANNELS, (1, 3))
@@ -87,6 +93,7 @@ class IrisesConfig:
 
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
+    partial: bool = option(False, PARTIAL)
     height: int = option(96, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
     channels: int = option(1, CHANNELS, (1, 3))
@@ -130,6 +137,18 @@ KINDS: dict[str, type[PrepareConfig]] = {
     "synthetic-faces": FacesSyntheticConfig,
     "synthetic-irises": IrisesSyntheticConfig,
 }
+
+
+def check_partial(config: PrepareConfig) -> None:
+    """Raise InputError for --partial where no file says which pictures are annotated."""
+    if not getattr(config, "partial", False):
+        return
+    files = ("landmarks", "masks")
+    lists = getattr(config, "annotation", "landmarks49") != "landmarks49"  # CelebA's own
+    if not lists and all(getattr(config, name, None) is None for name in files):
+        raise InputError("--partial: needs --landmarks or --masks, which annotate some of the pictures")
+    if getattr(config, "copies", 1) > 1:
+        raise InputError("--partial: not with --copies, which needs the mask of each picture")
 
 
 def check_group_regex(config: PrepareConfig) -> None:

@@ -124,6 +124,10 @@ class DataSet:
         """K, where the annotation is landmarks."""
         return self.shape[0] if self.annotation == "landmarks" else None
 
+    def annotated(self, split: str) -> int:
+        """Return how many examples of a split are annotated: the first ones, of `prepare.py --partial`, else all."""
+        return self.metadata.get("annotated", self.splits).get(split, 0)
+
     def source(self, split: str) -> Source:
         """Return random access to a split, or raise InputError naming the splits there are."""
         if split not in self.splits:

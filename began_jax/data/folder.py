@@ -4,18 +4,18 @@ What names and counts can show is refused before the first picture is decoded; a
 decoded, or a mask of another size than its picture, when its turn comes.
 """
 
-import csv
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from began_jax.data.builder import Annotation, Example, Written, write
+from began_jax.data.builder import Annotation, Example, Written, unannotated, write
 from began_jax.data.configs import FolderConfig
+from began_jax.data.landmark_files import match_landmarks
 from began_jax.errors import InputError
 from began_jax.files import refuse_taken
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, read_mask, unreadable
@@ -32,6 +32,7 @@ class Folder:
     ids: tuple[str, ...]
     landmarks: np.ndarray | None = None  # float32 [N, K, 2], (x, y) in pixels of the picture, ordered as ids
     masks: Path | None = None
+    annotated: np.ndarray | None = None  # bool [N], where some are not
 
     @property
     def annotation(self) -> Annotation | None:
@@ -69,8 +70,13 @@ def _pictures(images: Path) -> list[str]:
     )
 
 
-def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None = None) -> Folder:
-    """List the pictures below `images` and pair each with its annotation, or raise InputError."""
+def open_folder(
+    images: Path, landmarks: Path | None = None, masks: Path | None = None, partial: bool = False
+) -> Folder:
+    """List the pictures below `images` and pair each with its annotation, or raise InputError.
+
+    With `partial` some of them may have none, and `Folder.annotated` says which have one.
+    """
     if landmarks is not None and masks is not None:
         raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
     for option, path in (("--images", images), ("--masks", masks)):
@@ -86,105 +92,21 @@ def open_folder(images: Path, landmarks: Path | None = None, masks: Path | None 
         raise InputError(f"--images {images}: holds no image ({' '.join(EXTENSIONS)})")
     folder = Folder(images, tuple(ids), masks=masks)
     if landmarks is not None:
-        return dataclasses.replace(folder, landmarks=_match(landmarks, *_read_landmarks(landmarks), folder))
+        points = match_landmarks(landmarks, folder.ids, images, partial)
+        there = np.isfinite(points).all((1, 2)) if partial else None
+        return dataclasses.replace(folder, landmarks=points, annotated=there)
     if masks is not None:
         missing = [name for name in ids if not folder.mask_path(name).is_file()]
+        first = folder.mask_path(missing[0]).relative_to(masks) if missing else None
+        if partial and len(missing) == len(ids):
+            raise InputError(f"--masks {masks}: holds no mask of any of {len(ids)} images; the first would be {first}")
+        if partial:
+            absent = set(missing)
+            return dataclasses.replace(folder, annotated=np.array([name not in absent for name in ids]))
         if missing:
-            first = folder.mask_path(missing[0]).relative_to(masks)
             there = f"masks for {len(ids) - len(missing)} of {len(ids)} images"
-            raise InputError(f"--masks {masks}: {there}; the first missing is {first}")
+            raise InputError(f"--masks {masks}: {there}; the first missing is {first}; --partial keeps such images")
     return folder
-
-
-def read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    """Read picture -> landmarks float32 [K, 2], in pixels, from a .npz or .csv file; pictures may be missing in it."""
-    names, points = _read_landmarks(path)
-    return {name: row for name, row in zip(names, points, strict=True) if np.isfinite(row).all()}
-
-
-def _match(path: Path, names: list[str], points: np.ndarray, folder: Folder) -> np.ndarray:
-    """Return the points [N, K, 2] in the order of the folder's ids."""
-    where, ids = f"--landmarks {path}", folder.ids
-    rows = {name: row for row, name in enumerate(names)}
-    if len(rows) < len(names):
-        twice = next(name for row, name in enumerate(names) if rows[name] != row)
-        raise InputError(f"{where}: {twice} is there twice; give each image one row")
-    missing = [name for name in ids if name not in rows]
-    if missing:
-        raise InputError(
-            f"{where}: landmarks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
-            f"{missing[0]} (names are relative to {folder.root})"
-        )
-    surplus = sorted(rows.keys() - set(ids))
-    if surplus:
-        raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
-    points = points[[rows[name] for name in ids]]
-    bad = ~np.isfinite(points).all((1, 2))
-    if bad.any():
-        raise InputError(f"{where}: no finite number in {bad.sum()} rows; the first is {ids[bad.argmax()]}")
-    if points.shape[1] > 1 and np.abs(points).max() <= 1.5:
-        raise InputError(
-            f"{where}: all coordinates lie in [{points.min():.2g}, {points.max():.2g}], which looks like "
-            "fractions; give (x, y) in pixels of the image"
-        )
-    return points
-
-
-def _read_landmarks(path: Path) -> tuple[list[str], np.ndarray]:
-    """Read names and points [N, K, 2] from a .npz or .csv file."""
-    readers = {".npz": _read_npz, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"--landmarks {path}: neither .npz nor .csv")
-    if not path.is_file():
-        raise InputError(f"--landmarks {path}: no such file")
-    try:
-        return readers[path.suffix.lower()](path)
-    except InputError:
-        raise
-    except Exception as error:  # damaged files make numpy, zipfile and csv raise many kinds
-        raise InputError(f"--landmarks {path}: cannot be read ({error})") from None
-
-
-def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        keys = [key for key in arrays.files if re.fullmatch(r"landmarks\d*", key)]
-        if "name" not in arrays.files or len(keys) != 1:
-            raise InputError(
-                f"--landmarks {path}: holds {', '.join(arrays.files) or 'nothing'}; it needs name [N] and "
-                "one array landmarks or landmarksK [N, K, 2]"
-            )
-        names, points = arrays["name"], arrays[keys[0]]
-    if names.ndim != 1 or names.dtype.kind not in "US":
-        raise InputError(f"--landmarks {path}: name is {names.dtype} {names.shape}, not strings [N]")
-    k = keys[0].removeprefix("landmarks")
-    shape = (len(names), int(k) if k else max(1, *points.shape[1:2], 1), 2)
-    if points.shape != shape or points.dtype.kind not in "fiu":
-        raise InputError(
-            f"--landmarks {path}: {keys[0]} is {points.dtype} {list(points.shape)}; it must be numbers "
-            f"[{len(names)}, {k or 'K'}, 2]"
-        )
-    decoded = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-    return decoded, points.astype(np.float32)
-
-
-def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    names, rows = [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = [field.strip() for field in next(reader, [])]
-        k = (len(header) - 1) // 2
-        if k < 1 or header != ["name", *(f"{axis}{i}" for i in range(k) for axis in "xy")]:
-            raise InputError(f"--landmarks {path}: the header must be name,x0,y0,x1,y1,...")
-        for fields in filter(None, reader):
-            where = f"--landmarks {path}: line {reader.line_num}"
-            if len(fields) != len(header):
-                raise InputError(f"{where} has {len(fields)} fields, the header {len(header)}")
-            try:
-                rows.append(np.array(fields[1:], np.float32))
-            except ValueError as error:
-                raise InputError(f"{where}: {error}") from None
-            names.append(fields[0].strip())
-    return names, np.reshape(np.array(rows, np.float32), (len(names), k, 2))
 
 
 def mostly_colour(folder: Folder) -> bool:
@@ -218,6 +140,12 @@ class Examples(Sequence):
         image = read_image(folder.root / name, self.channels)
         h, w = image.shape[:2]
         example: Example = {"image": fit_image(image, *wanted), "id": name}
+        if folder.annotated is not None:
+            if not folder.annotated[index]:
+                assert folder.annotation
+                shape = (*wanted, 1) if folder.landmarks is None else folder.landmarks.shape[1:]
+                return example | unannotated(folder.annotation, shape)
+            example["annotated"] = 1
         if folder.landmarks is not None:
             # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
             fractions = (folder.landmarks[index].astype(np.float64) + 0.5) / (w, h)
@@ -251,25 +179,42 @@ def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
     return groups
 
 
-def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed: int) -> tuple[list[int], list[int]]:
+def hold_out(
+    ids: Sequence[str],
+    fraction: float,
+    group_regex: str | None,
+    seed: int,
+    annotated: np.ndarray | None = None,
+) -> tuple[list[int], list[int]]:
     """Split indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
 
     A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of
-    it); without a regex each image is its own group. Both lists are in the order of `ids`.
+    it); without a regex each image is its own group. Both lists are in the order of `ids`; where some are not
+    annotated, test holds at least `fraction` of those that are, and they come first in both.
     """
-    groups = group(ids, group_regex)
-    names, test = sorted(groups), []
-    for draw in np.random.default_rng(seed).permutation(len(names)):
-        if len(test) >= fraction * len(ids):
-            break
-        test += groups[names[draw]]
-    if len(test) == len(ids):
+    groups, order = group(ids, group_regex), np.random.default_rng(seed)
+    names, held = sorted(groups), set[int]()
+    drawn = [names[draw] for draw in order.permutation(len(names))]
+    every = np.ones(len(ids), bool)
+    having = every if annotated is None else annotated
+    for part in (having, every):
+        found = sum(part[i] for i in held)
+        for name in drawn:
+            if found >= fraction * part.sum():
+                break
+            if part[groups[name]].any() and groups[name][0] not in held:
+                held.update(groups[name])
+                found += part[groups[name]].sum()
+    if fraction and having[sorted(held)].sum() == having.sum():
+        which = "images" if annotated is None else "annotated images"
+        count = len({name for name, rows in groups.items() if having[rows].any()})
         raise InputError(
-            f"--holdout {fraction:g}: leaves none of {len(ids)} images in {len(names)} group(s) for "
+            f"--holdout {fraction:g}: leaves none of {having.sum()} {which} in {count} group(s) for "
             "training; give a smaller fraction, or a --group-regex with more groups"
         )
-    held = set(test)
-    return [i for i in range(len(ids)) if i not in held], sorted(test)
+    both = ([i for i in range(len(ids)) if i not in held], sorted(held))
+    train, test = (sorted(rows, key=lambda i: not having[i]) for rows in both)
+    return train, test
 
 
 def write_folder(out: Path, config: FolderConfig) -> Written:
@@ -279,8 +224,8 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         InputError: anything is wrong with the folder or with a picture; nothing is written then.
     """
     refuse_taken(out)
-    folder = open_folder(config.images, config.landmarks, config.masks)
-    train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed)
+    folder = open_folder(config.images, config.landmarks, config.masks, config.partial)
+    train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed, folder.annotated)
     channels = config.channels or (3 if mostly_colour(folder) else 1)
     size: dict[str, Any] = {"height": config.height, "width": config.width, "channels": channels}
     indices = {"train": train, "test": test} if test else {"train": train}
@@ -295,7 +240,21 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         keypoints=folder.keypoints,
         description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
         metadata={name: str(path) for name, path in source.items() if path} | size | options,
+        annotated=annotated_counts(indices, folder.annotated),
     )
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
     sizes = {name: len(split) for name, split in splits.items()}
-    return Written(sizes, f"{channels}{annotation[folder.annotation]}", [])
+    what = f"{channels}{annotation[folder.annotation]}{in_words(folder.annotated)}"
+    return Written(sizes, what, [])
+
+
+def annotated_counts(indices: Mapping[str, Sequence[int]], annotated: np.ndarray | None) -> dict[str, int] | None:
+    """Return how many of each split's pictures are annotated, or None where all are."""
+    if annotated is None:
+        return None
+    return {name: int(annotated[list(rows)].sum()) for name, rows in indices.items()}
+
+
+def in_words(annotated: np.ndarray | None) -> str:
+    """Return how many pictures are annotated, to follow what they hold, or nothing where all are."""
+    return "" if annotated is None else f" for {annotated.sum():,} of them"

@@ -16,7 +16,8 @@ import numpy as np
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig
-from began_jax.data.folder import group, hold_out, list_images, open_folder, read_landmarks
+from began_jax.data.folder import annotated_counts, group, hold_out, in_words, list_images, open_folder
+from began_jax.data.landmark_files import read_landmarks
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
@@ -45,7 +46,8 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     options = {"max_doubt": config.max_doubt, "find_face": False} if annotator == "dlib" else {}
     kind = "attributes" if config.annotation == "attributes" else "landmarks"
     size = (config.height, config.width, config.channels)
-    recipe = FaceRecipe(root, ids, *size, config.detector, config.several, annotator, options, kind, known)
+    ways = (config.detector, config.several, annotator, options)
+    recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial)
     metadata = _metadata(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
     return write_raw(out, recipe, config, official=official, attribute_names=names, metadata=metadata)
 
@@ -84,14 +86,15 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
     if config.masks and config.annotator:
         raise InputError("--masks and --annotator: give one of the two")
     annotator = None if config.masks else absolute(config.annotator or "segmenter")
-    ids = list(open_folder(config.images, masks=config.masks).ids) if config.masks else list_images(config.images)
+    masks = open_folder(config.images, masks=config.masks, partial=config.partial) if config.masks else None
+    ids = list(masks.ids) if masks else list_images(config.images)
     if config.holdout and config.group_regex is None:
         if not all(re.search(CASIA, name) for name in ids):
             remedy = "give --group-regex, such as '^([^/]+)/' for one folder a subject"
             raise InputError(f"--holdout: the ids do not name the subjects as CASIA's do (S1001L01.jpg); {remedy}")
         config = dataclasses.replace(config, group_regex=CASIA)
     size = (config.height, config.width, config.channels)
-    recipe = IrisRecipe(config.images, ids, *size, config.masks, annotator, config.copies, config.seed)
+    recipe = IrisRecipe(config.images, ids, *size, config.masks, annotator, config.copies, config.seed, config.partial)
     metadata = _metadata(config) | {"annotator": annotator, "masks": str(config.masks or "")}
     return write_raw(out, recipe, config, metadata=metadata)
 
@@ -133,9 +136,10 @@ def write_raw(
     lengths, pictures, left_out = _run(recipe, work, config.workers)
     if not pictures:
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")
-    splits = _splits(recipe, pictures, official, config)
+    annotated = np.array([recipe.annotated(picture) for picture in pictures]) if config.partial else None
+    splits = _splits(recipe, pictures, official, config, annotated)
     first = Chunks(work, lengths, [0])[0]
-    annotation = next(name for name in first if name not in ("image", "id"))
+    annotation = next(name for name in first if name not in ("image", "id", "annotated"))
     builder.write(
         out,
         {name: Chunks(work, lengths, rows) for name, rows in splits.items()},
@@ -148,9 +152,11 @@ def write_raw(
         description=f"{len(pictures)} pictures from {recipe.root}, prepared by began_jax",
         metadata={**metadata, "left_out": len(left_out)},
         files={LEFT_OUT: left_out_csv(left_out)},
+        annotated=annotated_counts(splits, annotated),
     )
     shutil.rmtree(work)
     what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
+    what += in_words(annotated)
     return builder.Written({name: len(rows) for name, rows in splits.items() if rows}, what, left_out)
 
 
@@ -177,17 +183,22 @@ def _splits(
     pictures: list[int],
     official: Mapping[str, str] | None,
     config: FacesConfig | IrisesConfig,
+    annotated: np.ndarray | None,
 ) -> dict[str, list[int]]:
-    """Return the numbers of the examples of each split; the copies of a picture stay together."""
+    """Return the numbers of the examples of each split, annotated ones first; the copies of a picture stay together."""
     of_picture: dict[int, list[int]] = {}
     for example, picture in enumerate(pictures):
         of_picture.setdefault(picture, []).append(example)
     order = list(of_picture)
+    of_order = None if annotated is None else annotated[[of_picture[p][0] for p in order]]
     if official is None:
         ids = [recipe.ids[p] for p in order]
-        train, test = hold_out(ids, config.holdout, config.group_regex, config.seed)
+        train, test = hold_out(ids, config.holdout, config.group_regex, config.seed, of_order)
         chosen = {"train": train, "test": test}
     else:
         names = [official[recipe.ids[p]] for p in order]
         chosen = {name: [i for i, n in enumerate(names) if n == name] for name in ("train", "validation", "test")}
+        if of_order is not None:
+            last = ~of_order
+            chosen = {name: sorted(rows, key=lambda i: last[i]) for name, rows in chosen.items()}
     return {name: [row for i in rows for row in of_picture[order[i]]] for name, rows in chosen.items()}

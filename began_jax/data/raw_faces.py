@@ -13,6 +13,7 @@ import numpy as np
 from began_jax import plugins
 from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
+from began_jax.data.builder import unannotated
 from began_jax.images import fit_image, fit_landmarks, read_image
 
 
@@ -31,6 +32,11 @@ class FaceRecipe:
     annotator_options: Mapping[str, Any]
     kind: str = "landmarks"  # of `known`: landmarks, in pixels of the photograph, or attributes
     known: Mapping[str, np.ndarray] | None = None  # id -> annotation
+    partial: bool = False  # whether photographs that are not in `known` are kept
+
+    def annotated(self, index: int) -> bool:
+        """Return whether a photograph has an annotation."""
+        return self.known is None or self.ids[index] in self.known
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load detector and T, and return a function from a photograph's number to its one example."""
@@ -39,18 +45,24 @@ class FaceRecipe:
             detect = plugins.import_module("began_jax.annotators.faces", "--detector haar").FaceDetector()
         annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
 
+        shape = np.shape(next(iter(self.known.values()))) if self.known else ()
+
         def example(index: int) -> list[dict[str, Any]]:
             name = self.ids[index]
             known = None if self.known is None else self.known.get(name)
-            if self.known is not None and known is None:
+            if self.known is not None and known is None and not self.partial:
                 raise Unsure(f"no {self.kind} in the file")
             photograph = read_image(self.root / name, self.channels)
             top, left, height, width = self._crop(photograph, detect)
             crop = photograph[top : top + height, left : left + width]
             made = {"image": fit_image(crop, self.height, self.width), "id": name}
+            if self.partial:
+                made["annotated"] = int(known is not None)
             if annotate is not None:
                 made |= annotator.annotated(annotate, crop, self.height, self.width)
-            elif known is not None and self.kind == "landmarks":
+            elif known is None:
+                made |= unannotated(self.kind, shape)
+            elif self.kind == "landmarks":
                 # pixel centres are at integers
                 fractions = (known.astype(np.float64) - (left, top) + 0.5) / (width, height)
                 made["landmarks"] = fit_landmarks(fractions, (height, width), (self.height, self.width))

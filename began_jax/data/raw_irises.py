@@ -9,6 +9,7 @@ import numpy as np
 
 from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
+from began_jax.data.builder import unannotated
 from began_jax.images import fit_image, fit_mask, read_image, read_mask, to_float, to_uint8
 
 # Subject and eye in the names of CASIA-Iris: S1001L01 is frame 01 of the left eye of subject 001.
@@ -28,6 +29,11 @@ class IrisRecipe:
     annotator: str | None  # T by name
     copies: int = 1  # the picture as it is, and copies - 1 of low quality
     seed: int = 0  # of the low-quality copies
+    partial: bool = False  # whether pictures without a mask in `masks` are kept
+
+    def annotated(self, index: int) -> bool:
+        """Return whether a picture has a mask."""
+        return self.masks is None or (self.masks / Path(self.ids[index]).with_suffix(".png")).is_file()
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load T, and return a function from a picture's number to its examples."""
@@ -37,6 +43,9 @@ class IrisRecipe:
         def examples(index: int) -> list[dict[str, Any]]:
             name = self.ids[index]
             picture = read_image(self.root / name, self.channels)
+            if self.partial and not self.annotated(index):
+                image = fit_image(picture, self.height, self.width)
+                return [{"image": image, "id": name} | unannotated("mask", (self.height, self.width, 1))]
             if annotate is not None:
                 # T sees the whole picture as it is: more of it than 4:3, and at its own resolution
                 mask = (np.asarray(annotate(picture)) > 0).astype(np.uint8)
@@ -51,7 +60,8 @@ class IrisRecipe:
                 raise Unsure("no iris within the crop")
             spoilt = spoil(image, mask, index) if spoil else []
             names = [name, *(f"{name}~{copy}" for copy in range(1, self.copies))]
-            return [{"image": x, "mask": mask, "id": n} for x, n in zip([image, *spoilt], names, strict=True)]
+            also = {"annotated": 1} if self.partial else {}
+            return [{"image": x, "mask": mask, "id": n} | also for x, n in zip([image, *spoilt], names, strict=True)]
 
         return examples
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Array, Float
 
-from began_jax.export.dataset import Pictures, Rows, dataset
+from began_jax.export.dataset import Doubts, Pictures, Rows, dataset
 
 Write = Callable[..., None]
 
 
 @contextlib.contextmanager
 def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
-    """Give `write(latents, images, annotations)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, annotations, doubt=None)` to call batch by batch; `out` appears when the block ends.
 
     Raises:
         InputError: `out` is not empty, or batches differ in size.
@@ -28,8 +28,9 @@ def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
             latents: Float[Array | np.ndarray, "batch latent"],
             images: Pictures,
             annotations: Float[Array | np.ndarray, "batch ..."],
+            doubt: Doubts = None,
         ) -> None:
-            written.add(latents, images)
+            written.add(latents, images, doubt)
             rows.add(annotations)
 
         yield write

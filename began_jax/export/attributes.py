@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Pictures, dataset, file_name
+from began_jax.export.dataset import Doubts, Pictures, dataset, file_name
 
 Write = Callable[..., None]
 
 
 @contextlib.contextmanager
 def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[str]) -> Iterator[Write]:
-    """Give `write(latents, images, attributes)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, attributes, doubt=None)` to call batch by batch; `out` appears when the block ends.
 
     Attributes are [batch, len(names)] in [0, 1]; at 0.5 and more a picture has one.
 
@@ -34,11 +34,12 @@ def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[s
             latents: Float[Array | np.ndarray, "batch latent"],
             images: Pictures,
             attributes: Float[Array | np.ndarray, "batch attributes"],
+            doubt: Doubts = None,
         ) -> None:
             if attributes.shape[1] != len(names):
                 raise InputError(f"{attributes.shape[1]} attributes cannot take {len(names)} names")
             answers = (np.asarray(attributes, np.float32) >= 0.5).astype(int).tolist()
-            for index, row in zip(written.add(latents, images), answers, strict=True):
+            for index, row in zip(written.add(latents, images, doubt), answers, strict=True):
                 table.writerow([file_name(index), *row])
 
         yield write

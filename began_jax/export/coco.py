@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Pictures, dataset, file_name
+from began_jax.export.dataset import Doubts, Pictures, dataset, file_name
 from began_jax.landmarks import Scheme, scheme
 
 _DECIMALS = 3  # a thousandth of a pixel
@@ -69,7 +69,7 @@ def _tail(count: int, width: int, height: int) -> Iterator[str]:
 def coco_writer(
     out: str | os.PathLike, provenance: dict, points: Scheme | None = None, category: str = "face"
 ) -> Iterator[Write]:
-    """Give `write(latents, images, landmarks)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, landmarks, doubt=None)` to call batch by batch; `out` appears when the block ends.
 
     Landmarks are (x, y) fractions [batch, K, 2]; `points` names them (by default from K, see `scheme`).
 
@@ -83,6 +83,7 @@ def coco_writer(
             latents: Float[Array | np.ndarray, "batch latent"],
             images: Pictures,
             landmarks: Float[Array | np.ndarray, "batch points 2"],
+            doubt: Doubts = None,
         ) -> None:
             nonlocal known
             height, width = images.shape[1:3]
@@ -94,7 +95,7 @@ def coco_writer(
                 raise InputError("a landmark is not a finite number; COCO cannot hold it")
             if written.count == 0:
                 file.write(_head(known, category))
-            for found in _annotations(written.add(latents, images), pixels.round(_DECIMALS), width, height):
+            for found in _annotations(written.add(latents, images, doubt), pixels.round(_DECIMALS), width, height):
                 file.write(("" if found["image_id"] == 0 else ",\n") + json.dumps(found))
 
         yield write

@@ -2,6 +2,7 @@
 
     OUT/images/000000.png ...   the generated pictures
     OUT/latents.npy             float32 [N, latent]: the z that each picture, and its annotation, came from
+    OUT/doubt.npy               float32 [N]: how far each annotation may be off, where the caller knows
     OUT/dataset.json            count, sizes and what the caller tells of the origin
 
 Everything is built in OUT.partial, which takes the name OUT when it is complete: OUT is whole or absent.
@@ -23,6 +24,7 @@ from began_jax.errors import InputError
 from began_jax.files import new_folder, refuse_taken
 from began_jax.images import quick_png, to_uint8
 
+Doubts = Float[Array | np.ndarray, " batch"] | None
 # In [-1, 1], or as they are stored.
 Pictures = (
     Float[Array | np.ndarray, "batch height width channels"] | UInt8[Array | np.ndarray, "batch height width channels"]
@@ -80,19 +82,24 @@ class Dataset:
         self.latent_size: int | None = None
         self._pool, self._waiting = pool, collections.deque[list[Future]]()
         self._latents = Rows(folder / "latents.npy")
+        self._doubts: Rows | None = None
 
     def add(
         self,
         latents: Float[Array | np.ndarray, "batch latent"],
         images: Pictures,
+        doubt: Doubts = None,
     ) -> range:
         """Write a batch, images in [-1, 1] or uint8, and return the indices that its samples got.
 
         Raises:
-            InputError: not as many latents as images, or other sizes than those of the first batch.
+            InputError: not as many latents or doubts as images, other sizes than those of the first batch, or doubts
+                for some batches only.
         """
         if len(latents) != len(images):
             raise InputError(f"{len(latents)} latents for {len(images)} images")
+        if doubt is not None and len(doubt) != len(images):
+            raise InputError(f"{len(doubt)} doubts for {len(images)} images")
         shape, latent_size = tuple(images.shape[1:]), latents.shape[1]
         if self.image_shape is None:
             self.image_shape, self.latent_size = shape, latent_size
@@ -105,6 +112,11 @@ class Dataset:
         pictures = np.array(images) if images.dtype == np.uint8 else to_uint8(np.asarray(images, np.float32))
         self.save_pictures("images", indices, pictures)
         self._latents.add(latents)
+        if self.count and (doubt is None) != (self._doubts is None):
+            raise InputError("a data set has doubts for all of its images, or for none")
+        if doubt is not None:
+            self._doubts = self._doubts or Rows(self.folder / "doubt.npy")
+            self._doubts.add(doubt)
         self.count = indices.stop
         return indices
 
@@ -123,8 +135,10 @@ class Dataset:
         self._wait(_BATCHES)
 
     def close(self) -> None:
-        """Wait for the pictures, and complete `latents.npy`."""
+        """Wait for the pictures, and complete `latents.npy` and `doubt.npy`."""
         self._latents.close()
+        if self._doubts:
+            self._doubts.close()
         self._wait(0)
 
     def _wait(self, left: int) -> None:

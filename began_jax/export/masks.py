@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Pictures, dataset
+from began_jax.export.dataset import Doubts, Pictures, dataset
 
 Write = Callable[..., None]
 
 
 @contextlib.contextmanager
 def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
-    """Give `write(latents, images, masks)` to call batch by batch; `out` appears when the block ends.
+    """Give `write(latents, images, masks, doubt=None)` to call batch by batch; `out` appears when the block ends.
 
     Masks are [batch, height, width, 1] in [0, 1]; at 0.5 and more a pixel is inside.
 
@@ -28,10 +28,11 @@ def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
             latents: Float[Array | np.ndarray, "batch latent"],
             images: Pictures,
             masks: Float[Array | np.ndarray, "batch mask_height mask_width 1"],
+            doubt: Doubts = None,
         ) -> None:
             if images.shape[1:3] != masks.shape[1:3]:
                 raise InputError(f"masks of {masks.shape[1:3]} pixels for images of {images.shape[1:3]}")
             inside = np.asarray(masks, np.float32) >= 0.5
-            written.save_pictures("masks", written.add(latents, images), inside.astype(np.uint8) * 255)
+            written.save_pictures("masks", written.add(latents, images, doubt), inside.astype(np.uint8) * 255)
 
         yield write

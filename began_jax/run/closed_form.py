@@ -2,6 +2,9 @@
 
 Both answer together, with the share for the network that is the best one on the validation latents, which neither has
 learnt from: the process's answer for one of them is that of a process without it.
+
+A second process has learnt how large the first one's errors are where it was fitted without the example: it tells for
+any latent what error to expect (see `doubt`).
 """
 
 import contextlib
@@ -9,27 +12,33 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import Array, Float
 
-from began_jax import aspects, gaussian_process
+from began_jax import aspects, gaussian_process, metrics
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.run import checkpoints
 from began_jax.run.latents import Columns, ColumnsHandler
 
 VALIDATION = 256  # latents that are kept to find the share on
-DOUBT = 10  # of them halve the share
+HALF = 10  # of them halve the share
+ERRORS = 4096  # examples, evenly spaced, whose errors the second process learns
+LEAST = 1e-6  # error, of which a logarithm is taken
 _ITEM = "process"
+_VALIDATION = ("z", "left_out", "targets")
 
 
 class Beside(NamedTuple):
-    """A process, and the validation latents with its answers and the targets."""
+    """A process, the validation latents with its answers and the targets, and the process of its errors."""
 
     process: gaussian_process.Process
     z: np.ndarray
     left_out: np.ndarray
     targets: np.ndarray
+    errors: gaussian_process.Process | None = None  # of their logarithm; networks of before 0.3.0 have none
 
     def share(self, answers: np.ndarray) -> float:
         """Return the share of the network, 0 to 1, whose answers for the validation latents are given.
@@ -40,28 +49,44 @@ class Beside(NamedTuple):
         apart = np.asarray(answers, np.float64) - self.left_out
         missing = np.asarray(self.targets, np.float64) - self.left_out
         best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
-        return float(best * len(apart) / (len(apart) + DOUBT))
+        return float(best * len(apart) / (len(apart) + HALF))
 
 
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
-    """Fit a process to all pairs, and keep validation latents of the network's training with it."""
+    """Fit a process to all pairs and one to its errors, and keep validation latents of the network's training."""
     _, held = aspects.validation_split(config, len(latents))
-    rows = np.asarray(held)[np.linspace(0, len(held) - 1, min(len(held), VALIDATION)).astype(int)]
+    held = _evenly(np.asarray(held), VALIDATION)
+    rows = np.union1d(held, _evenly(np.arange(len(latents)), ERRORS))
     found = gaussian_process.fit(latents, targets, rows)
-    return Beside(found.process, latents[rows], found.left_out, targets[rows])
+    errors = metrics.rms_error(found.left_out, targets[rows])
+    of_errors = gaussian_process.fit(latents[rows], np.log(np.maximum(errors, LEAST))[:, None])
+    return Beside(
+        found.process, latents[held], found.left_out[np.searchsorted(rows, held)], targets[held], of_errors.process
+    )
+
+
+def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(int)]
+
+
+def expected_error(errors: gaussian_process.Process, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:
+    """Return the root mean square error that an answer for each latent is expected to have."""
+    return jnp.exp(gaussian_process.predict(errors, z, (1,))[:, 0])
 
 
 def fitted(folder: Path, config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> None:
-    """Fit the process of an aspect network and keep it, unless the network goes on with the one that is there."""
+    """Fit the processes of an aspect network and keep them, unless the network goes on with those that are there."""
     folder = Path(folder) / _ITEM
     if checkpoints.exists(folder):
         if checkpoints.exists(folder.parent):
             return
         shutil.rmtree(folder)  # of a network that was stopped before its first checkpoint, perhaps of another seed
-    process, *validation = fit(config, latents, targets)
-    beside = dict(zip((f"validation_{name}" for name in Beside._fields[1:]), validation, strict=True))
+    found = fit(config, latents, targets)
+    assert found.errors is not None
+    columns = found.process._asdict() | {f"errors_{name}": values for name, values in found.errors._asdict().items()}
+    columns |= {f"validation_{name}": getattr(found, name) for name in _VALIDATION}
     with contextlib.closing(checkpoints.manager(folder, keep=None, items={_ITEM: ColumnsHandler})) as manager:
-        manager.save(0, args=ocp.args.Composite(**{_ITEM: Columns(process._asdict() | beside)}))
+        manager.save(0, args=ocp.args.Composite(**{_ITEM: Columns(columns)}))
         manager.wait_until_finished()
 
 
@@ -77,5 +102,10 @@ def load(folder: Path) -> Beside:
     with contextlib.closing(checkpoints.manager(folder, keep=None, read_only=True, items=items)) as manager:
         restored: Any = manager.restore(0, args=ocp.args.Composite(**{_ITEM: Columns()}))
     found = restored[_ITEM]
-    process = gaussian_process.Process(*(found[name] for name in gaussian_process.Process._fields))
-    return Beside(process, *(found[f"validation_{name}"] for name in Beside._fields[1:]))
+
+    def process(prefix: str) -> gaussian_process.Process:
+        return gaussian_process.Process(*(found[prefix + name] for name in gaussian_process.Process._fields))
+
+    errors = process("errors_") if "errors_mean" in found else None
+    z, left_out, targets = (found[f"validation_{name}"] for name in _VALIDATION)
+    return Beside(process(""), z, left_out, targets, errors)

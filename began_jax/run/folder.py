@@ -149,8 +149,16 @@ class Run:
         return Latents(self.folder / "latents" / split, read_only=True).load()
 
     def annotations(self, split: str, count: int, dtype: Any = np.float32) -> np.ndarray:
-        """Return the annotations [count, ...] of the first `count` images of a split."""
-        source = self.data.source(split)
+        """Return the annotations [count, ...] of the first `count` images of a split, or of those that have one.
+
+        Where the data set is annotated in part, its annotated images come first.
+
+        Raises:
+            InputError: none of the split is annotated.
+        """
+        source, count = self.data.source(split), min(count, self.data.annotated(split))
+        if not count:
+            raise InputError(f"{self.data.path}: none of its {split} images is annotated")
         found = np.empty((count, *self.data.shape), dtype)
         for i in range(count):
             found[i] = source.annotation(i)

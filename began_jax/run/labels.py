@@ -184,7 +184,7 @@ def training_pairs(
     if aspect.target != "generated":
         z = run.latents("train")["z"]
         annotations = run.annotations("train", len(z), dtype)
-        rows = labelled(aspect, len(z))
+        rows = labelled(aspect, len(annotations))
         pairs.append((z[rows], annotations[rows]))
     if aspect.target != "dataset":
         name = choose(run, given)

@@ -81,7 +81,7 @@ def network_of(run: Run) -> nn.Module:
 def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
     """Return the learnt T of a run as a function over blocks of images; it trains, or goes on training, if need be."""
     data, folder = run.data, run.folder / "annotator"
-    count = min(LIMIT, data.splits["train"])
+    count = min(LIMIT, data.annotated("train"))
     network = network_of(run)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
     if run.kind.name == "mask":  # every pixel is a target, so fewer passes teach as much
@@ -116,6 +116,6 @@ def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, count: int) -> 
 def _record(run: Run, annotate: Callable[[np.ndarray], np.ndarray]) -> None:
     data, kind = run.data, run.kind
     if "test" in data.splits:
-        held_out = ordered(data.source("test"), 0, min(LIMIT, data.splits["test"]))
+        held_out = ordered(data.source("test"), 0, min(LIMIT, data.annotated("test")))
         error = kind.score(annotate(to_float(held_out["image"])), held_out[kind.name], data).mean()
         run.record("annotator", {f"heldout_{kind.metric}": float(error)})

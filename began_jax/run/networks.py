@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from began_jax import aspects, gaussian_process
@@ -43,17 +44,36 @@ class TrainedAspect(NamedTuple):
     annotate: Callable[[np.ndarray], np.ndarray]
     epoch: int  # epochs that it was trained for
     share: float = 1.0  # of the network in the answers; the rest is that of the process beside it
+    expected_error: Callable[[np.ndarray], np.ndarray] | None = None  # of the answers [N], see `closed_form`
 
 
 def load(run: Run, name: str) -> TrainedAspect:
     """Return the network with the best parameters of its newest checkpoint; errors as `stored`."""
     config, state = stored(run, name)
+    beside = closed_form.load(run.folder / "aspect" / name) if config.closed_form == "process" else None
+    return _answering(run, config, state, beside)
+
+
+def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> TrainedAspect:
+    """Return a network trained on these pairs as `aspect.py` does, which is kept nowhere: for measurements."""
+    config = aspects.fitting_batch(config, len(latents))
+    network = run.kind.network(run.config, run.data)
+    trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
+    state = aspects.init(config, network, run.config.latent_size)
+    for _ in range(config.epochs):
+        state, _ = trainer.epoch(state)
+    beside = closed_form.fit(config, latents, targets) if config.closed_form == "process" else None
+    return _answering(run, config, state, beside)
+
+
+def _answering(
+    run: Run, config: AspectConfig, state: aspects.AspectState, beside: closed_form.Beside | None
+) -> TrainedAspect:
     network = run.kind.network(run.config, run.data)
     alone = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
     annotate = batched(alone, state.best_parameters)
-    if config.closed_form == "none":
+    if beside is None:
         return TrainedAspect(annotate, state.done)
-    beside = closed_form.load(run.folder / "aspect" / name)
     share, shape = beside.share(annotate(beside.z)), beside.targets.shape[1:]
 
     def together(parameters: Any, z: Any) -> Any:
@@ -61,7 +81,8 @@ def load(run: Run, name: str) -> TrainedAspect:
         return share * alone(parameters["network"], z) + (1 - share) * answer
 
     both = {"network": state.best_parameters, "process": beside.process}
-    return TrainedAspect(batched(together, both), state.done, share)
+    expected = batched(closed_form.expected_error, beside.errors) if beside.errors else None
+    return TrainedAspect(batched(together, both), state.done, share, expected)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

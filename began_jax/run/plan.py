@@ -109,7 +109,9 @@ def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, 
 
 def aspect(run: Run, config: AspectConfig, network: nn.Module) -> str:
     """Return what a training of an aspect network would need, its latents and targets on the device."""
-    inverted = 0 if config.target == "generated" else len(run.latents("train")["z"])
+    inverted = 0
+    if config.target != "generated":
+        inverted = config.labelled or min(len(run.latents("train")["z"]), run.data.annotated("train"))
     count = inverted + (0 if config.target == "dataset" else config.labels)
     dtype = jnp.uint8 if run.kind.name == "mask" else jnp.float32
     state = jax.eval_shape(lambda: aspects.init(config, network, run.config.latent_size))

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(plan.aspect(run, config, network))
         return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
-    if config.labelled:
+    if config.labelled or run.data.annotated("train") < run.data.splits["train"]:
         config = aspects.fitting_batch(config, len(latents))
     aspects.check_batch(config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))

@@ -6,7 +6,9 @@ Each aspect network of the run is measured; the figures without a suffix are tho
 Landmarks: mean distance over the outer-eye distance, in percent (NME); masks: intersection over union (IoU);
 attributes: share that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
 mean annotation, and ridge regression from the latents. Then, for generated images, how far G_a(z) is from T(G(z)), for
-uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's.
+uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's. Where the
+network knows a doubt of its annotations (docs/aspects.md): how well that ranks the true errors, and the error of the
+share with the least doubt.
 
 The generator is measured by images of uniform z: precision, recall, density and coverage, a Fréchet distance, the
 energy by octave, and the share of copies (docs/training.md). neighbours.png shows those that are the most like a
@@ -27,11 +29,12 @@ from began_jax.images import to_float, to_uint8
 from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
-from began_jax.run import cli, consistency, measures, networks
+from began_jax.run import cli, consistency, doubt, measures, networks
 from began_jax.run.folder import Run
 from began_jax.sampling import uniform_latents
 
 SHOWN = 16  # held-out images in the pictures
+KEPT = (90, 75, 50)  # percent with the least doubt, whose error is stated
 
 Networks = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 
@@ -88,10 +91,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     train, test = measured_splits(run)
     if test.split == "train":
         print("evaluate: the data set has no test split, so nothing is held out: these are training errors")
-    annotate = {n: networks.load(run, n).annotate for n in names}
-    predicted = {n: network(test.z) for n, network in annotate.items()}
+    aspects = {n: networks.load(run, n) for n in names}
+    annotate = {n: aspect.annotate for n, aspect in aspects.items()}
+    predicted = {n: network(test.annotated) for n, network in annotate.items()}
 
     found = errors(run, train, test, predicted, name)
+    doubts = doubt.of(run, aspects[name])
+    if doubts:
+        known = test.annotated, run.inverted.pictures(test.annotated), predicted[name]
+        found |= doubtful(run, test, predicted[name], doubts(*known))
     folder = run.folder / "figures"
     draw(run, folder, test, predicted[name])
     run.record("evaluate", found)
@@ -112,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 class Split(NamedTuple):
-    """The latents of a split's images [N, latent], their errors [N], and their annotations [N, ...]."""
+    """The latents of a split's images [N, latent], their errors [N], and the annotations of those that have one."""
 
     split: str
     prefix: str  # of its figures
@@ -120,6 +128,11 @@ class Split(NamedTuple):
     l1: np.ndarray
     psnr_db: np.ndarray
     truth: np.ndarray
+
+    @property
+    def annotated(self) -> np.ndarray:
+        """The latents of the annotated images, which are the first ones."""
+        return self.z[: len(self.truth)]
 
 
 def measured_splits(run: Run) -> tuple[Split, Split]:
@@ -146,19 +159,29 @@ def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarr
     return {
         f"{prefix}_{kind.metric}": scores[name],
         kind.mean_metric: score(np.broadcast_to(train.truth.mean(0), test.truth.shape)),
-        f"ridge_{kind.metric}": score(metrics.Ridge(train.z, train.truth)(test.z)),
+        f"ridge_{kind.metric}": score(metrics.Ridge(train.annotated, train.truth)(test.annotated)),
         **{f"{prefix}_{figure}": value for figure, value in further.items()},
         **{f"{prefix}_{kind.metric}_{n}": value for n, value in scores.items()},
         f"{prefix}_images": len(test.truth),
         f"{prefix}_psnr_db": float(test.psnr_db.mean()),
         f"{prefix}_l1": float(test.l1.mean()),
         "training_latents": len(train.z),
+        "training_annotations": len(train.truth),
     }
+
+
+def doubtful(run: Run, test: Split, predicted: np.ndarray, doubts: np.ndarray) -> dict[str, float]:
+    """Return how well doubts [N] rank the true errors of a network, and the figure of the shares with the least."""
+    scores = run.kind.score(predicted, test.truth, run.data)
+    errors = metrics.rms_error(predicted, test.truth)
+    shares = {f"kept_{share}_{run.kind.metric}": metrics.kept(scores, doubts, share / 100).mean() for share in KEPT}
+    found = {"doubt_rank_correlation": metrics.rank_correlation(doubts, errors), **shares}
+    return {name: float(value) for name, value in found.items()}
 
 
 def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
     """Write pictures of some images: reconstructed, and with what the network says of them."""
-    shown = np.linspace(0, len(test.z) - 1, min(SHOWN, len(test.z))).astype(int)
+    shown = np.linspace(0, len(test.truth) - 1, min(SHOWN, len(test.truth))).astype(int)
     source = run.data.source(test.split)
     originals = to_float(np.concatenate([ordered(source, int(i), int(i) + 1)["image"] for i in shown]))
     pairs = figures.reconstructions(originals, run.generate(test.z[shown]))
@@ -192,4 +215,6 @@ def sentence(run: Run, found: Mapping[str, Any], test: Split, name: str) -> str:
         for n in (kind.mean_metric, f"ridge_{kind.metric}")
     )
     images = f"{len(test.truth):,} {test.prefix} images"
+    if f"kept_90_{kind.metric}" in found:
+        beside += f"; {kind.shown.format(found[f'kept_90_{kind.metric}'])} without the most doubtful tenth"
     return f"{images}, {name} network {own} ({beside}), PSNR {test.psnr_db.mean():.2f} dB"

@@ -1,10 +1,12 @@
 """Sample annotated images from a run -> a data set that other tools read, and pictures.
 
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated
+    python generate.py --run runs/demo --count 1000 --out runs/demo/sure --keep 0.9    # without the most doubtful tenth
 
 OUT gets images/*.png, latents.npy, dataset.json, and the annotations: annotations.json (COCO keypoints), masks/*.png,
-attributes.csv, or annotations.npy for other kinds. RUN/figures gets samples.png, and the interpolation between an image
-and its mirror image of fig. 7 as a strip and as a GIF.
+attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
+RUN/figures gets samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a
+GIF.
 """
 
 import argparse
@@ -13,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,10 +23,8 @@ from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.progress import Progress
-from began_jax.run import cli, networks, plan, shards
+from began_jax.run import cli, doubt, networks, pairs, plan, shards
 from began_jax.run.folder import Run
-
-BATCH = 256  # images generated, annotated and written together
 
 
 def parser() -> cli.ArgumentParser:
@@ -48,6 +47,13 @@ def parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the latents")
     parser.add_argument(
+        "--keep",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="keep the share of the images with the least doubt, and draw as many more; 1: all",
+    )
+    parser.add_argument(
         "--mirror-image",
         type=int,
         default=0,
@@ -63,38 +69,45 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if args.count < 1 or args.jitter < 0:
         raise InputError("--count must be at least 1 and --jitter at least 0")
+    if not 0 < args.keep <= 1:
+        raise InputError(f"--keep is {args.keep}; it must be more than 0 and at most 1")
     run = Run.open(args.run)
     kind = run.kind
     if args.plan:
-        print(plan.generation(run, args.count, BATCH))
+        print(plan.generation(run, args.count, pairs.BATCH))
         return
     name = args.aspect or networks.newest(run)
-    annotate, epoch, _ = networks.load(run, name)
-    key, z_data = jax.random.key(args.seed), run.latents("train")["z"]
-    sample = jax.jit(sampling.sampler(args.sampler, key, run.config.latent_size, z_data, args.jitter))
+    aspect = networks.load(run, name)
+    doubts = doubt.of(run, aspect)
+    if args.keep < 1 and doubts is None:
+        remedy = "train one with aspect.py --closed-form process"
+        raise InputError(
+            f"--keep {args.keep}: network {name} has no doubt, having neither process nor encoder; {remedy}"
+        )
 
-    origin = provenance(args, run, name, epoch)
+    origin = provenance(args, run, name, aspect.epoch)
     if written_by_this_command(args.out, origin | {"count": args.count}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         return
     with kind.writer(args.out, origin, run.data) as write:
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(run, args.mirror_image)
-        draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(annotate(z), run.data))
+        draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
         bar = Progress("generate", args.count, unit="image")
-        for first in range(0, args.count, BATCH):
-            # Whole batches, so that every call has one shape; what is over the count is dropped.
-            z = np.asarray(sample(jnp.arange(first, first + BATCH)))[: args.count - first]
-            images, annotations = run.inverted.pictures(z), annotate(z)
-            if first == 0:
-                picture = figures.annotated_grid(to_float(images[:36]), **kind.marks(annotations[:36], run.data))
+        draw = pairs.Draw(args.sampler, args.jitter, args.keep)
+        for number, made in enumerate(pairs.drawn(run, aspect, args.count, draw, args.seed)):
+            if number == 0:
+                marks = kind.marks(made.annotations[:36], run.data)
+                picture = figures.annotated_grid(to_float(made.images[:36]), **marks)
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
-            write(z, images, annotations)
-            bar.update(len(z))
+            known = {} if made.doubt is None else {"doubt": made.doubt}
+            write(made.z, made.images, made.annotations, **known)
+            bar.update(len(made.z))
         bar.close()
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
+    kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
-        f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents) "
+        f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents{kept}) "
         f"-> {args.out}, {run.folder / 'figures'}"
     )
 
@@ -109,13 +122,14 @@ def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> d
         "sampler": args.sampler,
         "jitter": args.jitter,
         "seed": args.seed,
+        "keep": args.keep,
     }
 
 
 def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
     """Return whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
     path = out / "dataset.json"
-    found = json.loads(path.read_text()) if path.is_file() else {}
+    found = {"keep": 1.0} | json.loads(path.read_text()) if path.is_file() else {}  # before 0.3.0 there was no --keep
     return expected.items() <= found.items()
 
 

@@ -4,6 +4,7 @@ python prepare.py faces --images photographs/ --out data/faces --holdout 0.1    
 python prepare.py faces --images celeba/ --out data/celeba                         # CelebA's folder, official splits
 python prepare.py irises --images eyes/ --out data/eyes --copies 5                 # segmented, low-quality copies
 python prepare.py --images crops/ --landmarks landmarks.npz --out data/crops       # ready pictures with annotations
+python prepare.py --images crops/ --landmarks few.csv --partial --out data/few     # some of them annotated
 python prepare.py synthetic-faces --out data/synthetic
 
 Writes --out whole or not at all. A stopped command of faces or irises goes on where it was; what it cannot use is left
@@ -18,7 +19,15 @@ from pathlib import Path
 from began_jax import sharding
 from began_jax.data import folder, raw
 from began_jax.data.chunks import reasons
-from began_jax.data.configs import KINDS, FacesConfig, FolderConfig, IrisesConfig, PrepareConfig, check_group_regex
+from began_jax.data.configs import (
+    KINDS,
+    FacesConfig,
+    FolderConfig,
+    IrisesConfig,
+    PrepareConfig,
+    check_group_regex,
+    check_partial,
+)
 from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.errors import InputError
 from began_jax.options import check_options, flag
@@ -62,6 +71,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: must be 0 (all in one process) or more")
     check_group_regex(config)
+    check_partial(config)
     return args, config
 
 

@@ -1,0 +1,42 @@
+"""Doubt of annotations: how far each one may be off, a root mean square over its values and in their unit.
+
+Two things make a new image and its annotation doubtful. The annotated images may say little about such a latent: that
+is the error which the process beside the aspect network expects there (`closed_form.expected_error`). Or the image may
+not show what its latent stands for, such as a face that came out broken: then the encoder, which looks at the image,
+finds another latent, and that latent has another annotation.
+
+    doubt(z)^2 = expected_error(z)^2 + mean |G_a(z) - G_a(E(G(z)))|^2
+
+A network without a process has the second term alone, and a generator without an encoder the first.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from began_jax import metrics
+from began_jax.images import to_float
+from began_jax.run.folder import Run
+from began_jax.run.generator import batched
+from began_jax.run.networks import TrainedAspect
+
+# (latents [N, latent], their images uint8 [N, H, W, C], their annotations [N, ...]) -> [N]
+Doubt = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
+    """Return the doubt of a run's aspect network, or None where there is neither a process nor an encoder."""
+    expected, encode = aspect.expected_error, run.inverted.encode
+    if expected is None and encode is None:
+        return None
+    look = batched(lambda p, x: encode(p, to_float(x)), run.inverted.encoder_parameters) if encode else None
+
+    def doubt(z: np.ndarray, images: np.ndarray, annotations: np.ndarray) -> np.ndarray:
+        squares = np.zeros(len(z), np.float32)
+        if expected:
+            squares += expected(z) ** 2
+        if look:
+            squares += metrics.rms_error(aspect.annotate(look(images)), annotations) ** 2
+        return np.sqrt(squares)
+
+    return doubt

@@ -1,0 +1,65 @@
+"""New annotated images of a run: latents, the images G(z), what an aspect network says of them, and its doubt."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from began_jax import sampling
+from began_jax.run import doubt
+from began_jax.run.folder import Run
+from began_jax.run.networks import TrainedAspect
+
+BATCH = 256  # latents drawn, generated and annotated together
+JUDGED = 1024  # other latents, whose doubts say which one is still kept
+
+
+class Draw(NamedTuple):
+    """Which latents are drawn, see `sampling.sampler`, and the share that is kept: that with the least doubt."""
+
+    sampler: str = "uniform"
+    jitter: float = sampling.JITTER
+    keep: float = 1.0
+
+
+class Pairs(NamedTuple):
+    """Latents [N, latent], their images uint8 [N, H, W, C], annotations [N, ...] and, where it is known, doubts [N]."""
+
+    z: np.ndarray
+    images: np.ndarray
+    annotations: np.ndarray
+    doubt: np.ndarray | None
+
+
+def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int) -> Iterator[Pairs]:
+    """Yield `count` pairs, batch by batch; each sample is a function of the seed and of its own number alone.
+
+    To keep a share below 1 takes an aspect network that has a doubt.
+    """
+    doubts = doubt.of(run, aspect)
+
+    def pairs(sample: Callable, first: int) -> Pairs:
+        z = np.asarray(sample(jnp.arange(first, first + BATCH)))  # whole batches, so that every call has one shape
+        images, annotations = run.inverted.pictures(z), aspect.annotate(z)
+        return Pairs(z, images, annotations, doubts(z, images, annotations) if doubts else None)
+
+    key, z_data = jax.random.key(seed), run.latents("train")["z"]
+    given, most = (run.config.latent_size, z_data, draw.jitter), np.inf
+    if draw.keep < 1:
+        judged = jax.jit(sampling.sampler(draw.sampler, jax.random.fold_in(key, 1), *given))
+        found = [pairs(judged, first).doubt for first in range(0, JUDGED, BATCH)]
+        most = np.quantile(np.concatenate([each for each in found if each is not None]), draw.keep)
+    sample = jax.jit(sampling.sampler(draw.sampler, key, *given))
+    missing = count
+    for first in itertools.count(0, BATCH):
+        made = pairs(sample, first)
+        rows = (np.arange(BATCH) if made.doubt is None else np.flatnonzero(made.doubt <= most))[:missing]
+        known = None if made.doubt is None else made.doubt[rows]
+        if len(rows):
+            yield Pairs(made.z[rows], made.images[rows], made.annotations[rows], known)
+        missing -= len(rows)
+        if not missing:
+            return
