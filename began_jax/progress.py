@@ -34,6 +34,10 @@ class Progress:
         if self._first is None:
             self._first = (time.perf_counter(), self._bar.n)
 
+    def describe(self, text: str) -> None:
+        """Say what is under way, in front of the line."""
+        self._bar.set_description(text, refresh=False)
+
     @property
     def rate(self) -> float:
         """Units a second since the first update; 0 before the second."""

@@ -1,16 +1,25 @@
-"""An ordinary network that a user trains on pairs, images -> annotation, and the augmentation that goes with it.
+"""An ordinary network that a user trains on pairs, images -> annotation, with the augmentation that goes with it.
 
 What generated pairs are worth is its error on real held-out images. Nothing here knows a generator: a student sees
 real or generated pairs, in the same way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key, UInt8
 
+from began_jax.aspects import squared_error
+from began_jax.errors import require_finite
+from began_jax.images import to_float
 from began_jax.landmarks import mirror, scheme
+from began_jax.models import apply
 
 Images = Float[Array, "batch height width channels"]
 Targets = Float[Array, "batch ..."]
@@ -19,6 +28,72 @@ TURN = 0.26  # radians either way: 15 degrees
 SCALE = 0.15  # in the logarithm
 SHIFT = 0.06  # of the height and width
 LIGHT = 0.2  # of brightness, contrast and each channel's own brightness
+
+
+class Recipe(NamedTuple):
+    """How a student is trained: AdamW, whose rate falls to 0 as half a cosine. Every choice of pairs gets the same."""
+
+    steps: int = 4000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+
+
+Set = tuple[UInt8[np.ndarray, "_ height width channels"], np.ndarray]
+
+
+def fit(
+    network: nn.Module,
+    sets: Sequence[Set],
+    kind: str,
+    recipe: Recipe,
+    seed: int = 0,
+    step_done: Callable[[], None] = lambda: None,
+) -> Any:
+    """Train a network on pairs from nothing and return its parameters.
+
+    Args:
+        network: from images [batch, height, width, channels] in [-1, 1] to annotations.
+        sets: of pairs, images uint8 and their annotations [count, ...]. Each gives an equal part of every batch,
+            drawn with replacement, however many pairs it has.
+        kind: name of the annotation, see `augment`.
+        recipe: of the training.
+        seed: of the parameters, the batches and the augmentation.
+        step_done: called after each step.
+
+    Raises:
+        DivergedError: the loss is no longer finite at the end.
+    """
+    schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
+    optimizer = optax.adamw(schedule, weight_decay=recipe.weight_decay)
+    each = [len(part) for part in np.array_split(np.arange(recipe.batch_size), len(sets))]
+    given = [(jnp.asarray(images), jnp.asarray(targets)) for images, targets in sets]
+    key_init, key_steps = jax.random.split(jax.random.key(seed))
+    parameters = network.init(key_init, jnp.zeros((1, *given[0][0].shape[1:])))["params"]
+
+    def loss(parameters: Any, images: Array, targets: Array) -> Array:
+        return squared_error(apply(network, parameters, images), targets).mean()
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state: tuple[Any, Any], sets: Any, number: Array) -> tuple[tuple[Any, Any], Array]:
+        parameters, moments = state
+        key = jax.random.fold_in(key_steps, number)
+        drawn = []
+        for i, ((images, targets), count) in enumerate(zip(sets, each, strict=True)):
+            rows = jax.random.randint(jax.random.fold_in(key, i), (count,), 0, len(images))
+            drawn.append((to_float(images[rows]), targets[rows].astype(jnp.float32)))
+        images, targets = (jnp.concatenate(column) for column in zip(*drawn, strict=True))
+        images, targets = augment(jax.random.fold_in(key, len(sets)), images, targets, kind)
+        value, gradient = jax.value_and_grad(loss)(parameters, images, targets)
+        update, moments = optimizer.update(gradient, moments, parameters)
+        return (optax.apply_updates(parameters, update), moments), value
+
+    state, value = (parameters, optimizer.init(parameters)), jnp.zeros(())
+    for number in range(recipe.steps):
+        state, value = step(state, given, jnp.asarray(number))
+        step_done()
+    require_finite({"loss": float(value)}, "a student's training diverged", "use fewer or cleaner pairs")
+    return state[0]
 
 
 def augment(key: Key[Array, ""], images: Images, targets: Targets, kind: str) -> tuple[Images, Targets]:

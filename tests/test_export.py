@@ -172,3 +172,20 @@ def test_refuses_what_it_would_spoil(tmp_path):
         write(z, images, landmarks)
         write(z, images, landmarks[:, 1:])
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", [coco_writer, mask_writer, array_writer])
+def test_doubts_stand_beside_the_latents_for_all_pictures_or_for_none(tmp_path, writer):
+    z, images = samples()
+    shape = {coco_writer: (5, 2), mask_writer: (12, 16, 1), array_writer: (3,)}[writer]
+    annotations, doubt = np.full((7, *shape), 0.5, np.float32), np.linspace(0, 1, 7, dtype=np.float32)
+    with writer(tmp_path / "out", ORIGIN) as write:
+        write(z[:3], images[:3], annotations[:3], doubt=doubt[:3])
+        write(z[3:], images[3:], annotations[3:], doubt=jnp.asarray(doubt[3:]))
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "doubt.npy"), doubt)
+    with pytest.raises(InputError, match="or for none"), writer(tmp_path / "some", ORIGIN) as write:
+        write(z[:3], images[:3], annotations[:3], doubt=doubt[:3])
+        write(z[3:], images[3:], annotations[3:])
+    with pytest.raises(InputError, match="3 doubts for 7 images"), writer(tmp_path / "few", ORIGIN) as write:
+        write(z, images, annotations, doubt=doubt[:3])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import aspects, gaussian_process
+from began_jax import aspects, gaussian_process, metrics
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.metrics import Ridge
@@ -103,7 +103,7 @@ def test_the_share_is_the_best_one_as_far_as_the_validation_latents_can_tell(cou
     targets = 0.3 * answers + 0.7 * left_out + noise / 10
     beside = closed_form.Beside(None, np.zeros((count, 1)), left_out, targets)
     error = lambda share: ((share * answers + (1 - share) * left_out - targets) ** 2).mean()  # noqa: E731
-    share = beside.share(answers) * (count + closed_form.DOUBT) / count
+    share = beside.share(answers) * (count + closed_form.HALF) / count
     assert error(share) <= min(error(share - 0.01), error(share + 0.01)) and 0.2 < share < 0.4
     assert beside.share(left_out - (targets - left_out)) == 0 and beside.share(targets) < 1
 
@@ -120,6 +120,23 @@ def test_a_kept_process_is_the_one_fitted_and_that_of_another_seed_is_replaced(e
     np.testing.assert_array_equal(kept.left_out, found.left_out[held])
     closed_form.fitted(tmp_path / "net", dataclasses.replace(config, seed=1), z, y)
     assert not np.array_equal(closed_form.load(tmp_path / "net").z, kept.z)
-    (tmp_path / "net" / "process" / "0" / "process" / "columns.npz").write_bytes(b"")
+    columns = tmp_path / "net" / "process" / "0" / "process" / "columns.npz"
+    columns.write_bytes(b"")
     with pytest.raises(InputError, match=r"is damaged: process/columns.npz has changed.*run aspect.py again"):
         closed_form.load(tmp_path / "net")
+
+
+def test_the_expected_error_is_large_where_the_truth_is_noisy():
+    rng = np.random.default_rng(5)
+    z = rng.uniform(-1, 1, (400, 3)).astype(np.float32)
+    noise = np.where(z[:, :1] > 0, 0.1, 0.01)
+    y = (z[:, 1:] / 4 + 0.5 + noise * rng.normal(size=(400, 2))).astype(np.float32)
+    config = AspectConfig(validation=0.1, closed_form="process")
+    beside = closed_form.fit(config, z[:300], y[:300])
+    expected = np.asarray(closed_form.expected_error(beside.errors, jnp.asarray(z[300:])))
+    answers = np.asarray(gaussian_process.predict(beside.process, jnp.asarray(z[300:]), (2,)))
+    error = metrics.rms_error(answers, y[300:])
+    assert metrics.rank_correlation(expected, error) > 0.6
+    quiet = z[300:, 0] < 0
+    assert expected[~quiet].mean() > 4 * expected[quiet].mean()
+    np.testing.assert_allclose(expected[quiet].mean(), error[quiet].mean(), rtol=0.5)

@@ -135,3 +135,31 @@ def test_the_majority_is_as_accurate_as_an_attribute_is_rare_and_of_balanced_acc
     np.testing.assert_allclose(metrics.accuracy_percent(mean, truth).mean(), 85)
     np.testing.assert_allclose(metrics.balanced_accuracy_percent(mean, truth), 50)
     assert metrics.balanced_accuracy_percent(truth, truth) == 100
+
+
+def test_rms_error_is_the_root_of_the_mean_square_of_any_shape():
+    rng = np.random.default_rng(0)
+    for shape in ((5, 2), (6, 4, 1), (3,)):
+        a, b = rng.normal(size=(2, 7, *shape)).astype(np.float32)
+        pairs = [list(zip(a[i].flat, b[i].flat, strict=True)) for i in range(7)]
+        expected = [np.sqrt(np.mean([(x - y) ** 2 for x, y in each])) for each in pairs]
+        np.testing.assert_allclose(metrics.rms_error(a, b), expected, rtol=1e-5)
+    mask = rng.integers(0, 2, (7, 4, 4, 1)).astype(np.uint8)  # where a difference of uint8 would wrap round
+    np.testing.assert_allclose(metrics.rms_error(1.0 - mask.astype(np.float32), mask), 1)
+
+
+def test_rank_correlation_sees_the_order_alone():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=50)
+    assert metrics.rank_correlation(a, np.exp(3 * a)) == pytest.approx(1)
+    assert metrics.rank_correlation(a, -(a**3)) == pytest.approx(-1)
+    assert metrics.rank_correlation(a, np.ones(50)) == 0
+    ranks = lambda values: np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])  # noqa: E731
+    b = rng.integers(0, 5, 50).astype(np.float64)
+    assert metrics.rank_correlation(a, b) == pytest.approx(np.corrcoef(ranks(a), ranks(b))[0, 1])
+
+
+def test_the_kept_are_those_with_the_least_doubt():
+    errors, doubt = np.arange(10.0), np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 0.0])
+    np.testing.assert_array_equal(metrics.kept(errors, doubt, 0.3), [9, 8, 7])
+    assert len(metrics.kept(errors, doubt, 0.01)) == 1 and metrics.kept(errors, doubt, 1.0).mean() == errors.mean()

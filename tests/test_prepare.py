@@ -19,6 +19,7 @@ import prepare
 from began_jax.data.builder import write
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.folder import hold_out
+from began_jax.errors import InputError
 from began_jax.run import cli
 
 K = 3
@@ -218,6 +219,52 @@ def test_groups_stay_together(pictures):
     assert sorted(train + test) == NAMES
     assert not {name[:2] for name in train} & {name[:2] for name in test}
     assert train == sorted(train) and test == sorted(test)
+
+
+@pytest.mark.parametrize("annotation", ["landmarks", "masks"])
+def test_pictures_annotated_in_part(pictures, capfd, annotation):
+    having = [NAMES[i] for i in (1, 4, 5, 8)]
+    whole = pictures / "whole"
+    run(*arguments(pictures, annotation), "--out", whole, "--height", 14, "--width", 16)
+    for name in set(NAMES) - set(having):
+        (pictures / "masks" / name).unlink()
+    with np.load(pictures / "points.npz") as points:
+        rows = [NAMES.index(name) for name in having]
+        np.savez(pictures / "points.npz", name=having, landmarks3=points["landmarks3"][rows])
+    options = [*arguments(pictures, annotation), "--height", 14, "--width", 16, "--holdout", 0.3]
+    capfd.readouterr()
+    message = refused(capfd, pictures, *options)
+    assert "for 4 of 10 images" in message and "--partial keeps" in message
+    run(*options, "--partial", "--out", pictures / "part")
+    assert "for 4 of them" in capfd.readouterr().out
+    found, all_of_them = open_data(pictures / "part"), open_data(whole)
+    examples = {e["id"]: e for e in (all_of_them.source("train")[i] for i in range(len(NAMES)))}
+    seen = []
+    for split, count in found.splits.items():
+        source, annotated = found.source(split), found.annotated(split)
+        ids = [source[i]["id"] for i in range(count)]
+        assert ids[:annotated] == sorted(set(ids) & set(having)) and ids[annotated:] == sorted(set(ids) - set(having))
+        for i, name in enumerate(ids):
+            np.testing.assert_array_equal(source.image(i), examples[name]["image"])
+            if i < annotated:
+                np.testing.assert_array_equal(source.annotation(i), examples[name][found.annotation])
+            elif annotation == "landmarks":
+                assert np.isnan(source.annotation(i)).all()
+        seen += ids
+    assert sorted(seen) == sorted(NAMES) and found.splits == {"train": 7, "test": 3}
+    assert found.annotated("train") == 2 and found.annotated("test") == 2  # at least 0.3 of the four
+    assert all_of_them.annotated("train") == 10
+
+
+def test_of_groups_annotated_in_part_some_are_left_to_train_on():
+    ids, annotated = [f"s{i // 4}/{i}" for i in range(20)], np.arange(20) % 4 == 0
+    annotated[8:] = False  # in two of five groups
+    train, test = hold_out(ids, 0.5, r"s\d", 0, annotated)
+    assert sorted(train + test) == list(range(20)) and len(test) >= 10
+    assert annotated[train].sum() == annotated[test].sum() == 1 and annotated[train][0] and annotated[test][0]
+    assert not {ids[i][:2] for i in train} & {ids[i][:2] for i in test}
+    with pytest.raises(InputError, match=r"none of 2 annotated images in 2 group"):
+        hold_out(ids, 0.6, r"s\d", 0, annotated)
 
 
 @pytest.mark.parametrize("seed", range(4))

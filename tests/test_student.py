@@ -105,3 +105,20 @@ def test_a_trainer_learns_changed_pairs(points):
     assert abs(float(loss - plain)) > 1e-6
     for a, b in zip(jax.tree.leaves(one.parameters), jax.tree.leaves(other.parameters), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_student_learns_the_same_again_from_sets_that_share_its_batches(points):
+    images = np.round(spots(points) * 255).astype(np.uint8)
+    few, many = (images[:2], points[:2]), (images[2:], points[2:])
+    network, recipe = ImageToVector((4, 6), (5, 2)), student.Recipe(steps=40, batch_size=6)
+    done = []
+
+    def error(sets, recipe=recipe, seed=0):
+        parameters = student.fit(network, sets, "points", recipe, seed, lambda: done.append(1))
+        predicted = network.apply({"params": parameters}, jnp.asarray(images, jnp.float32) / 127.5 - 1)
+        return float(np.abs(np.asarray(predicted) - points).mean())
+
+    trained = error([few, many])
+    assert len(done) == 40 and trained == error([few, many]) != error([few, many], seed=1)
+    assert trained < 0.3 * error([few, many], recipe._replace(steps=1))
+    assert trained < error([many]) or trained < error([few])  # who has seen all knows more than who has not

@@ -24,7 +24,7 @@ from began_jax.errors import InputError
 from began_jax.files import new_folder, refuse_taken
 from began_jax.images import quick_png, to_uint8
 
-Doubts = Float[Array | np.ndarray, " batch"] | None
+Doubts = Float[Array | np.ndarray, " doubts"] | None  # as many as the images
 # In [-1, 1], or as they are stored.
 Pictures = (
     Float[Array | np.ndarray, "batch height width channels"] | UInt8[Array | np.ndarray, "batch height width channels"]

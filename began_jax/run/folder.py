@@ -166,7 +166,7 @@ class Run:
 
     def start_anew(self) -> str:
         """Return what has to go where the latents are to be made in another way: they, and all that came of them."""
-        return f"delete {', '.join(str(self.folder / name) for name in ('latents', 'aspect', 'labels'))}"
+        return f"delete {', '.join(str(self.folder / name) for name in ('latents', 'aspect', 'labels', 'downstream'))}"
 
 
 def resolve_data(folder: Path, config: TrainConfig) -> DataSet:

@@ -1,4 +1,4 @@
-"""Measure a run on the held-out split -> RUN/metrics.json and RUN/figures/.
+"""Measure a run on the held-out split -> RUN/metrics.json, RUN/figures/ and RUN/report.html, which shows all of it.
 
     python evaluate.py --run runs/demo
 
@@ -15,6 +15,9 @@ energy by octave, and the share of copies (docs/training.md). neighbours.png sho
 training image, and below each its nearest ones.
 """
 
+import argparse
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,18 +25,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from began_jax import figures, metrics
+from began_jax import figures, metrics, sampling, student
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
+from began_jax.files import read_json
 from began_jax.images import to_float, to_uint8
 from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
-from began_jax.run import cli, consistency, doubt, measures, networks
+from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.run import cli, consistency, doubt, downstream, measures, networks, pairs, report
 from began_jax.run.folder import Run
 from began_jax.sampling import uniform_latents
 
-SHOWN = 16  # held-out images in the pictures
+SHOWN, WORST = 16, 8  # held-out images in the pictures
 KEPT = (90, 75, 50)  # percent with the least doubt, whose error is stated
 
 Networks = Mapping[str, Callable[[np.ndarray], np.ndarray]]
@@ -65,6 +70,23 @@ def parser() -> cli.ArgumentParser:
         "such as an Inception network of yours, with which the Fréchet distance is the FID; default: scattering "
         "coefficients, which need no network",
     )
+    about = "ordinary networks, trained on real images, on generated pairs, and on both: docs/downstream.md"
+    group = parser.add_argument_group("what the pairs are worth", about)
+    group.add_argument(
+        "--downstream",
+        metavar="K,K,...",
+        type=downstream.parse_labels,
+        help="numbers of annotated images that all ways may learn from, such as 16,100,all; each takes three trainings "
+        "a seed, of minutes on a CPU",
+    )
+    group.add_argument("--seeds", type=int, default=3, help="draws of the annotated images, with a training each")
+    steps = student.Recipe().steps
+    group.add_argument("--student-steps", type=int, default=steps, help="of each network, 32 images a step")
+    group.add_argument("--pairs", type=int, default=10_000, help="generated ones that a network is trained on")
+    samplers = sampling.SAMPLERS
+    group.add_argument("--sampler", default="uniform", choices=samplers, help="of their latents, as in generate.py")
+    group.add_argument("--keep", type=float, default=1.0, metavar="SHARE", help="of the pairs, as in generate.py")
+    group.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="of G_a; default: that of the run's preset")
     cli.add_annotator(parser)
     return parser
 
@@ -75,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
+    if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1:
+        raise InputError("--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1")
     if 0 < args.generator_images < measures.LEAST:
         least = f"at least {measures.LEAST}, or 0 for none"
         raise InputError(f"--generator-images is {args.generator_images}; it must be {least}")
@@ -84,8 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.features:
         space = {"function": plugin(args.features, "--features"), "name": absolute(args.features)}
     run = Run.open(args.run)
-    kind, newest = run.kind, networks.newest(run)
-    name, names = args.aspect or newest, [path.name for path in networks.trained(run)]
+    name, names = args.aspect or networks.newest(run), [path.name for path in networks.trained(run)]
     if name not in names:
         raise InputError(f"{run.folder / 'aspect'} has no network {name!r}; it has {', '.join(names)}")
     train, test = measured_splits(run)
@@ -94,29 +117,53 @@ def main(argv: Sequence[str] | None = None) -> None:
     aspects = {n: networks.load(run, n) for n in names}
     annotate = {n: aspect.annotate for n, aspect in aspects.items()}
     predicted = {n: network(test.annotated) for n, network in annotate.items()}
+    plan = downstream_plan(args, run) if args.downstream else None
 
     found = errors(run, train, test, predicted, name)
-    doubts = doubt.of(run, aspects[name])
-    if doubts:
-        known = test.annotated, run.inverted.pictures(test.annotated), predicted[name]
-        found |= doubtful(run, test, predicted[name], doubts(*known))
+    doubted, curve = doubtful(run, test, predicted[name], aspects[name])
+    found |= doubted
     folder = run.folder / "figures"
     draw(run, folder, test, predicted[name])
-    run.record("evaluate", found)
+    record(run, found)
     closing = sentence(run, found, test, name)
     if args.generator_images:
-        figures_of_it, words = measured_generator(run, folder, args.generator_images, space)
-        found |= figures_of_it
-        run.record("evaluate", found)
+        generator, words = measured_generator(run, folder, args.generator_images, space)
+        found |= generator
+        record(run, found)
         closing += f"; {words}"
     if args.consistency:
         agreement = consistency.measure(run, annotate, name, args.consistency, args.annotator, args.workers)
-        run.record("evaluate", found | agreement.figures)
+        found |= agreement.figures
+        record(run, found)
         z, annotation, _ = agreement.labels["uniform"]
         picture = consistency.picture(run.generate(z[:SHOWN]), annotate[name](z[:SHOWN]), annotation, run.data)
         figures.save_image(folder / "consistency.png", picture)
-        closing += f"; {agreement.sentence(kind)}"
-    print(f"evaluate: {closing} -> {run.folder / 'metrics.json'}, {folder}")
+        closing += f"; {agreement.sentence(run.kind)}"
+    if plan:
+        record(run, found | downstream.measure(run, plan))
+        closing += f"; {run.folder / 'downstream' / 'table.md'} says what the pairs are worth"
+    command = shlex.join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)])
+    page = report.write(run, command, curve)
+    print(f"evaluate: {closing} -> {run.folder / 'metrics.json'}, {folder}, {page}")
+
+
+def record(run: Run, found: Mapping[str, Any]) -> None:
+    """Write the figures; those of an earlier --downstream stay, whose results are the run's."""
+    path = run.folder / "metrics.json"
+    old = [name.removeprefix("evaluate/") for name in (read_json(path) if path.exists() else {})]
+    run.record("evaluate", found, keep=tuple(name for name in old if name.startswith("downstream_")))
+
+
+def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
+    """Return what --downstream and the options beside it ask for; InputError where nothing is held out."""
+    if "test" not in run.data.splits:
+        raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
+    if args.keep < 1 and not run.inverted.encode and (args.recipe or "combined").startswith(("paper", "regularised")):
+        raise InputError(f"--keep {args.keep}: networks of that recipe have no doubt, and the run no encoder")
+    recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
+    draw = pairs.Draw(sampler=args.sampler, keep=args.keep)
+    students = student.Recipe(steps=args.student_steps)
+    return downstream.Plan(args.downstream, args.seeds, ASPECT_RECIPES[recipe], students, args.pairs, draw)
 
 
 class Split(NamedTuple):
@@ -170,13 +217,22 @@ def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarr
     }
 
 
-def doubtful(run: Run, test: Split, predicted: np.ndarray, doubts: np.ndarray) -> dict[str, float]:
-    """Return how well doubts [N] rank the true errors of a network, and the figure of the shares with the least."""
+def doubtful(
+    run: Run, test: Split, predicted: np.ndarray, aspect: networks.TrainedAspect
+) -> tuple[dict[str, float], list[tuple[float, float]]]:
+    """Return how well a network's doubt ranks true errors, the figures of what is kept, and (share, figure) to draw.
+
+    Nothing where it has no doubt.
+    """
+    doubts = doubt.of(run, aspect)
+    if doubts is None:
+        return {}, []
+    ranks = doubts(test.annotated, run.inverted.pictures(test.annotated), predicted)
     scores = run.kind.score(predicted, test.truth, run.data)
-    errors = metrics.rms_error(predicted, test.truth)
-    shares = {f"kept_{share}_{run.kind.metric}": metrics.kept(scores, doubts, share / 100).mean() for share in KEPT}
-    found = {"doubt_rank_correlation": metrics.rank_correlation(doubts, errors), **shares}
-    return {name: float(value) for name, value in found.items()}
+    curve = [(share, float(metrics.kept(scores, ranks, share).mean())) for share in np.linspace(0.5, 1, 26).tolist()]
+    shares = {f"kept_{n}_{run.kind.metric}": float(metrics.kept(scores, ranks, n / 100).mean()) for n in KEPT}
+    ranked = metrics.rank_correlation(ranks, metrics.rms_error(predicted, test.truth))
+    return {"doubt_rank_correlation": ranked, **shares}, curve
 
 
 def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
@@ -186,6 +242,10 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
     originals = to_float(np.concatenate([ordered(source, int(i), int(i) + 1)["image"] for i in shown]))
     pairs = figures.reconstructions(originals, run.generate(test.z[shown]))
     figures.save_image(folder / "reconstructions.png", pairs)
+    worst = np.argsort(-test.l1, kind="stable")[:WORST]
+    originals_of_it = to_float(np.stack([source.image(int(i)) for i in worst]))
+    pairs = figures.reconstructions(originals_of_it, run.generate(test.z[worst]))
+    figures.save_image(folder / "worst.png", pairs)
     annotated = figures.annotated_grid(originals, **run.kind.marks(predicted[shown], run.data))
     figures.save_image(folder / f"{test.prefix}_annotations.png", annotated)
 

@@ -1,0 +1,183 @@
+"""The test of the whole: what pairs are worth to an ordinary network that is trained on them.
+
+For each number K of annotated images and each draw of them (a seed), held-out images are annotated by
+
+    ridge       ridge regression from their latents            generated   a student of new pairs G(z), G_a(z)
+    latents     G_a from their latents, found by inversion     real        a student of the K annotated images
+    encoder     G_a from E(x), which takes one pass            both        a student of both, half of each batch
+
+where G_a has learnt from the same K images. A student is an ordinary network (`student`). RUN/downstream/WAY/ keeps a
+file for each result, so that a command that was stopped goes on, and another one makes only what is missing.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from began_jax import student
+from began_jax.configs import AspectConfig
+from began_jax.data.datasets import ordered
+from began_jax.errors import InputError
+from began_jax.files import agree, read_json, write_json
+from began_jax.images import to_float
+from began_jax.metrics import Ridge
+from began_jax.models import apply
+from began_jax.progress import Progress
+from began_jax.run import labels, networks, pairs
+from began_jax.run.folder import Run
+from began_jax.run.generator import batched
+from began_jax.run.learnt_annotator import network_of
+
+STUDENTS = ("real", "generated", "both")
+WAYS = ("ridge", "latents", "encoder", *STUDENTS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is compared: K annotated images (0: all) in so many draws, students of so many steps, and their pairs."""
+
+    labels: tuple[int, ...]
+    seeds: int
+    aspect: AspectConfig
+    recipe: student.Recipe
+    generated: int  # pairs
+    draw: pairs.Draw
+
+    def file(self, way: str, count: int, seed: int) -> str:
+        """Return the name of a result's file, which tells all that the result depends on."""
+        name = f"{way}/{count or 'all'}-seed{seed}"
+        if way in STUDENTS:
+            name += f"-steps{self.recipe.steps}"
+        if way in ("generated", "both"):
+            name += f"-pairs{self.generated}-{self.draw.sampler}-keep{self.draw.keep:g}"
+        return f"{name}.json"
+
+
+def measure(run: Run, plan: Plan) -> dict[str, float]:
+    """Return the figures of a plan, means over its seeds with `_std`, by their names; RUN/downstream/table.md too."""
+    folder = run.folder / "downstream"
+    how, step = run.inversion
+    known = {"generator_step": step, "inversion_steps": how.steps, **dataclasses.asdict(plan.aspect)}
+    agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=folder.is_dir())
+    ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
+    cells = [(count, seed) for count in plan.labels for seed in range(plan.seeds)]
+    missing = [(way, *cell) for cell in cells for way in ways if not (folder / plan.file(way, *cell)).is_file()]
+    steps = plan.recipe.steps * sum(way in STUDENTS for way, *_ in missing)
+    bar = Progress("downstream", max(steps, 1), unit="step")
+    for count, seed in cells:
+        knowing = _Knowing(run, plan, count, seed)
+        for way in ways:
+            if (way, count, seed) in missing:
+                bar.describe(f"downstream: {way}, {count or 'all'} labels, seed {seed}")
+                write_json(folder / plan.file(way, count, seed), knowing.result(way, bar.update))
+    bar.close()
+    found = {(way, count): _summary(folder, plan, way, count) for way in ways for count in plan.labels}
+    (folder / "table.md").write_text(_table(run, plan, ways, found))
+    return {
+        f"downstream_{name}_{way}_{count or 'all'}{suffix}": value
+        for (way, count), figures in found.items()
+        for name, both in figures.items()
+        for suffix, value in zip(("", "_std"), both, strict=True)
+    }
+
+
+class _Knowing:
+    """What is made of one draw of annotated images, each part when it is first needed."""
+
+    def __init__(self, run: Run, plan: Plan, count: int, seed: int):
+        self._run, self._plan, self._seed = run, plan, seed
+        self._config = dataclasses.replace(plan.aspect, labelled=count, label_seed=seed, seed=seed)
+
+    def result(self, way: str, step_done: Callable[[], None]) -> dict[str, float]:
+        """Return the held-out figures of a way."""
+        data, kind = self._run.data, self._run.kind
+        answers = self._student(way, step_done) if way in STUDENTS else self._direct(way)
+        truth = self._held_out[kind.name]
+        further = {name: float(measure(answers, truth, data)) for name, measure in kind.further.items()}
+        return {kind.metric: float(kind.score(answers, truth, data).mean())} | further
+
+    @functools.cached_property
+    def _held_out(self) -> dict[str, Any]:
+        return ordered(self._run.data.source("test"), 0, self._run.data.annotated("test"))
+
+    @functools.cached_property
+    def _latents(self) -> np.ndarray:
+        return self._run.latents("test")["z"][: len(self._held_out["id"])]
+
+    @functools.cached_property
+    def _rows(self) -> np.ndarray:
+        inverted = min(len(self._run.latents("train")["z"]), self._run.data.annotated("train"))
+        return labels.labelled(self._config, inverted)
+
+    @functools.cached_property
+    def _examples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Latents and annotations of the annotated images."""
+        return labels.training_pairs(self._run, self._config, None)
+
+    @functools.cached_property
+    def _aspect(self) -> networks.TrainedAspect:
+        return networks.fit(self._run, self._config, *self._examples)
+
+    @functools.cached_property
+    def _real(self) -> student.Set:
+        source = self._run.data.source("train")
+        return np.stack([source.image(int(row)) for row in self._rows]), self._examples[1]
+
+    @functools.cached_property
+    def _generated(self) -> student.Set:
+        made = list(pairs.drawn(self._run, self._aspect, self._plan.generated, self._plan.draw, 1000 + self._seed))
+        images, annotations = (np.concatenate([getattr(m, n) for m in made]) for n in ("images", "annotations"))
+        return images, annotations
+
+    def _direct(self, way: str) -> np.ndarray:
+        if way == "ridge":
+            z, targets = self._examples
+            return Ridge(z, targets.astype(np.float32))(self._latents)
+        if way == "latents":
+            return self._aspect.annotate(self._latents)
+        generator = self._run.inverted
+        assert generator.encode  # the ways are those that there are
+        encode = batched(generator.encode, generator.encoder_parameters)
+        return self._aspect.annotate(encode(to_float(self._held_out["image"])))
+
+    def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
+        sets = [self._real] if way != "generated" else []
+        sets += [self._generated] if way != "real" else []
+        network, kind = network_of(self._run), self._run.kind.name
+        parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done)
+        annotate = batched(lambda p, x: apply(network, p, x), parameters)
+        return annotate(to_float(self._held_out["image"]))
+
+
+def _summary(folder: Path, plan: Plan, way: str, count: int) -> dict[str, tuple[float, float]]:
+    """Return each figure's mean and standard deviation over the seeds."""
+    found = [read_json(folder / plan.file(way, count, seed)) for seed in range(plan.seeds)]
+    columns = {name: [each[name] for each in found] for name in found[0]}
+    return {name: (float(np.mean(values)), float(np.std(values))) for name, values in columns.items()}
+
+
+def _table(run: Run, plan: Plan, ways: Sequence[str], found: dict) -> str:
+    metric = run.kind.metric
+    digits = 3 if metric == "iou" else 2
+    lines = [f"| labels, {metric} | {' | '.join(ways)} |", "|---" * (len(ways) + 1) + "|"]
+    for count in plan.labels:
+        cells = [found[way, count][metric] for way in ways]
+        shown = " | ".join(f"{mean:.{digits}f} ± {std:.{digits}f}" for mean, std in cells)
+        lines.append(f"| {f'{count:,}' if count else 'all'} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def parse_labels(text: str) -> tuple[int, ...]:
+    """Return the numbers of annotated images that a list such as 16,100,all names, 0 for all of them.
+
+    Raises:
+        InputError: it is no such list.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part == "all" or (part.isdecimal() and int(part) >= 3) for part in parts):
+        raise InputError(f"--downstream is {text}; it must be numbers of at least 3, or all, parted by commas")
+    return tuple(0 if part == "all" else int(part) for part in parts)

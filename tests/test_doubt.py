@@ -1,0 +1,70 @@
+"""Doubt of annotations: its two terms, and which pairs a share of them keeps."""
+
+from types import SimpleNamespace
+from unittest import mock
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from began_jax.run import doubt, pairs
+from began_jax.run.folder import Run
+from began_jax.run.generator import Generator
+from began_jax.run.networks import TrainedAspect
+
+LATENT = 3
+
+
+def run(encoder=True):
+    """A run whose images show their latents, and whose encoder is wrong where the first of them is positive."""
+
+    def apply(parameters, z):
+        return jnp.tile(z[:, None, None, :], (1, 2, 2, 1))
+
+    def encode(parameters, images):
+        z = images[:, 0, 0]
+        return jnp.where(z[:, :1] > 0, z + parameters, z)
+
+    given = {"encode": encode, "encoder_parameters": jnp.asarray(0.5)} if encoder else {}
+    found = mock.create_autospec(Run, instance=True)
+    found.inverted = Generator(apply, jnp.zeros(()), LATENT, (2, 2, LATENT), **given)
+    found.config = SimpleNamespace(latent_size=LATENT)
+    found.latents.return_value = {"z": np.zeros((4, LATENT), np.float32)}
+    return found
+
+
+ASPECT = TrainedAspect(lambda z: 2 * z[:, :2], 1)
+UNSURE = ASPECT._replace(expected_error=lambda z: np.abs(z[:, 2]))
+
+
+@pytest.mark.parametrize("aspect", [ASPECT, UNSURE])
+def test_doubt_is_the_expected_error_and_the_change_when_the_image_is_looked_at(aspect):
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-0.4, 0.4, (300, LATENT)).astype(np.float32)
+    images = run().inverted.pictures(z)
+    expected = np.where(z[:, 0] > 0, 1.0, 0.0) ** 2  # both values change by 2 * 0.5
+    expected = expected + (z[:, 2] ** 2 if aspect.expected_error else 0)
+    found = doubt.of(run(), aspect)(z, images, aspect.annotate(z))
+    np.testing.assert_allclose(found, np.sqrt(expected), atol=0.02)  # pixels are rounded
+    blind = doubt.of(run(encoder=False), aspect)
+    if aspect.expected_error is None:
+        assert blind is None
+    else:
+        np.testing.assert_allclose(blind(z, images, aspect.annotate(z)), np.abs(z[:, 2]), rtol=1e-6)
+
+
+def test_a_share_of_the_pairs_is_that_with_the_least_doubt_in_the_same_order():
+    def drawn(count, keep):
+        found = list(pairs.drawn(run(), UNSURE, count, pairs.Draw(keep=keep), 3))
+        return [np.concatenate([getattr(part, name) for part in found]) for name in pairs.Pairs._fields]
+
+    z, images, annotations, doubts = drawn(1000, 1.0)
+    kept = drawn(600, 0.5)
+    assert all(len(values) == 600 for values in kept)
+    most = kept[3].max()
+    assert abs((doubts <= most).mean() - 0.5) < 0.06
+    rows = np.flatnonzero(doubts <= most)
+    rows = rows[: min(len(rows), 600)]
+    for every, some in zip((z, images, annotations, doubts), kept, strict=True):
+        np.testing.assert_array_equal(every[rows], some[: len(rows)])
+    np.testing.assert_array_equal(drawn(10, 0.5)[0], kept[0][:10])
