@@ -75,7 +75,6 @@ def parser() -> cli.ArgumentParser:
     group.add_argument(
         "--downstream",
         metavar="K,K,...",
-        type=downstream.parse_labels,
         help="numbers of annotated images that all ways may learn from, such as 16,100,all; each takes three trainings "
         "a seed, of minutes on a CPU",
     )
@@ -163,7 +162,9 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep)
     students = student.Recipe(steps=args.student_steps)
-    return downstream.Plan(args.downstream, args.seeds, ASPECT_RECIPES[recipe], students, args.pairs, draw)
+    return downstream.Plan(
+        downstream.parse_labels(args.downstream), args.seeds, ASPECT_RECIPES[recipe], students, args.pairs, draw
+    )
 
 
 class Split(NamedTuple):
