@@ -261,6 +261,11 @@ class AspectConfig:
         "with the share that is best on the validation latents",
         ("none", "process"),
     )
+    read: bool = option(
+        False,
+        "annotate what the encoder reads in an image: of a new one E(G(z)), of one of the data set the mean of z and "
+        "E(x); the paper annotates z. It knows more of photographs, and much more of new images (docs/aspects.md)",
+    )
     members: int = option(
         1,
         "networks trained side by side, each with a seed of its own (--seed, --seed + 1, ...), whose mean is the "

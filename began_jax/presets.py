@@ -45,9 +45,10 @@ INVERT_PRESETS: dict[str, InvertConfig] = {
     name: InvertConfig() if name in ("faces", "irises") else _BFGS for name in TRAIN_PRESETS
 }
 
-# Measured on held-out images (docs/results.md): the paper's recipe overfits few latents; early stopping, weight decay
+# Measured on held-out images (docs/aspects.md): the paper's recipe overfits few latents; early stopping, weight decay
 # and noise on the latents do not. A Gaussian process beside the network knows more than it where labels are few, and
-# both together always do. The mask recipe is shorter, since its network costs a hundred times as much a step.
+# both together always do. Both know more of what the encoder reads in an image than of its latent alone. The mask
+# recipe is shorter, since its network costs a hundred times as much a step.
 _REGULARISED: dict[str, Any] = dict(epochs=300, weight_decay=0.5, validation=0.1, jitter=0.3)
 _MASK: dict[str, Any] = dict(
     labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
@@ -56,8 +57,8 @@ ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
     "regularised": AspectConfig(**_REGULARISED),
     "regularised-mask": AspectConfig(**_MASK),
-    "combined": AspectConfig(**_REGULARISED, closed_form="process"),
-    "combined-mask": AspectConfig(**_MASK, closed_form="process"),
+    "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
+    "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
 }
 DEFAULT_RECIPE = {
     name: "paper" if name in ("faces", "irises") else "combined-mask" if "irises" in name else "combined"

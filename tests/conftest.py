@@ -29,10 +29,18 @@ pytest.register_assert_rewrite("ways")
 
 
 # The longest first, or one worker would end late.
-LONGEST = ("test_entries", "test_began", "test_hosts", "test_platforms", "test_train_entry", "test_benchmarks")
+LONGEST = (
+    "test_entries",
+    "test_few_labels",
+    "test_began",
+    "test_hosts",
+    "test_platforms",
+    "test_train_entry",
+    "test_benchmarks",
+)
 # Whole runs, processes of their own, and trainings: `make quick` leaves them out.
 SLOW = {"test_entries", "test_hosts", "test_platforms", "test_train_entry", "test_benchmarks", "test_inversion_slots"}
-SLOW |= {"test_labels", "test_precision", "test_kinds", "test_encoder", "test_raw"}
+SLOW |= {"test_few_labels", "test_labels", "test_precision", "test_kinds", "test_encoder", "test_raw"}
 
 
 def pytest_collection_modifyitems(items):

@@ -3,7 +3,6 @@
 Runs that are killed, and those they are compared with, are processes of their own; the others run in this one.
 """
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -34,12 +33,10 @@ from ways import (
     train_options,
 )
 
-from began_jax import aspects, began, gaussian_process, metrics, student
-from began_jax.configs import AspectConfig
-from began_jax.data.datasets import open_data, ordered
+from began_jax import aspects, began, gaussian_process, metrics
+from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
-from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import checkpoints, closed_form, labels, networks
+from began_jax.run import checkpoints, closed_form, networks
 from began_jax.run.folder import Run
 
 
@@ -265,79 +262,6 @@ def test_few_labels_are_drawn_by_their_seed(faces, tmp_path):
         (["--label-seed", 1], ["--label-seed needs --labelled"]),
     ):
         assert_refused(run, "aspect.py", run, *options, wanted=wanted)
-
-
-def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some_the_aspect(tiny_faces, tmp_path):
-    source = open_data(tiny_faces).source("train")
-    (tmp_path / "images").mkdir()
-    for i in range(20):
-        Image.fromarray(source.image(i)).save(tmp_path / "images" / f"{i:02d}.png")
-    having = [f"{i:02d}.png" for i in range(3, 17)]
-    points = np.stack([source.annotation(i) * 16 - 0.5 for i in range(3, 17)])
-    np.savez(tmp_path / "few.npz", name=having, landmarks=points)
-    options = ["--images", tmp_path / "images", "--landmarks", tmp_path / "few.npz", "--partial", "--holdout", 0.2]
-    done("prepare.py", None, *options, "--height", 16, "--width", 16, "--out", tmp_path / "data")
-    run = tmp_path / "run"
-    options = ["--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
-    done("train.py", run, "faces", *options)
-    done("invert.py", run, "--steps", 2, "--shard-size", 8)
-    printed = done("aspect.py", run, "--recipe", "combined", "--epochs", 2)
-    assert "of 11 latents" in printed
-    opened = Run.open(run)
-    assert len(latents(run)["z"]) == 16 and opened.data.annotated("train") == 11 and opened.data.annotated("test") == 3
-    z = latents(run)["z"][:11]
-    process = gaussian_process.fit(z, opened.annotations("train", 16)).process
-    for a, b in zip(closed_form.load(run / "aspect" / "combined").process, process, strict=True):
-        np.testing.assert_array_equal(a, b)
-    printed = done("evaluate.py", run, "--consistency", 4, "--annotator", "network")
-    assert "evaluate: 3 heldout images" in printed
-    found = figures(run)
-    assert found["evaluate/heldout_images"] == 3 and np.isfinite(found["evaluate/heldout_nme_percent"])
-    low = ["--low-quality", "--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
-    status, _, err = call("train.py", tmp_path / "other", "faces", *low)
-    assert status == 2 and "--low-quality needs" in err
-
-
-def test_what_pairs_are_worth_is_measured_once_for_each_way_and_goes_on_where_it_stopped(faces, tmp_path, monkeypatch):
-    run = shutil.copytree(faces.after["aspect"], tmp_path / "run")
-    options = ["--consistency", 0, "--downstream", "8,all", "--seeds", 2, "--student-steps", 3, "--pairs", 20]
-    options += ["--recipe", "regularised"]
-    monkeypatch.setitem(ASPECT_RECIPES, "regularised", dataclasses.replace(ASPECT_RECIPES["regularised"], epochs=2))
-    fit, count = student.fit, []
-
-    def stop(*args):
-        count.append(1)
-        if len(count) == 4:
-            raise KeyboardInterrupt
-        return fit(*args)
-
-    monkeypatch.setattr(student, "fit", stop)
-    assert call("evaluate.py", run, *options)[0] == 130
-    before = {path: path.stat().st_mtime_ns for path in (run / "downstream").glob("*/*.json")}
-    monkeypatch.setattr(student, "fit", fit)
-    printed = done("evaluate.py", run, *options)
-    assert "table.md says" in printed and len(before) == 7  # two direct ways twice, three students
-    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    once = shutil.copytree(faces.after["aspect"], tmp_path / "once")
-    done("evaluate.py", once, *options)
-    same = {name: value for name, value in figures(once).items() if "downstream" in name}
-    assert same.items() <= figures(run).items()
-    assert (once / "downstream" / "table.md").read_text() == (run / "downstream" / "table.md").read_text()
-    ways = ("ridge", "latents", "real", "generated", "both")  # the run has no encoder
-    assert {f"evaluate/downstream_nme_percent_{way}_{k}" for way in ways for k in ("8", "all")} <= same.keys()
-    opened = Run.open(run)
-    z, truth = latents(run)["z"], opened.annotations("train", 20)
-    errors = []
-    for seed in range(2):
-        rows = labels.labelled(AspectConfig(labelled=8, label_seed=seed), 20)
-        ridge = metrics.Ridge(z[rows], truth[rows])(latents(run, "test")["z"])
-        errors.append(metrics.nme_percent(ridge, opened.annotations("test", 4), 16, 16).mean())
-    assert same["evaluate/downstream_nme_percent_ridge_8"] == pytest.approx(np.mean(errors), rel=1e-5)
-    assert same["evaluate/downstream_nme_percent_ridge_8_std"] == pytest.approx(np.std(errors), rel=1e-3)
-    refusals = {"8,none": "--downstream is 8,none", "2": "numbers of at least 3", "21": "--labelled is 21"}
-    for given, wanted in refusals.items():
-        status, _, err = call("evaluate.py", run, *options[:2], "--downstream", given, *options[4:])
-        assert status == 2 and wanted in err, err
 
 
 def test_after_a_diverged_aspect_training_another_learning_rate_may_take_its_name(faces, tmp_path):

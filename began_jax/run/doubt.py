@@ -5,9 +5,10 @@ is the error which the process beside the aspect network expects there (`closed_
 not show what its latent stands for, such as a face that came out broken: then the encoder, which looks at the image,
 finds another latent, and that latent has another annotation.
 
-    doubt(z)^2 = expected_error(z)^2 + mean |G_a(z) - G_a(E(G(z)))|^2
+    doubt(z)^2 = expected_error^2 + mean |G_a(z) - G_a(E(G(z)))|^2
 
-A network without a process has the second term alone, and a generator without an encoder the first.
+The error is expected at the latent that is annotated. A network without a process has the second term alone, and a
+generator without an encoder the first.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.networks import TrainedAspect
 
-# (latents [N, latent], their images uint8 [N, H, W, C], their annotations [N, ...]) -> [N]
-Doubt = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# (latents [N, latent], their images uint8 [N, H, W, C]) -> [N]
+Doubt = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
@@ -30,13 +31,14 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
     if expected is None and encode is None:
         return None
     look = batched(lambda p, x: encode(p, to_float(x)), run.inverted.encoder_parameters) if encode else None
+    answer = aspect.answer or aspect.annotate
 
-    def doubt(z: np.ndarray, images: np.ndarray, annotations: np.ndarray) -> np.ndarray:
-        squares = np.zeros(len(z), np.float32)
+    def doubt(z: np.ndarray, images: np.ndarray) -> np.ndarray:
+        seen, squares = look(images) if look else z, np.zeros(len(z), np.float32)
         if expected:
-            squares += expected(z) ** 2
+            squares += expected(seen if aspect.read else z) ** 2
         if look:
-            squares += metrics.rms_error(aspect.annotate(look(images)), annotations) ** 2
+            squares += metrics.rms_error(answer(z), answer(seen)) ** 2
         return np.sqrt(squares)
 
     return doubt

@@ -135,14 +135,15 @@ class _Knowing:
 
     def _direct(self, way: str) -> np.ndarray:
         if way == "ridge":
-            z, targets = self._examples
+            z, targets = self._run.latents("train")["z"][self._rows], self._examples[1]
             return Ridge(z, targets.astype(np.float32))(self._latents)
         if way == "latents":
-            return self._aspect.annotate(self._latents)
+            return self._aspect.known(self._run, "test", self._latents)
         generator = self._run.inverted
         assert generator.encode  # the ways are those that there are
         encode = batched(generator.encode, generator.encoder_parameters)
-        return self._aspect.annotate(encode(to_float(self._held_out["image"])))
+        answer = self._aspect.answer or self._aspect.annotate
+        return answer(encode(to_float(self._held_out["image"])))
 
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []

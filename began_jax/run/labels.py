@@ -23,8 +23,9 @@ from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
 from began_jax.progress import Progress
-from began_jax.run import checkpoints, learnt_annotator
+from began_jax.run import checkpoints, learnt_annotator, reading
 from began_jax.run.folder import Run
+from began_jax.run.generator import batched
 from began_jax.run.latents import Latents
 
 NETWORK = "network"  # the T that is learnt from the data set's own annotations
@@ -175,7 +176,8 @@ def training_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return latents [N, latent] and targets [N, ...] to train an aspect network on: the data set's, T's, or both.
 
-    Masks of the data set are uint8; T's, which may be soft, and all else float32.
+    The latents are those that the encoder reads, where the network is to answer for them (`reading`). Masks of the data
+    set are uint8; T's, which may be soft, and all else float32.
 
     Raises:
         InputError: as `choose` and `collect`.
@@ -185,13 +187,15 @@ def training_pairs(
         z = run.latents("train")["z"]
         annotations = run.annotations("train", len(z), dtype)
         rows = labelled(aspect, len(annotations))
-        pairs.append((z[rows], annotations[rows]))
+        z = reading.of_images(run, "train", rows, z[rows]) if aspect.read else z[rows]
+        pairs.append((z, annotations[rows]))
     if aspect.target != "dataset":
         name = choose(run, given)
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
         count = -(-aspect.labels // len(samplers))
         found = collect(run, name, purpose="train", samplers=samplers, count=count, workers=workers)
-        pairs += [(labels.z, labels.annotation) for labels in found.values()]
+        read = batched(*reading.of_new(run.inverted)) if aspect.read else lambda z: z
+        pairs += [(read(labels.z), labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
 

@@ -12,7 +12,7 @@ from began_jax import aspects, gaussian_process
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import read_json
-from began_jax.run import checkpoints, closed_form
+from began_jax.run import checkpoints, closed_form, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 
@@ -39,12 +39,23 @@ def newest(run: Run) -> str:
 
 
 class TrainedAspect(NamedTuple):
-    """An aspect network of a run: `annotate` maps latents [N, latent] to annotations [N, ...], numpy arrays."""
+    """An aspect network of a run, as functions of numpy arrays.
+
+    `annotate` maps latents z [N, latent] to annotations [N, ...] of the images G(z). `answer` is the same, but of the
+    latents that it is given: with --read, of what the encoder has read (`reading`).
+    """
 
     annotate: Callable[[np.ndarray], np.ndarray]
     epoch: int  # epochs that it was trained for
     share: float = 1.0  # of the network in the answers; the rest is that of the process beside it
     expected_error: Callable[[np.ndarray], np.ndarray] | None = None  # of the answers [N], see `closed_form`
+    answer: Callable[[np.ndarray], np.ndarray] | None = None  # None: annotate
+    read: bool = False
+
+    def known(self, run: Run, split: str, z: np.ndarray) -> np.ndarray:
+        """Return the annotations of the first images of a split, which z are the inverted latents of."""
+        given = reading.of_images(run, split, np.arange(len(z)), z) if self.read else z
+        return (self.answer or self.annotate)(given)
 
 
 def load(run: Run, name: str) -> TrainedAspect:
@@ -71,18 +82,21 @@ def _answering(
 ) -> TrainedAspect:
     network = run.kind.network(run.config, run.data)
     alone = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
-    annotate = batched(alone, state.best_parameters)
-    if beside is None:
-        return TrainedAspect(annotate, state.done)
-    share, shape = beside.share(annotate(beside.z)), beside.targets.shape[1:]
+    answers, parameters, share, expected = alone, state.best_parameters, 1.0, None
+    if beside is not None:
+        share, shape = beside.share(batched(alone, parameters)(beside.z)), beside.targets.shape[1:]
+        parameters = {"network": parameters, "process": beside.process}
+        expected = batched(closed_form.expected_error, beside.errors) if beside.errors else None
 
-    def together(parameters: Any, z: Any) -> Any:
-        answer = gaussian_process.predict(parameters["process"], z, shape)
-        return share * alone(parameters["network"], z) + (1 - share) * answer
+        def answers(parameters: Any, z: Any) -> Any:
+            answer = gaussian_process.predict(parameters["process"], z, shape)
+            return share * alone(parameters["network"], z) + (1 - share) * answer
 
-    both = {"network": state.best_parameters, "process": beside.process}
-    expected = batched(closed_form.expected_error, beside.errors) if beside.errors else None
-    return TrainedAspect(batched(together, both), state.done, share, expected)
+    answer = annotate = batched(answers, parameters)
+    if config.read:
+        read, of_reading = reading.of_new(run.inverted)
+        annotate = batched(lambda both, z: answers(both[1], read(both[0], z)), (of_reading, parameters))
+    return TrainedAspect(annotate, state.done, share, expected, answer, config.read)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

@@ -44,7 +44,7 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int) ->
     def pairs(sample: Callable, first: int) -> Pairs:
         z = np.asarray(sample(jnp.arange(first, first + BATCH)))  # whole batches, so that every call has one shape
         images, annotations = run.inverted.pictures(z), aspect.annotate(z)
-        return Pairs(z, images, annotations, doubts(z, images, annotations) if doubts else None)
+        return Pairs(z, images, annotations, doubts(z, images) if doubts else None)
 
     key, z_data = jax.random.key(seed), run.latents("train")["z"]
     given, most = (run.config.latent_size, z_data, draw.jitter), np.inf

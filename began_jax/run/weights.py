@@ -6,6 +6,7 @@ began_jax/weights/NAME/state/        an Orbax checkpoint: parameters of G, E and
 
 import argparse
 import dataclasses
+import functools
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from began_jax.configs import AspectConfig, TrainConfig, train_config
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, write_json
-from began_jax.run import checkpoints, cli, networks
+from began_jax.run import checkpoints, cli, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import of_training
 
@@ -62,10 +63,12 @@ def pretrained(name: str) -> Pretrained:
     network, aspect = _aspect(card, config)
     encode = generator.encode
     assert encode is not None  # `pack` asked for an encoder
+    reads, parameters = reading.of_new(generator)
+    read = functools.partial(reads, parameters) if aspect.read else lambda z: z
     return Pretrained(
         generate=lambda z: generator.apply(generator.parameters, jnp.asarray(z)),
         encode=lambda x: encode(generator.encoder_parameters, jnp.asarray(x)),
-        annotate=lambda z: aspects.predict(network, state["aspect"], jnp.asarray(z), aspect.members),
+        annotate=lambda z: aspects.predict(network, state["aspect"], read(jnp.asarray(z)), aspect.members),
         config=config,
         card=card,
     )

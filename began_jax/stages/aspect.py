@@ -53,6 +53,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     network = run.kind.network(run.config, run.data)
     args.recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
+    if config.read and not run.config.encoder_weight:
+        if "read" in args:
+            raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")
+        config = dataclasses.replace(config, read=False)  # the recipe's, where it can be had
     if args.name and (Path(args.name).name != args.name or args.name == ".."):
         raise InputError(f"--name is {args.name}; it must be the name of one folder")
     if args.save_every < 1:
@@ -126,5 +130,6 @@ def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> N
     """Store the configuration of a new network, or refuse one that contradicts the folder's."""
     wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
     free, used = ("epochs",), checkpoints.exists(folder)
+    defaults["read"] = False  # networks of before 0.3.0
     options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

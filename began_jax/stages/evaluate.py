@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("evaluate: the data set has no test split, so nothing is held out: these are training errors")
     aspects = {n: networks.load(run, n) for n in names}
     annotate = {n: aspect.annotate for n, aspect in aspects.items()}
-    predicted = {n: network(test.annotated) for n, network in annotate.items()}
+    predicted = {n: aspect.known(run, test.split, test.annotated) for n, aspect in aspects.items()}
     plan = downstream_plan(args, run) if args.downstream else None
 
     found = errors(run, train, test, predicted, name)
@@ -228,7 +228,7 @@ def doubtful(
     doubts = doubt.of(run, aspect)
     if doubts is None:
         return {}, []
-    ranks = doubts(test.annotated, run.inverted.pictures(test.annotated), predicted)
+    ranks = doubts(test.annotated, run.inverted.pictures(test.annotated))
     scores = run.kind.score(predicted, test.truth, run.data)
     curve = [(share, float(metrics.kept(scores, ranks, share).mean())) for share in np.linspace(0.5, 1, 26).tolist()]
     shares = {f"kept_{n}_{run.kind.metric}": float(metrics.kept(scores, ranks, n / 100).mean()) for n in KEPT}

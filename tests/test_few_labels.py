@@ -1,0 +1,178 @@
+"""Few labels: latents that the encoder reads, data sets annotated in part, what pairs are worth to a student."""
+
+import dataclasses
+import shutil
+from types import SimpleNamespace
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from ways import assert_refused, call, done, figures, latents
+
+from began_jax import gaussian_process, metrics, student
+from began_jax.configs import AspectConfig
+from began_jax.data.datasets import open_data
+from began_jax.errors import InputError
+from began_jax.images import to_float
+from began_jax.presets import ASPECT_RECIPES
+from began_jax.run import closed_form, doubt, labels, networks, reading
+from began_jax.run.folder import Run
+from began_jax.run.generator import Generator
+
+TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--steps", 2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_faces):
+    """A run with an encoder, and a network that reads."""
+    run = tmp_path_factory.mktemp("reading") / "run"
+    done("train.py", run, "faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *TRAIN)
+    done("invert.py", run, "--steps", 2, "--shard-size", 8)
+    done("aspect.py", run, "--epochs", 2, "--labelled", 12, "--name", "reads")
+    return run
+
+
+def test_rows_of_a_split_are_read_by_their_numbers():
+    run = mock.create_autospec(Run, instance=True)
+    encoder = {"encode": lambda p, x: p * x[:, 0, 0], "encoder_parameters": jnp.asarray(3.0)}
+    generator = Generator(lambda p, z: z, None, 2, (1, 1, 2), **encoder)
+    run.inverted = generator
+    images = (np.arange(600) % 256).astype(np.uint8).reshape(300, 1, 1, 2)
+    run.data = SimpleNamespace(source=lambda split: SimpleNamespace(image=lambda i: images[i]))
+    rows, z = np.array([299, 4, 4, 17, *range(280)]), np.zeros((284, 2), np.float32)
+    expected = (3 * to_float(images[rows])[:, 0, 0] + 1) / 2
+    np.testing.assert_allclose(reading.of_images(run, "train", rows, z + 1), expected, rtol=1e-6)
+    run.inverted = dataclasses.replace(generator, encode=None)
+    with pytest.raises(InputError, match="no encoder to read images with"):
+        reading.of_images(run, "train", rows, z)
+
+
+def test_a_network_learns_from_and_answers_for_what_the_encoder_reads(trained):
+    run = Run.open(trained)
+    generator, aspect = run.inverted, networks.load(run, "reads")
+    encode = jax.jit(generator.encode)
+    look = lambda x: np.asarray(encode(generator.encoder_parameters, x))  # noqa: E731
+    config = AspectConfig(labelled=12, read=True)
+    rows, source, z = labels.labelled(config, 20), run.data.source("train"), run.latents("train")["z"]
+    seen = look(to_float(np.stack([source.image(int(row)) for row in rows])))
+    learnt, truth = labels.training_pairs(run, config, None)
+    np.testing.assert_allclose(learnt, (z[rows] + seen) / 2, atol=1e-6)
+    np.testing.assert_array_equal(truth, run.annotations("train", 20)[rows])
+    inverted, _ = labels.training_pairs(run, dataclasses.replace(config, read=False), None)
+    np.testing.assert_array_equal(inverted, z[rows])
+
+    new = np.random.default_rng(0).uniform(-1, 1, (5, 8)).astype(np.float32)
+    read = look(generator.images(new))
+    assert np.abs(read - new).max() > 0.1
+    np.testing.assert_allclose(aspect.annotate(new), aspect.answer(read), atol=1e-5)
+    test = run.latents("test")["z"]
+    held_out = to_float(np.stack([run.data.source("test").image(i) for i in range(4)]))
+    np.testing.assert_allclose(aspect.known(run, "test", test), aspect.answer((test + look(held_out)) / 2), atol=1e-5)
+    expected = aspect.expected_error(read) ** 2 + metrics.rms_error(aspect.answer(new), aspect.answer(read)) ** 2
+    images = generator.pictures(new)
+    np.testing.assert_allclose(doubt.of(run, aspect)(new, images), np.sqrt(expected), rtol=0.05)  # pixels are rounded
+
+
+def test_a_network_that_does_not_read_answers_for_the_latent_itself(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    printed = done("aspect.py", run, "--no-read", "--epochs", 2)
+    assert printed.endswith("combined\n")
+    assert_refused(run, "aspect.py", run, "--epochs", 2, wanted=["read False, and now True"])
+    opened = Run.open(run)
+    aspect, z = networks.load(opened, "combined"), opened.latents("train")["z"]
+    process = gaussian_process.fit(z, opened.annotations("train", 20)).process
+    alone = jax.jit(gaussian_process.predict, static_argnums=2)(process, jnp.asarray(z), (49, 2))
+    assert aspect.share == 0 or not np.allclose(aspect.annotate(z), alone)
+    np.testing.assert_array_equal(aspect.annotate(z), aspect.known(opened, "train", z))
+    done("evaluate.py", run, "--consistency", 0, "--aspect", "reads")
+    found = figures(run)
+    truth, test = opened.annotations("test", 4), opened.latents("test")["z"]
+    for name, end in (("reads", ""), ("reads", "_reads"), ("combined", "_combined")):
+        answers = networks.load(opened, name).known(opened, "test", test)
+        error = metrics.nme_percent(answers, truth, 16, 16).mean()
+        assert found[f"evaluate/heldout_nme_percent{end}"] == pytest.approx(error, rel=1e-5)
+
+
+def test_reading_needs_an_encoder(tiny_faces, tmp_path):
+    run = tmp_path / "run"
+    done("train.py", run, "faces", "--data", tiny_faces, "--height", 16, "--width", 16, *TRAIN)
+    done("invert.py", run, "--steps", 1, "--shard-size", 8)
+    assert_refused(run, "aspect.py", run, "--recipe", "combined", "--read", wanted=["--read needs an encoder"])
+
+
+def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some_the_aspect(tiny_faces, tmp_path):
+    source = open_data(tiny_faces).source("train")
+    (tmp_path / "images").mkdir()
+    for i in range(20):
+        Image.fromarray(source.image(i)).save(tmp_path / "images" / f"{i:02d}.png")
+    having = [f"{i:02d}.png" for i in range(3, 17)]
+    points = np.stack([source.annotation(i) * 16 - 0.5 for i in range(3, 17)])
+    np.savez(tmp_path / "few.npz", name=having, landmarks=points)
+    options = ["--images", tmp_path / "images", "--landmarks", tmp_path / "few.npz", "--partial", "--holdout", 0.2]
+    done("prepare.py", None, *options, "--height", 16, "--width", 16, "--out", tmp_path / "data")
+    run = tmp_path / "run"
+    options = ["--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
+    done("train.py", run, "faces", *options)
+    done("invert.py", run, "--steps", 2, "--shard-size", 8)
+    printed = done("aspect.py", run, "--recipe", "combined", "--epochs", 2)
+    assert "of 11 latents" in printed
+    opened = Run.open(run)
+    assert len(latents(run)["z"]) == 16 and opened.data.annotated("train") == 11 and opened.data.annotated("test") == 3
+    z = latents(run)["z"][:11]
+    process = gaussian_process.fit(z, opened.annotations("train", 16)).process
+    for a, b in zip(closed_form.load(run / "aspect" / "combined").process, process, strict=True):
+        np.testing.assert_array_equal(a, b)
+    printed = done("evaluate.py", run, "--consistency", 4, "--annotator", "network")
+    assert "evaluate: 3 heldout images" in printed
+    found = figures(run)
+    assert found["evaluate/heldout_images"] == 3 and np.isfinite(found["evaluate/heldout_nme_percent"])
+    low = ["--low-quality", "--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
+    status, _, err = call("train.py", tmp_path / "other", "faces", *low)
+    assert status == 2 and "--low-quality needs" in err
+
+
+def test_what_pairs_are_worth_is_measured_once_for_each_way_and_goes_on_where_it_stopped(
+    trained, tmp_path, monkeypatch
+):
+    run = shutil.copytree(trained, tmp_path / "run")
+    options = ["--consistency", 0, "--downstream", "8,all", "--seeds", 2, "--student-steps", 3, "--pairs", 20]
+    options += ["--recipe", "combined"]
+    monkeypatch.setitem(ASPECT_RECIPES, "combined", dataclasses.replace(ASPECT_RECIPES["combined"], epochs=2))
+    fit, count = student.fit, []
+
+    def stop(*args):
+        count.append(1)
+        if len(count) == 4:
+            raise KeyboardInterrupt
+        return fit(*args)
+
+    monkeypatch.setattr(student, "fit", stop)
+    assert call("evaluate.py", run, *options)[0] == 130
+    before = {path: path.stat().st_mtime_ns for path in (run / "downstream").glob("*/*.json")}
+    monkeypatch.setattr(student, "fit", fit)
+    printed = done("evaluate.py", run, *options)
+    assert "table.md says" in printed and len(before) == 9  # three direct ways twice, three students
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    once = shutil.copytree(trained, tmp_path / "once")
+    done("evaluate.py", once, *options)
+    same = {name: value for name, value in figures(once).items() if "downstream" in name}
+    assert same.items() <= figures(run).items()
+    assert (once / "downstream" / "table.md").read_text() == (run / "downstream" / "table.md").read_text()
+    ways = ("ridge", "latents", "encoder", "real", "generated", "both")
+    assert {f"evaluate/downstream_nme_percent_{way}_{k}" for way in ways for k in ("8", "all")} <= same.keys()
+    opened = Run.open(run)
+    z, truth = latents(run)["z"], opened.annotations("train", 20)
+    errors = []
+    for seed in range(2):
+        rows = labels.labelled(AspectConfig(labelled=8, label_seed=seed), 20)
+        ridge = metrics.Ridge(z[rows], truth[rows])(latents(run, "test")["z"])
+        errors.append(metrics.nme_percent(ridge, opened.annotations("test", 4), 16, 16).mean())
+    assert same["evaluate/downstream_nme_percent_ridge_8"] == pytest.approx(np.mean(errors), rel=1e-5)
+    assert same["evaluate/downstream_nme_percent_ridge_8_std"] == pytest.approx(np.std(errors), rel=1e-3)
+    refusals = {"8,none": "--downstream is 8,none", "2": "numbers of at least 3", "21": "--labelled is 21"}
+    for given, wanted in refusals.items():
+        status, _, err = call("evaluate.py", run, *options[:2], "--downstream", given, *options[4:])
+        assert status == 2 and wanted in err, err
