@@ -134,9 +134,7 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     assert status == 2 and "--low-quality needs" in err
 
 
-def test_what_pairs_are_worth_is_measured_once_for_each_way_and_goes_on_where_it_stopped(
-    trained, tmp_path, monkeypatch
-):
+def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run")
     options = ["--consistency", 0, "--downstream", "8,all", "--seeds", 2, "--student-steps", 3, "--pairs", 20]
     options += ["--recipe", "combined"]
