@@ -217,6 +217,7 @@ def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_p
     run = shutil.copytree(faces.after["invert"], tmp_path / "run")
     options = ["--recipe", "combined", "--epochs", 20, "--batch-size", 4, "--validation", 0.3]
     assert_refused(run, "aspect.py", run, *options[:2], "--validation", 0, wanted=["process needs --validation"])
+    assert_refused(run, "aspect.py", run, *options[:2], "--read", wanted=["--read needs an encoder"])
     printed = done("aspect.py", run, *options)
     share, opened = figures(run)["aspect/network_share"], Run.open(run)
     assert f"with the share {share:.2f} beside a Gaussian process" in printed
