@@ -45,8 +45,8 @@ padding:1rem}
 h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
 p,figcaption{color:var(--dim)}figure{margin:1rem 0;overflow-x:auto}img{max-width:100%;height:auto;background:#fff}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .8rem .2rem 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-td.n{text-align:right}.curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem}
+th,td{padding:.2rem .8rem .2rem 0;text-align:left;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+td.n{text-align:right;white-space:nowrap}.curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem}
 .plot{max-width:26rem}svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--dim)}
 polyline{fill:none;stroke:currentColor;stroke-width:1.5}svg text[class]{fill:currentColor}
 .c0{color:var(--mark)}.c1{color:#d9822b}.c2{color:#2e9e5b}.c3{color:#c2486b}.c4{color:#8a63d2}.c5{color:#8b8f98}

@@ -147,8 +147,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def record(run: Run, found: Mapping[str, Any]) -> None:
-    """Write the figures; those of an earlier --downstream stay, whose results are the run's."""
+    """Write the figures; those of an earlier --downstream stay as long as its results do."""
     path = run.folder / "metrics.json"
+    if not (run.folder / "downstream").is_dir():
+        return run.record("evaluate", found)
     old = [name.removeprefix("evaluate/") for name in (read_json(path) if path.exists() else {})]
     run.record("evaluate", found, keep=tuple(name for name in old if name.startswith("downstream_")))
 
