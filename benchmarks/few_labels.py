@@ -17,7 +17,7 @@ import numpy as np
 from began_jax import aspects, gaussian_process, metrics, sharding
 from began_jax.configs import AspectConfig
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
-from began_jax.run import cli, closed_form, labels, reading
+from began_jax.run import cli, closed_form, labels, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from benchmarks.report import markdown
@@ -54,12 +54,10 @@ def main() -> None:
     run = Run.open(args.run)
     config = ASPECT_RECIPES[args.recipe or DEFAULT_RECIPE.get(run.config.preset, "combined")]
     sharding.use_cpu_devices(config.members, kernel_gradients=run.kind.name == "mask")
-    if config.read and not run.config.encoder_weight:
-        config = dataclasses.replace(config, read=False)
+    config = networks.possible(run, config)
     test = run.latents("test")["z"]
-    truth = run.annotations("test", len(test))
-    test = test[: len(truth)]
-    test = reading.of_images(run, "test", np.arange(len(test)), test) if config.read else test
+    truth, rows = run.annotations("test", len(test)), run.annotated("test", len(test))
+    test = reading.of_images(run, "test", rows, test[rows]) if config.read else test[rows]
     score = lambda found: float(run.kind.score(found, truth, run.data).mean())  # noqa: E731
     for count in (int(number) for number in args.labels.split(",")):
         draws = []

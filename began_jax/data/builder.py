@@ -95,7 +95,7 @@ def write(
     description: str = "Images for began_jax.",
     metadata: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
-    annotated: Mapping[str, int] | None = None,
+    annotated: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Write `out`, a folder for `tfds.builder_from_directory`, whole or not at all.
 
@@ -111,8 +111,8 @@ def write(
         description: one sentence for the data set's info.
         metadata: provenance, kept as JSON beside the records, with the units of landmarks and the names of attributes.
         files: name -> text of files to put beside the records.
-        annotated: split -> how many of its examples are annotated, the first ones; None where all are. Each example
-            then says it too.
+        annotated: split -> numbers of its examples that are annotated; None where all are. Each example then says it
+            too.
 
     Raises:
         InputError: `out` is taken, or an example cannot be made; then nothing is left behind.
@@ -125,7 +125,7 @@ def write(
     known = dict(metadata or {})
     if annotated is not None:
         features["annotated"] = tfds.features.Scalar(np.int64)
-        known["annotated"] = {name: annotated[name] for name, examples in splits.items() if len(examples)}
+        known["annotated"] = {name: list(annotated[name]) for name, examples in splits.items() if len(examples)}
     if annotation == "landmarks":
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
         known["landmark_units"] = "fraction of width and height"

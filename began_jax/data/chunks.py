@@ -43,6 +43,7 @@ class Chunk(NamedTuple):
 
     pictures: list[int]  # for each example, in order, the number of its picture
     left_out: list[tuple[str, str]]  # id, reason
+    annotated: list[int]  # for each example, 1 or 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +99,15 @@ def _write(path: Path, examples: list[Example], pictures: list[int], left_out: l
             columns[name] = np.stack(values)
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **columns)
-    return Chunk(pictures, left_out)
+    return Chunk(pictures, left_out, columns.get("annotated", np.ones(len(pictures), int)).tolist())
 
 
 def _summary(path: Path) -> Chunk:
     with np.load(path, allow_pickle=False) as columns:
         left_out = [(name, why) for name, why in columns["left_out"].tolist()]
-        return Chunk(columns["picture"].tolist(), left_out)
+        pictures = columns["picture"].tolist()
+        annotated = columns["annotated"].tolist() if "annotated" in columns else [1] * len(pictures)
+        return Chunk(pictures, left_out, annotated)
 
 
 def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Chunk]:

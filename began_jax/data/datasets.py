@@ -124,9 +124,15 @@ class DataSet:
         """K, where the annotation is landmarks."""
         return self.shape[0] if self.annotation == "landmarks" else None
 
-    def annotated(self, split: str) -> int:
-        """Return how many examples of a split are annotated: the first ones, of `prepare.py --partial`, else all."""
-        return self.metadata.get("annotated", self.splits).get(split, 0)
+    def annotated(self, split: str) -> np.ndarray:
+        """Return the numbers of a split's annotated examples, in order: of `prepare.py --partial` some, else all."""
+        rows = self.metadata.get("annotated", {}).get(split)
+        return np.arange(self.splits.get(split, 0)) if rows is None else np.array(rows, int)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some of the training examples are not annotated."""
+        return len(self.annotated("train")) < self.splits.get("train", 0)
 
     def source(self, split: str) -> Source:
         """Return random access to a split, or raise InputError naming the splits there are."""
@@ -206,7 +212,8 @@ def _check_annotation(data: DataSet) -> None:
 
 
 def _first_annotation(data: DataSet) -> np.ndarray:
-    return data.source(next(iter(data.splits))).annotation(0)
+    split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
+    return data.source(split).annotation(int(rows[0]))
 
 
 def _registered(data: str) -> tfds.core.DatasetBuilder:
@@ -250,12 +257,17 @@ def _in_folder(data: str) -> tfds.core.DatasetBuilder:
 
 def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:
     """Hash sizes and up to 16 records a split; tfds keeps no checksum of its record files."""
+    partial = "annotated" in (builder.info.metadata or {})
     digest = hashlib.sha256(repr((layout.identity, sorted(splits.items()))).encode())
     for split, count in sorted(splits.items()):
         try:
             records = _records(builder, split)
             for i in np.unique(np.linspace(0, count - 1, 16).astype(int)):
-                digest.update(hashlib.sha256(canonical(records[int(i)])).digest())
+                record = canonical(records[int(i)])
+                if partial:  # to annotate more of its images makes no other data set
+                    fields = parse_record(record).features.feature
+                    record = b"".join(_bytes(fields[name]) for name in (layout.id, layout.image) if name)
+                digest.update(hashlib.sha256(record).digest())
         except Exception as error:  # missing or damaged files: whatever the C++ reader says
             raise InputError(f"--data {data}: its {split} records cannot be read ({_brief(error)})") from None
     return digest.hexdigest()[:16]
@@ -266,5 +278,14 @@ def ordered(source: Source, start: int, stop: int) -> dict[str, Any]:
     examples = [source[i] for i in range(start, min(stop, len(source)))]
     if not examples:
         raise InputError(f"examples {start} to {stop}: the data set has {len(source)}")
+    return _columns(examples)
+
+
+def _columns(examples: list[dict[str, Any]]) -> dict[str, Any]:
     columns = {key: [example[key] for example in examples] for key in examples[0]}
     return {key: values if key == "id" else np.stack(values) for key, values in columns.items()}
+
+
+def chosen(source: Source, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    """Return the examples of these numbers as `ordered` does."""
+    return _columns([source[int(row)] for row in rows])

@@ -101,6 +101,11 @@ def open_folder(
         if partial and len(missing) == len(ids):
             raise InputError(f"--masks {masks}: holds no mask of any of {len(ids)} images; the first would be {first}")
         if partial:
+            named = {folder.mask_path(name) for name in ids}
+            surplus = sorted(path for path in masks.rglob("*.png") if path not in named)
+            if surplus:
+                first = surplus[0].relative_to(masks)
+                raise InputError(f"--masks {masks}: {len(surplus)} masks without an image; the first is {first}")
             absent = set(missing)
             return dataclasses.replace(folder, annotated=np.array([name not in absent for name in ids]))
         if missing:
@@ -179,42 +184,25 @@ def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
     return groups
 
 
-def hold_out(
-    ids: Sequence[str],
-    fraction: float,
-    group_regex: str | None,
-    seed: int,
-    annotated: np.ndarray | None = None,
-) -> tuple[list[int], list[int]]:
+def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed: int) -> tuple[list[int], list[int]]:
     """Split indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
 
     A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of
-    it); without a regex each image is its own group. Both lists are in the order of `ids`; where some are not
-    annotated, test holds at least `fraction` of those that are, and they come first in both.
+    it); without a regex each image is its own group. Both lists are in the order of `ids`.
     """
-    groups, order = group(ids, group_regex), np.random.default_rng(seed)
-    names, held = sorted(groups), set[int]()
-    drawn = [names[draw] for draw in order.permutation(len(names))]
-    every = np.ones(len(ids), bool)
-    having = every if annotated is None else annotated
-    for part in (having, every):
-        found = sum(part[i] for i in held)
-        for name in drawn:
-            if found >= fraction * part.sum():
-                break
-            if part[groups[name]].any() and groups[name][0] not in held:
-                held.update(groups[name])
-                found += part[groups[name]].sum()
-    if fraction and having[sorted(held)].sum() == having.sum():
-        which = "images" if annotated is None else "annotated images"
-        count = len({name for name, rows in groups.items() if having[rows].any()})
+    groups = group(ids, group_regex)
+    names, test = sorted(groups), []
+    for draw in np.random.default_rng(seed).permutation(len(names)):
+        if len(test) >= fraction * len(ids):
+            break
+        test += groups[names[draw]]
+    if len(test) == len(ids):
         raise InputError(
-            f"--holdout {fraction:g}: leaves none of {having.sum()} {which} in {count} group(s) for "
+            f"--holdout {fraction:g}: leaves none of {len(ids)} images in {len(names)} group(s) for "
             "training; give a smaller fraction, or a --group-regex with more groups"
         )
-    both = ([i for i in range(len(ids)) if i not in held], sorted(held))
-    train, test = (sorted(rows, key=lambda i: not having[i]) for rows in both)
-    return train, test
+    held = set(test)
+    return [i for i in range(len(ids)) if i not in held], sorted(test)
 
 
 def write_folder(out: Path, config: FolderConfig) -> Written:
@@ -225,7 +213,7 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
     """
     refuse_taken(out)
     folder = open_folder(config.images, config.landmarks, config.masks, config.partial)
-    train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed, folder.annotated)
+    train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed)
     channels = config.channels or (3 if mostly_colour(folder) else 1)
     size: dict[str, Any] = {"height": config.height, "width": config.width, "channels": channels}
     indices = {"train": train, "test": test} if test else {"train": train}
@@ -240,7 +228,7 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         keypoints=folder.keypoints,
         description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
         metadata={name: str(path) for name, path in source.items() if path} | size | options,
-        annotated=annotated_counts(indices, folder.annotated),
+        annotated=annotated_rows(indices, folder.annotated),
     )
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
     sizes = {name: len(split) for name, split in splits.items()}
@@ -248,11 +236,20 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
     return Written(sizes, what, [])
 
 
-def annotated_counts(indices: Mapping[str, Sequence[int]], annotated: np.ndarray | None) -> dict[str, int] | None:
-    """Return how many of each split's pictures are annotated, or None where all are."""
+def annotated_rows(splits: Mapping[str, Sequence[int]], annotated: np.ndarray | None) -> dict[str, list[int]] | None:
+    """Return the numbers of each split's annotated pictures, or None where all are.
+
+    Raises:
+        InputError: a split that is learnt from or measured on has none.
+    """
     if annotated is None:
         return None
-    return {name: int(annotated[list(rows)].sum()) for name, rows in indices.items()}
+    rows = {name: np.flatnonzero(annotated[list(pictures)]).tolist() for name, pictures in splits.items()}
+    for name in ("train", "test"):
+        if len(splits.get(name, ())) and not rows[name]:
+            count = f"none of the {len(splits[name]):,} pictures of the {name} split is annotated"
+            raise InputError(f"--partial: {count}; annotate some of it, or draw it by another --holdout or --seed")
+    return rows
 
 
 def in_words(annotated: np.ndarray | None) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig
-from began_jax.data.folder import annotated_counts, group, hold_out, in_words, list_images, open_folder
+from began_jax.data.folder import annotated_rows, group, hold_out, in_words, list_images, open_folder
 from began_jax.data.landmark_files import read_landmarks
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
@@ -45,6 +45,9 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
             raise InputError(f"{lists.partition}: does not say which split {missing} is in")
     options = {"max_doubt": config.max_doubt, "find_face": False} if annotator == "dlib" else {}
     kind = "attributes" if config.annotation == "attributes" else "landmarks"
+    if config.partial and not set(ids) & set(known or ()):
+        listed = f"the first picture is {ids[0]}, the first name {next(iter(known or ()), 'none')}"
+        raise InputError(f"--partial: none of {len(ids)} pictures is annotated by the file; {listed}")
     size = (config.height, config.width, config.channels)
     ways = (config.detector, config.several, annotator, options)
     recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial)
@@ -132,12 +135,13 @@ def write_raw(
     group(recipe.ids, config.group_regex)  # refuses before the work what `hold_out` would refuse after it
     recipe.open()  # what it lacks is said before anything is written
     work = out.with_name(out.name + ".work")
-    agree(work / "config.json", {**metadata, "pictures": len(recipe.ids)}, "begun")
-    lengths, pictures, left_out = _run(recipe, work, config.workers)
+    begun = {**metadata, "pictures": len(recipe.ids)}
+    agree(work / "config.json", begun, "begun", defaults={"partial": False})
+    lengths, pictures, left_out, having = _run(recipe, work, config.workers)
     if not pictures:
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")
-    annotated = np.array([recipe.annotated(picture) for picture in pictures]) if config.partial else None
-    splits = _splits(recipe, pictures, official, config, annotated)
+    annotated = np.array(having, bool) if config.partial else None
+    splits = _splits(recipe, pictures, official, config)
     first = Chunks(work, lengths, [0])[0]
     annotation = next(name for name in first if name not in ("image", "id", "annotated"))
     builder.write(
@@ -152,7 +156,7 @@ def write_raw(
         description=f"{len(pictures)} pictures from {recipe.root}, prepared by began_jax",
         metadata={**metadata, "left_out": len(left_out)},
         files={LEFT_OUT: left_out_csv(left_out)},
-        annotated=annotated_counts(splits, annotated),
+        annotated=annotated_rows(splits, annotated),
     )
     shutil.rmtree(work)
     what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
@@ -160,14 +164,15 @@ def write_raw(
     return builder.Written({name: len(rows) for name, rows in splits.items() if rows}, what, left_out)
 
 
-def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list]:
+def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list, list[int]]:
     bar = Progress("prepare", len(recipe.ids), unit="picture")
-    lengths, pictures, left_out = [], [], []
+    lengths, pictures, left_out, annotated = [], [], [], []
     try:
         for chunk in make_chunks(recipe, work, workers):
             lengths.append(len(chunk.pictures))
             pictures += chunk.pictures
             left_out += chunk.left_out
+            annotated += chunk.annotated
             bar.update(len(set(chunk.pictures)) + len(chunk.left_out), left_out=len(left_out))
     except (KeyboardInterrupt, SystemExit):
         bar.close()
@@ -175,7 +180,7 @@ def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], li
         raise
     finally:
         bar.close()
-    return lengths, pictures, left_out
+    return lengths, pictures, left_out, annotated
 
 
 def _splits(
@@ -183,22 +188,17 @@ def _splits(
     pictures: list[int],
     official: Mapping[str, str] | None,
     config: FacesConfig | IrisesConfig,
-    annotated: np.ndarray | None,
 ) -> dict[str, list[int]]:
-    """Return the numbers of the examples of each split, annotated ones first; the copies of a picture stay together."""
+    """Return the numbers of the examples of each split; the copies of a picture stay together."""
     of_picture: dict[int, list[int]] = {}
     for example, picture in enumerate(pictures):
         of_picture.setdefault(picture, []).append(example)
     order = list(of_picture)
-    of_order = None if annotated is None else annotated[[of_picture[p][0] for p in order]]
     if official is None:
         ids = [recipe.ids[p] for p in order]
-        train, test = hold_out(ids, config.holdout, config.group_regex, config.seed, of_order)
+        train, test = hold_out(ids, config.holdout, config.group_regex, config.seed)
         chosen = {"train": train, "test": test}
     else:
         names = [official[recipe.ids[p]] for p in order]
         chosen = {name: [i for i, n in enumerate(names) if n == name] for name in ("train", "validation", "test")}
-        if of_order is not None:
-            last = ~of_order
-            chosen = {name: sorted(rows, key=lambda i: last[i]) for name, rows in chosen.items()}
     return {name: [row for i in rows for row in of_picture[order[i]]] for name, rows in chosen.items()}

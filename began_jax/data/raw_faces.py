@@ -34,10 +34,6 @@ class FaceRecipe:
     known: Mapping[str, np.ndarray] | None = None  # id -> annotation
     partial: bool = False  # whether photographs that are not in `known` are kept
 
-    def annotated(self, index: int) -> bool:
-        """Return whether a photograph has an annotation."""
-        return self.known is None or self.ids[index] in self.known
-
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load detector and T, and return a function from a photograph's number to its one example."""
         detect = None

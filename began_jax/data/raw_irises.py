@@ -31,10 +31,6 @@ class IrisRecipe:
     seed: int = 0  # of the low-quality copies
     partial: bool = False  # whether pictures without a mask in `masks` are kept
 
-    def annotated(self, index: int) -> bool:
-        """Return whether a picture has a mask."""
-        return self.masks is None or (self.masks / Path(self.ids[index]).with_suffix(".png")).is_file()
-
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load T, and return a function from a picture's number to its examples."""
         annotate = annotator.load(self.annotator) if self.annotator else None
@@ -43,7 +39,7 @@ class IrisRecipe:
         def examples(index: int) -> list[dict[str, Any]]:
             name = self.ids[index]
             picture = read_image(self.root / name, self.channels)
-            if self.partial and not self.annotated(index):
+            if self.partial and self.masks and not (self.masks / Path(name).with_suffix(".png")).is_file():
                 image = fit_image(picture, self.height, self.width)
                 return [{"image": image, "id": name} | unannotated("mask", (self.height, self.width, 1))]
             if annotate is not None:

@@ -59,10 +59,13 @@ def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Besid
     rows = np.union1d(held, _evenly(np.arange(len(latents)), ERRORS))
     found = gaussian_process.fit(latents, targets, rows)
     errors = metrics.rms_error(found.left_out, targets[rows])
-    of_errors = gaussian_process.fit(latents[rows], np.log(np.maximum(errors, LEAST))[:, None])
-    return Beside(
-        found.process, latents[held], found.left_out[np.searchsorted(rows, held)], targets[held], of_errors.process
-    )
+    logarithms = np.log(np.maximum(errors, LEAST))[:, None]
+    fitted = gaussian_process.fit(latents[rows], logarithms)
+    # The mean of a logarithm is that of a geometric mean; the root mean square of the errors is larger.
+    larger = np.log(np.mean(np.exp(2 * (logarithms - fitted.left_out)))) / 2
+    of_errors = fitted.process._replace(mean=fitted.process.mean + larger, limits=np.array([-np.inf, np.inf], "f4"))
+    answers = found.left_out[np.searchsorted(rows, held)]
+    return Beside(found.process, latents[held], answers, targets[held], of_errors)
 
 
 def _evenly(rows: np.ndarray, count: int) -> np.ndarray:

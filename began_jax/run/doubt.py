@@ -7,8 +7,8 @@ finds another latent, and that latent has another annotation.
 
     doubt(z)^2 = expected_error^2 + mean |G_a(z) - G_a(E(G(z)))|^2
 
-The error is expected at the latent that is annotated. A network without a process has the second term alone, and a
-generator without an encoder the first.
+The error is expected at the latent that is annotated (`reading`). Of an image x of the data set E(x) is meant. A network
+without a process has the second term alone, and a generator without an encoder the first.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.networks import TrainedAspect
 
-# (latents [N, latent], their images uint8 [N, H, W, C]) -> [N]
-Doubt = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# (latents [N, latent], images uint8 [N, H, W, C], whether these are the data set's and not G(z)) -> [N]
+Doubt = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
 
 def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
@@ -33,10 +33,11 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
     look = batched(lambda p, x: encode(p, to_float(x)), run.inverted.encoder_parameters) if encode else None
     answer = aspect.answer or aspect.annotate
 
-    def doubt(z: np.ndarray, images: np.ndarray) -> np.ndarray:
+    def doubt(z: np.ndarray, images: np.ndarray, known: bool = False) -> np.ndarray:
         seen, squares = look(images) if look else z, np.zeros(len(z), np.float32)
         if expected:
-            squares += expected(seen if aspect.read else z) ** 2
+            annotated = ((z + seen) / 2 if known else seen) if aspect.read else z
+            squares += expected(annotated) ** 2
         if look:
             squares += metrics.rms_error(answer(z), answer(seen)) ** 2
         return np.sqrt(squares)

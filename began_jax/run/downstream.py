@@ -14,13 +14,12 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from began_jax import student
 from began_jax.configs import AspectConfig
-from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json, write_json
 from began_jax.images import to_float
@@ -32,6 +31,7 @@ from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.learnt_annotator import network_of
 
+MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
 STUDENTS = ("real", "generated", "both")
 WAYS = ("ridge", "latents", "encoder", *STUDENTS)
 
@@ -60,16 +60,18 @@ class Plan:
 def measure(run: Run, plan: Plan) -> dict[str, float]:
     """Return the figures of a plan, means over its seeds with `_std`, by their names; RUN/downstream/table.md too."""
     folder = run.folder / "downstream"
-    how, step = run.inversion
-    known = {"generator_step": step, "inversion_steps": how.steps, **dataclasses.asdict(plan.aspect)}
-    agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=folder.is_dir())
+    inverted = {split: len(run.latents(split)["z"]) for split in ("train", "test")}
+    known = networks.origin(run, plan.aspect) | inverted | dataclasses.asdict(plan.aspect)
+    used = any(folder.glob("*/*.json"))
+    agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     cells = [(count, seed) for count in plan.labels for seed in range(plan.seeds)]
     missing = [(way, *cell) for cell in cells for way in ways if not (folder / plan.file(way, *cell)).is_file()]
     steps = plan.recipe.steps * sum(way in STUDENTS for way, *_ in missing)
+    held_out = _held_out(run)
     bar = Progress("downstream", max(steps, 1), unit="step")
     for count, seed in cells:
-        knowing = _Knowing(run, plan, count, seed)
+        knowing = _Knowing(run, plan, held_out, count, seed)
         for way in ways:
             if (way, count, seed) in missing:
                 bar.describe(f"downstream: {way}, {count or 'all'} labels, seed {seed}")
@@ -85,33 +87,41 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     }
 
 
+class _HeldOut(NamedTuple):
+    rows: np.ndarray
+    z: np.ndarray
+    images: np.ndarray
+    truth: np.ndarray
+
+
+def _held_out(run: Run) -> _HeldOut:
+    """Return the annotated held-out images, of many the first ones."""
+    z, source = run.latents("test")["z"], run.data.source("test")
+    rows = run.annotated("test", len(z))[:MOST]
+    images = np.stack([source.image(int(row)) for row in rows])
+    return _HeldOut(rows, z[rows], images, np.stack([source.annotation(int(row)) for row in rows]))
+
+
 class _Knowing:
     """What is made of one draw of annotated images, each part when it is first needed."""
 
-    def __init__(self, run: Run, plan: Plan, count: int, seed: int):
-        self._run, self._plan, self._seed = run, plan, seed
+    def __init__(self, run: Run, plan: Plan, held_out: _HeldOut, count: int, seed: int):
+        self._run, self._plan, self._held_out, self._seed = run, plan, held_out, seed
         self._config = dataclasses.replace(plan.aspect, labelled=count, label_seed=seed, seed=seed)
 
     def result(self, way: str, step_done: Callable[[], None]) -> dict[str, float]:
         """Return the held-out figures of a way."""
         data, kind = self._run.data, self._run.kind
         answers = self._student(way, step_done) if way in STUDENTS else self._direct(way)
-        truth = self._held_out[kind.name]
+        truth = self._held_out.truth
         further = {name: float(measure(answers, truth, data)) for name, measure in kind.further.items()}
         return {kind.metric: float(kind.score(answers, truth, data).mean())} | further
 
     @functools.cached_property
-    def _held_out(self) -> dict[str, Any]:
-        return ordered(self._run.data.source("test"), 0, self._run.data.annotated("test"))
-
-    @functools.cached_property
-    def _latents(self) -> np.ndarray:
-        return self._run.latents("test")["z"][: len(self._held_out["id"])]
-
-    @functools.cached_property
     def _rows(self) -> np.ndarray:
-        inverted = min(len(self._run.latents("train")["z"]), self._run.data.annotated("train"))
-        return labels.labelled(self._config, inverted)
+        """The numbers of the annotated images that are learnt from."""
+        rows = self._run.annotated("train", len(self._run.latents("train")["z"]))
+        return rows[labels.labelled(self._config, len(rows))]
 
     @functools.cached_property
     def _examples(self) -> tuple[np.ndarray, np.ndarray]:
@@ -124,8 +134,9 @@ class _Knowing:
 
     @functools.cached_property
     def _real(self) -> student.Set:
-        source = self._run.data.source("train")
-        return np.stack([source.image(int(row)) for row in self._rows]), self._examples[1]
+        source, evenly = self._run.data.source("train"), np.linspace(0, len(self._rows) - 1, min(len(self._rows), MOST))
+        few = evenly.astype(int)
+        return np.stack([source.image(int(row)) for row in self._rows[few]]), self._examples[1][few]
 
     @functools.cached_property
     def _generated(self) -> student.Set:
@@ -136,22 +147,21 @@ class _Knowing:
     def _direct(self, way: str) -> np.ndarray:
         if way == "ridge":
             z, targets = self._run.latents("train")["z"][self._rows], self._examples[1]
-            return Ridge(z, targets.astype(np.float32))(self._latents)
+            return Ridge(z, targets.astype(np.float32))(self._held_out.z)
         if way == "latents":
-            return self._aspect.known(self._run, "test", self._latents)
+            return self._aspect.known(self._run, "test", self._held_out.rows, self._held_out.z)
         generator = self._run.inverted
         assert generator.encode  # the ways are those that there are
-        encode = batched(generator.encode, generator.encoder_parameters)
-        answer = self._aspect.answer or self._aspect.annotate
-        return answer(encode(to_float(self._held_out["image"])))
+        encode: Callable = generator.encode
+        read = batched(lambda p, x: encode(p, to_float(x)), generator.encoder_parameters)
+        return (self._aspect.answer or self._aspect.annotate)(read(self._held_out.images))
 
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []
         sets += [self._generated] if way != "real" else []
         network, kind = network_of(self._run), self._run.kind.name
         parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done)
-        annotate = batched(lambda p, x: apply(network, p, x), parameters)
-        return annotate(to_float(self._held_out["image"]))
+        return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 
 
 def _summary(folder: Path, plan: Plan, way: str, count: int) -> dict[str, tuple[float, float]]:

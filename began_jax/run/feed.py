@@ -41,7 +41,7 @@ class Feed:
         config, data = run.config, run.data
         if config.low_quality and data.annotation != "mask":
             raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
-        if config.low_quality and data.annotated("train") < data.splits["train"]:
+        if config.low_quality and data.partial:
             raise InputError(f"--low-quality needs the mask of each image; {data.path} is annotated in part")
         source, self._masks = data.source("train"), config.low_quality
         part = {"process_index": jax.process_index(), "process_count": jax.process_count()}

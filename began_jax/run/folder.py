@@ -148,20 +148,24 @@ class Run:
         """Return what a split was inverted to, in the data set's order: see `Latents.load`."""
         return Latents(self.folder / "latents" / split, read_only=True).load()
 
-    def annotations(self, split: str, count: int, dtype: Any = np.float32) -> np.ndarray:
-        """Return the annotations [count, ...] of the first `count` images of a split, or of those that have one.
-
-        Where the data set is annotated in part, its annotated images come first.
+    def annotated(self, split: str, count: int) -> np.ndarray:
+        """Return which of the first `count` images of a split are annotated: their numbers, in order.
 
         Raises:
-            InputError: none of the split is annotated.
+            InputError: none of them is.
         """
-        source, count = self.data.source(split), min(count, self.data.annotated(split))
-        if not count:
-            raise InputError(f"{self.data.path}: none of its {split} images is annotated")
-        found = np.empty((count, *self.data.shape), dtype)
-        for i in range(count):
-            found[i] = source.annotation(i)
+        rows = self.data.annotated(split)
+        rows = rows[rows < count]
+        if not len(rows):
+            raise InputError(f"{self.data.path}: none of the first {count:,} {split} images is annotated")
+        return rows
+
+    def annotations(self, split: str, count: int, dtype: Any = np.float32) -> np.ndarray:
+        """Return the annotations of the images that `annotated` names, [rows, ...]."""
+        source, rows = self.data.source(split), self.annotated(split, count)
+        found = np.empty((len(rows), *self.data.shape), dtype)
+        for i, row in enumerate(rows):
+            found[i] = source.annotation(int(row))
         return found
 
     def start_anew(self) -> str:

@@ -186,9 +186,10 @@ def training_pairs(
     if aspect.target != "generated":
         z = run.latents("train")["z"]
         annotations = run.annotations("train", len(z), dtype)
-        rows = labelled(aspect, len(annotations))
+        learnt = labelled(aspect, len(annotations))
+        rows = run.annotated("train", len(z))[learnt]
         z = reading.of_images(run, "train", rows, z[rows]) if aspect.read else z[rows]
-        pairs.append((z, annotations[rows]))
+        pairs.append((z, annotations[learnt]))
     if aspect.target != "dataset":
         name = choose(run, given)
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from began_jax import aspects
 from began_jax.configs import AspectConfig
-from began_jax.data.datasets import ordered
+from began_jax.data.datasets import chosen
 from began_jax.files import agree
 from began_jax.images import to_float
 from began_jax.models.configured import computation_dtype
@@ -81,7 +81,8 @@ def network_of(run: Run) -> nn.Module:
 def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
     """Return the learnt T of a run as a function over blocks of images; it trains, or goes on training, if need be."""
     data, folder = run.data, run.folder / "annotator"
-    count = min(LIMIT, data.annotated("train"))
+    rows = data.annotated("train")[:LIMIT]
+    count = len(rows)
     network = network_of(run)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
     if run.kind.name == "mask":  # every pixel is a target, so fewer passes teach as much
@@ -96,7 +97,7 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
     with Loop("T (network)", folder, state, recipe.epochs, unit="epoch", observe=observe) as loop:
         del state  # the loop has it, or another in its place
         if loop.start < loop.total:
-            trainer = _trainer(recipe, network, run, count)
+            trainer = _trainer(recipe, network, run, rows)
             for _ in loop:
                 loop.advance(*trainer.epoch(loop.state))
     loop.exit_if_stopped()
@@ -105,9 +106,9 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
     return lambda blocks: (list(annotate(to_float(block))) for block in blocks)
 
 
-def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, count: int) -> aspects.Trainer:
-    """Return the training on the first `count` pairs of the data set, all of them on the device."""
-    examples = ordered(run.data.source("train"), 0, count)
+def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, rows: np.ndarray) -> aspects.Trainer:
+    """Return the training on these pairs of the data set, all of them on the device."""
+    examples = chosen(run.data.source("train"), rows)
     images, targets = jnp.asarray(to_float(examples["image"])), jnp.asarray(examples[run.kind.name], jnp.float32)
     one_call = jax.default_backend() != "cpu"  # convolutions in a loop body are slow there
     return aspects.Trainer(recipe, network, images, targets, one_call)
@@ -116,6 +117,6 @@ def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, count: int) -> 
 def _record(run: Run, annotate: Callable[[np.ndarray], np.ndarray]) -> None:
     data, kind = run.data, run.kind
     if "test" in data.splits:
-        held_out = ordered(data.source("test"), 0, min(LIMIT, data.annotated("test")))
+        held_out = chosen(data.source("test"), data.annotated("test")[:LIMIT])
         error = kind.score(annotate(to_float(held_out["image"])), held_out[kind.name], data).mean()
         run.record("annotator", {f"heldout_{kind.metric}": float(error)})

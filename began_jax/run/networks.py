@@ -52,10 +52,15 @@ class TrainedAspect(NamedTuple):
     answer: Callable[[np.ndarray], np.ndarray] | None = None  # None: annotate
     read: bool = False
 
-    def known(self, run: Run, split: str, z: np.ndarray) -> np.ndarray:
-        """Return the annotations of the first images of a split, which z are the inverted latents of."""
-        given = reading.of_images(run, split, np.arange(len(z)), z) if self.read else z
+    def known(self, run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Return the annotations of images of a split, by their numbers [N] and inverted latents [N, latent]."""
+        given = reading.of_images(run, split, rows, z) if self.read else z
         return (self.answer or self.annotate)(given)
+
+
+def possible(run: Run, config: AspectConfig) -> AspectConfig:
+    """Return a recipe as far as a run can follow it: to read images takes an encoder."""
+    return config if run.config.encoder_weight else dataclasses.replace(config, read=False)
 
 
 def load(run: Run, name: str) -> TrainedAspect:
@@ -72,7 +77,8 @@ def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray
     trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
     state = aspects.init(config, network, run.config.latent_size)
     for _ in range(config.epochs):
-        state, _ = trainer.epoch(state)
+        state, metrics = trainer.epoch(state)
+        aspects.check_finite({name: float(value) for name, value in metrics.items()}, state.done)
     beside = closed_form.fit(config, latents, targets) if config.closed_form == "process" else None
     return _answering(run, config, state, beside)
 
@@ -84,7 +90,8 @@ def _answering(
     alone = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
     answers, parameters, share, expected = alone, state.best_parameters, 1.0, None
     if beside is not None:
-        share, shape = beside.share(batched(alone, parameters)(beside.z)), beside.targets.shape[1:]
+        shape = beside.targets.shape[1:]
+        share = beside.share(batched(alone, parameters)(beside.z)) if len(beside.z) else 0.0
         parameters = {"network": parameters, "process": beside.process}
         expected = batched(closed_form.expected_error, beside.errors) if beside.errors else None
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from began_jax import sampling
+from began_jax.errors import InputError
 from began_jax.run import doubt
 from began_jax.run.folder import Run
 from began_jax.run.networks import TrainedAspect
@@ -44,14 +45,18 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int) ->
     def pairs(sample: Callable, first: int) -> Pairs:
         z = np.asarray(sample(jnp.arange(first, first + BATCH)))  # whole batches, so that every call has one shape
         images, annotations = run.inverted.pictures(z), aspect.annotate(z)
-        return Pairs(z, images, annotations, doubts(z, images) if doubts else None)
+        return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None)
 
     key, z_data = jax.random.key(seed), run.latents("train")["z"]
     given, most = (run.config.latent_size, z_data, draw.jitter), np.inf
     if draw.keep < 1:
+        if doubts is None:
+            raise InputError(f"--keep {draw.keep}: the network has no doubt: it has no process, and the run no encoder")
         judged = jax.jit(sampling.sampler(draw.sampler, jax.random.fold_in(key, 1), *given))
         found = [pairs(judged, first).doubt for first in range(0, JUDGED, BATCH)]
         most = np.quantile(np.concatenate([each for each in found if each is not None]), draw.keep)
+        if not np.isfinite(most):
+            raise InputError(f"--keep {draw.keep}: doubts are not finite; train the aspect network again")
     sample = jax.jit(sampling.sampler(draw.sampler, key, *given))
     missing = count
     for first in itertools.count(0, BATCH):

@@ -111,7 +111,7 @@ def aspect(run: Run, config: AspectConfig, network: nn.Module) -> str:
     """Return what a training of an aspect network would need, its latents and targets on the device."""
     inverted = 0
     if config.target != "generated":
-        inverted = config.labelled or min(len(run.latents("train")["z"]), run.data.annotated("train"))
+        inverted = config.labelled or len(run.annotated("train", len(run.latents("train")["z"])))
     count = inverted + (0 if config.target == "dataset" else config.labels)
     dtype = jnp.uint8 if run.kind.name == "mask" else jnp.float32
     state = jax.eval_shape(lambda: aspects.init(config, network, run.config.latent_size))

@@ -141,7 +141,7 @@ def _figures(found: Mapping[str, Any]) -> str:
 
 
 def _provenance(run: Run, command: str) -> str:
-    versions = [[name, importlib.metadata.version(name)] for name in PACKAGES]
+    versions = [[name, _version(name)] for name in PACKAGES]
     told = {"command": command, "Python": platform.python_version(), "machine": platform.platform()}
     told |= {"data": run.data.path, "data set": run.data.fingerprint, "training": read_json(run.folder / "config.json")}
     if (path := run.folder / "latents" / "config.json").is_file():
@@ -150,6 +150,13 @@ def _provenance(run: Run, command: str) -> str:
     rows = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in told.items()]
     listed = "".join(f"<p>{html.escape(name)}: <code>{html.escape(value)}</code></p>" for name, value in rows)
     return listed + _table(["package", "version"], versions)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"  # such as a clone whose scripts are called where they lie
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

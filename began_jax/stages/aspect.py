@@ -53,10 +53,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     network = run.kind.network(run.config, run.data)
     args.recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
-    if config.read and not run.config.encoder_weight:
-        if "read" in args:
-            raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")
-        config = dataclasses.replace(config, read=False)  # the recipe's, where it can be had
+    if getattr(args, "read", False) and not run.config.encoder_weight:
+        raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")
+    config = networks.possible(run, config)
     if args.name and (Path(args.name).name != args.name or args.name == ".."):
         raise InputError(f"--name is {args.name}; it must be the name of one folder")
     if args.save_every < 1:
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(plan.aspect(run, config, network))
         return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
-    if config.labelled or run.data.annotated("train") < run.data.splits["train"]:
+    if config.labelled or run.data.partial:
         config = aspects.fitting_batch(config, len(latents))
     aspects.check_batch(config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))

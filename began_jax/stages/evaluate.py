@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from began_jax import figures, metrics, sampling, student
-from began_jax.data.datasets import ordered
+from began_jax import figures, metrics, sampling, sharding, student
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.images import to_float, to_uint8
@@ -106,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     space = {}  # the default one of `Quality`
     if args.features:
         space = {"function": plugin(args.features, "--features"), "name": absolute(args.features)}
+    if args.downstream:
+        sharding.use_cpu_devices(pairs.BATCH, kernel_gradients=True)  # before JAX is used: networks are trained
     run = Run.open(args.run)
     name, names = args.aspect or networks.newest(run), [path.name for path in networks.trained(run)]
     if name not in names:
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("evaluate: the data set has no test split, so nothing is held out: these are training errors")
     aspects = {n: networks.load(run, n) for n in names}
     annotate = {n: aspect.annotate for n, aspect in aspects.items()}
-    predicted = {n: aspect.known(run, test.split, test.annotated) for n, aspect in aspects.items()}
+    predicted = {n: aspect.known(run, test.split, test.rows, test.annotated) for n, aspect in aspects.items()}
     plan = downstream_plan(args, run) if args.downstream else None
 
     found = errors(run, train, test, predicted, name)
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures.save_image(folder / "consistency.png", picture)
         closing += f"; {agreement.sentence(run.kind)}"
     if plan:
-        record(run, found | downstream.measure(run, plan))
+        run.record("evaluate", found | downstream.measure(run, plan))
         closing += f"; {run.folder / 'downstream' / 'table.md'} says what the pairs are worth"
     command = shlex.join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)])
     page = report.write(run, command, curve)
@@ -149,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def record(run: Run, found: Mapping[str, Any]) -> None:
     """Write the figures; those of an earlier --downstream stay as long as its results do."""
     path = run.folder / "metrics.json"
-    if not (run.folder / "downstream").is_dir():
+    if not (run.folder / "downstream" / "table.md").is_file():
         return run.record("evaluate", found)
     old = [name.removeprefix("evaluate/") for name in (read_json(path) if path.exists() else {})]
     run.record("evaluate", found, keep=tuple(name for name in old if name.startswith("downstream_")))
@@ -159,9 +160,10 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     """Return what --downstream and the options beside it ask for; InputError where nothing is held out."""
     if "test" not in run.data.splits:
         raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
-    if args.keep < 1 and not run.inverted.encode and (args.recipe or "combined").startswith(("paper", "regularised")):
-        raise InputError(f"--keep {args.keep}: networks of that recipe have no doubt, and the run no encoder")
     recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
+    config = networks.possible(run, ASPECT_RECIPES[recipe])
+    if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
+        raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep)
     students = student.Recipe(steps=args.student_steps)
     return downstream.Plan(
@@ -170,19 +172,20 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
 
 
 class Split(NamedTuple):
-    """The latents of a split's images [N, latent], their errors [N], and the annotations of those that have one."""
+    """The latents of a split's images [N, latent], their errors [N], which have an annotation, and the annotations."""
 
     split: str
     prefix: str  # of its figures
     z: np.ndarray
     l1: np.ndarray
     psnr_db: np.ndarray
+    rows: np.ndarray
     truth: np.ndarray
 
     @property
     def annotated(self) -> np.ndarray:
-        """The latents of the annotated images, which are the first ones."""
-        return self.z[: len(self.truth)]
+        """The latents of the annotated images."""
+        return self.z[self.rows]
 
 
 def measured_splits(run: Run) -> tuple[Split, Split]:
@@ -191,7 +194,8 @@ def measured_splits(run: Run) -> tuple[Split, Split]:
     def read(split: str, prefix: str) -> Split:
         found = run.latents(split)
         truth = run.annotations(split, len(found["z"]))
-        return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], truth)
+        rows = run.annotated(split, len(found["z"]))
+        return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], rows, truth)
 
     train = read("train", "training")
     return train, read("test", "heldout") if "test" in run.data.splits else train
@@ -230,7 +234,12 @@ def doubtful(
     doubts = doubt.of(run, aspect)
     if doubts is None:
         return {}, []
-    ranks = doubts(test.annotated, run.inverted.pictures(test.annotated))
+    source, parts = (
+        run.data.source(test.split),
+        np.split(test.rows, np.arange(pairs.BATCH, len(test.rows), pairs.BATCH)),
+    )
+    images = (np.stack([source.image(int(row)) for row in part]) for part in parts)
+    ranks = np.concatenate([doubts(test.z[part], x, True) for part, x in zip(parts, images, strict=True)])
     scores = run.kind.score(predicted, test.truth, run.data)
     curve = [(share, float(metrics.kept(scores, ranks, share).mean())) for share in np.linspace(0.5, 1, 26).tolist()]
     shares = {f"kept_{n}_{run.kind.metric}": float(metrics.kept(scores, ranks, n / 100).mean()) for n in KEPT}
@@ -242,13 +251,13 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
     """Write pictures of some images: reconstructed, and with what the network says of them."""
     shown = np.linspace(0, len(test.truth) - 1, min(SHOWN, len(test.truth))).astype(int)
     source = run.data.source(test.split)
-    originals = to_float(np.concatenate([ordered(source, int(i), int(i) + 1)["image"] for i in shown]))
-    pairs = figures.reconstructions(originals, run.generate(test.z[shown]))
-    figures.save_image(folder / "reconstructions.png", pairs)
+    originals = to_float(np.stack([source.image(int(row)) for row in test.rows[shown]]))
+    both = figures.reconstructions(originals, run.generate(test.annotated[shown]))
+    figures.save_image(folder / "reconstructions.png", both)
     worst = np.argsort(-test.l1, kind="stable")[:WORST]
     originals_of_it = to_float(np.stack([source.image(int(i)) for i in worst]))
-    pairs = figures.reconstructions(originals_of_it, run.generate(test.z[worst]))
-    figures.save_image(folder / "worst.png", pairs)
+    both = figures.reconstructions(originals_of_it, run.generate(test.z[worst]))
+    figures.save_image(folder / "worst.png", both)
     annotated = figures.annotated_grid(originals, **run.kind.marks(predicted[shown], run.data))
     figures.save_image(folder / f"{test.prefix}_annotations.png", annotated)
 

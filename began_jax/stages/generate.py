@@ -10,6 +10,7 @@ GIF.
 """
 
 import argparse
+import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         return
     with kind.writer(args.out, origin, run.data) as write:
+        takes_doubt = "doubt" in inspect.signature(write).parameters  # a kind of the user's may not
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(run, args.mirror_image)
         draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
@@ -100,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 marks = kind.marks(made.annotations[:36], run.data)
                 picture = figures.annotated_grid(to_float(made.images[:36]), **marks)
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
-            known = {} if made.doubt is None else {"doubt": made.doubt}
+            known = {"doubt": made.doubt} if takes_doubt and made.doubt is not None else {}
             write(made.z, made.images, made.annotations, **known)
             bar.update(len(made.z))
         bar.close()
