@@ -44,13 +44,13 @@ def test_doubt_is_the_expected_error_and_the_change_when_the_image_is_looked_at(
     images = run().inverted.pictures(z)
     expected = np.where(z[:, 0] > 0, 1.0, 0.0) ** 2  # both values change by 2 * 0.5
     expected = expected + (z[:, 2] ** 2 if aspect.expected_error else 0)
-    found = doubt.of(run(), aspect)(z, images)
+    found = doubt.of(run(), aspect)(z, images, False)
     np.testing.assert_allclose(found, np.sqrt(expected), atol=0.02)  # pixels are rounded
     blind = doubt.of(run(encoder=False), aspect)
     if aspect.expected_error is None:
         assert blind is None
     else:
-        np.testing.assert_allclose(blind(z, images), np.abs(z[:, 2]), rtol=1e-6)
+        np.testing.assert_allclose(blind(z, images, False), np.abs(z[:, 2]), rtol=1e-6)
 
 
 def test_a_share_of_the_pairs_is_that_with_the_least_doubt_in_the_same_order():

@@ -70,10 +70,17 @@ def test_a_network_learns_from_and_answers_for_what_the_encoder_reads(trained):
     np.testing.assert_allclose(aspect.annotate(new), aspect.answer(read), atol=1e-5)
     test = run.latents("test")["z"]
     held_out = to_float(np.stack([run.data.source("test").image(i) for i in range(4)]))
-    np.testing.assert_allclose(aspect.known(run, "test", test), aspect.answer((test + look(held_out)) / 2), atol=1e-5)
+    given, rows = (test + look(held_out)) / 2, np.arange(4)
+    np.testing.assert_allclose(aspect.known(run, "test", rows, test), aspect.answer(given), atol=1e-5)
+    error, apart = aspect.expected_error(given), metrics.rms_error(aspect.answer(test), aspect.answer(look(held_out)))
+    pictures = np.stack([run.data.source("test").image(i) for i in rows])
+    found = doubt.of(run, aspect)(test, pictures, True)
+    np.testing.assert_allclose(found, np.sqrt(error**2 + apart**2), rtol=1e-4)
     expected = aspect.expected_error(read) ** 2 + metrics.rms_error(aspect.answer(new), aspect.answer(read)) ** 2
     images = generator.pictures(new)
-    np.testing.assert_allclose(doubt.of(run, aspect)(new, images), np.sqrt(expected), rtol=0.05)  # pixels are rounded
+    np.testing.assert_allclose(
+        doubt.of(run, aspect)(new, images, False), np.sqrt(expected), rtol=0.05
+    )  # pixels are rounded
 
 
 def test_a_network_that_does_not_read_answers_for_the_latent_itself(trained, tmp_path):
@@ -86,42 +93,59 @@ def test_a_network_that_does_not_read_answers_for_the_latent_itself(trained, tmp
     process = gaussian_process.fit(z, opened.annotations("train", 20)).process
     alone = jax.jit(gaussian_process.predict, static_argnums=2)(process, jnp.asarray(z), (49, 2))
     assert aspect.share == 0 or not np.allclose(aspect.annotate(z), alone)
-    np.testing.assert_array_equal(aspect.annotate(z), aspect.known(opened, "train", z))
+    np.testing.assert_array_equal(aspect.annotate(z), aspect.known(opened, "train", np.arange(20), z))
     done("evaluate.py", run, "--consistency", 0, "--aspect", "reads")
     found = figures(run)
     truth, test = opened.annotations("test", 4), opened.latents("test")["z"]
     for name, end in (("reads", ""), ("reads", "_reads"), ("combined", "_combined")):
-        answers = networks.load(opened, name).known(opened, "test", test)
+        answers = networks.load(opened, name).known(opened, "test", np.arange(4), test)
         error = metrics.nme_percent(answers, truth, 16, 16).mean()
         assert found[f"evaluate/heldout_nme_percent{end}"] == pytest.approx(error, rel=1e-5)
 
 
 def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some_the_aspect(tiny_faces, tmp_path):
-    source = open_data(tiny_faces).source("train")
+    tiny = open_data(tiny_faces).source("train")
     (tmp_path / "images").mkdir()
     for i in range(20):
-        Image.fromarray(source.image(i)).save(tmp_path / "images" / f"{i:02d}.png")
+        Image.fromarray(tiny.image(i)).save(tmp_path / "images" / f"{i:02d}.png")
     having = [f"{i:02d}.png" for i in range(3, 17)]
-    points = np.stack([source.annotation(i) * 16 - 0.5 for i in range(3, 17)])
+    points = np.stack([tiny.annotation(i) * 16 - 0.5 for i in range(3, 17)])
     np.savez(tmp_path / "few.npz", name=having, landmarks=points)
-    options = ["--images", tmp_path / "images", "--landmarks", tmp_path / "few.npz", "--partial", "--holdout", 0.2]
-    done("prepare.py", None, *options, "--height", 16, "--width", 16, "--out", tmp_path / "data")
+    prepared = ["--images", tmp_path / "images", "--landmarks", tmp_path / "few.npz", "--partial", "--holdout", 0.2]
+    prepared += ["--height", 16, "--width", 16, "--out", tmp_path / "data"]
+    done("prepare.py", None, *prepared)
     run = tmp_path / "run"
     options = ["--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
     done("train.py", run, "faces", *options)
     done("invert.py", run, "--steps", 2, "--shard-size", 8)
-    printed = done("aspect.py", run, "--recipe", "combined", "--epochs", 2)
-    assert "of 11 latents" in printed
     opened = Run.open(run)
-    assert len(latents(run)["z"]) == 16 and opened.data.annotated("train") == 11 and opened.data.annotated("test") == 3
-    z = latents(run)["z"][:11]
-    process = gaussian_process.fit(z, opened.annotations("train", 16)).process
+    rows = opened.data.annotated("train")
+    assert len(rows) + len(opened.data.annotated("test")) == 14 and len(rows) < 16
+    printed = done("aspect.py", run, "--recipe", "combined", "--epochs", 2)
+    assert f"of {len(rows)} latents" in printed
+    z, truth = latents(run)["z"], opened.annotations("train", 16)
+    source = opened.data.source("train")
+    assert [source[row]["id"] in having for row in range(16)] == [row in rows for row in range(16)]
+    process = gaussian_process.fit(z[rows], truth).process
     for a, b in zip(closed_form.load(run / "aspect" / "combined").process, process, strict=True):
         np.testing.assert_array_equal(a, b)
-    printed = done("evaluate.py", run, "--consistency", 4, "--annotator", "network")
-    assert "evaluate: 3 heldout images" in printed
-    found = figures(run)
-    assert found["evaluate/heldout_images"] == 3 and np.isfinite(found["evaluate/heldout_nme_percent"])
+    done("evaluate.py", run, "--consistency", 4, "--annotator", "network")
+    found, test = figures(run), opened.data.annotated("test")
+    assert found["evaluate/heldout_images"] == len(test) and found["evaluate/training_annotations"] == len(rows)
+    answers = networks.load(opened, "combined").known(opened, "test", test, latents(run, "test")["z"][test])
+    error = metrics.nme_percent(answers, opened.annotations("test", 4), 16, 16).mean()
+    assert found["evaluate/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
+
+    # Later more of them are annotated: the same data set, whose latents are there.
+    names = [f"{i:02d}.png" for i in range(2, 20)]
+    every = np.stack([tiny.annotation(i) * 16 - 0.5 for i in range(2, 20)])
+    np.savez(tmp_path / "few.npz", name=names, landmarks=every)
+    shutil.rmtree(tmp_path / "data")
+    done("prepare.py", None, *prepared)
+    again = ["--recipe", "combined", "--epochs", 2]
+    assert_refused(run, "aspect.py", run, *again, wanted=["--name"])
+    more = len(Run.open(run).data.annotated("train"))
+    assert more > len(rows) and f"of {more} latents" in done("aspect.py", run, *again, "--name", "more")
     low = ["--low-quality", "--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
     status, _, err = call("train.py", tmp_path / "other", "faces", *low)
     assert status == 2 and "--low-quality needs" in err

@@ -19,7 +19,6 @@ import prepare
 from began_jax.data.builder import write
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.folder import hold_out
-from began_jax.errors import InputError
 from began_jax.run import cli
 
 K = 3
@@ -241,30 +240,28 @@ def test_pictures_annotated_in_part(pictures, capfd, annotation):
     examples = {e["id"]: e for e in (all_of_them.source("train")[i] for i in range(len(NAMES)))}
     seen = []
     for split, count in found.splits.items():
-        source, annotated = found.source(split), found.annotated(split)
+        source, rows = found.source(split), found.annotated(split)
         ids = [source[i]["id"] for i in range(count)]
-        assert ids[:annotated] == sorted(set(ids) & set(having)) and ids[annotated:] == sorted(set(ids) - set(having))
+        assert ids == sorted(ids) and [ids[row] for row in rows] == [name for name in ids if name in having]
         for i, name in enumerate(ids):
             np.testing.assert_array_equal(source.image(i), examples[name]["image"])
-            if i < annotated:
+            if i in rows:
                 np.testing.assert_array_equal(source.annotation(i), examples[name][found.annotation])
             elif annotation == "landmarks":
                 assert np.isnan(source.annotation(i)).all()
         seen += ids
-    assert sorted(seen) == sorted(NAMES) and found.splits == {"train": 7, "test": 3}
-    assert found.annotated("train") == 2 and found.annotated("test") == 2  # at least 0.3 of the four
-    assert all_of_them.annotated("train") == 10
+    assert sorted(seen) == sorted(NAMES) and found.splits == {"train": 7, "test": 3} and found.partial
+    assert len(all_of_them.annotated("train")) == 10 and not all_of_them.partial
 
 
-def test_of_groups_annotated_in_part_some_are_left_to_train_on():
-    ids, annotated = [f"s{i // 4}/{i}" for i in range(20)], np.arange(20) % 4 == 0
-    annotated[8:] = False  # in two of five groups
-    train, test = hold_out(ids, 0.5, r"s\d", 0, annotated)
-    assert sorted(train + test) == list(range(20)) and len(test) >= 10
-    assert annotated[train].sum() == annotated[test].sum() == 1 and annotated[train][0] and annotated[test][0]
-    assert not {ids[i][:2] for i in train} & {ids[i][:2] for i in test}
-    with pytest.raises(InputError, match=r"none of 2 annotated images in 2 group"):
-        hold_out(ids, 0.6, r"s\d", 0, annotated)
+def test_annotations_that_belong_to_no_picture_or_leave_a_split_without_any_are_refused(pictures, capfd):
+    (pictures / "masks" / "s0" / "misspelt.png").write_bytes((pictures / "masks" / NAMES[0]).read_bytes())
+    message = refused(capfd, pictures, *arguments(pictures, "masks"), "--partial")
+    assert "1 masks without an image; the first is s0/misspelt.png" in message
+    np.savez(pictures / "points.npz", name=NAMES[:1], landmarks3=np.full((1, K, 2), 9, np.float32))
+    message = refused(capfd, pictures, *arguments(pictures), "--partial", "--holdout", 0.5)
+    assert "is annotated; annotate some of it" in message
+    assert "needs --landmarks or --masks" in refused(capfd, pictures, *arguments(pictures, None), "--partial")
 
 
 @pytest.mark.parametrize("seed", range(4))
