@@ -139,4 +139,5 @@ def test_the_expected_error_is_large_where_the_truth_is_noisy():
     assert metrics.rank_correlation(expected, error) > 0.6
     quiet = z[300:, 0] < 0
     assert expected[~quiet].mean() > 4 * expected[quiet].mean()
-    np.testing.assert_allclose(expected[quiet].mean(), error[quiet].mean(), rtol=0.5)
+    size = lambda values: np.sqrt((values**2).mean())  # noqa: E731
+    np.testing.assert_allclose(size(expected), size(error), rtol=0.3)
