@@ -95,6 +95,42 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     return Fit(process, left_out.reshape(-1, *np.shape(targets)[1:]), float(length), float(noise))
 
 
+def suggest(
+    z: Float[np.ndarray, "count latent"], known: Int[np.ndarray, " known"], count: int, length: float, noise: float
+) -> Int[np.ndarray, " count_suggested"]:
+    """Return which examples to annotate next, the most telling first.
+
+    Each is the one whose annotation would lower the sum of the process's variances at all examples the most, after the
+    known ones and those before it (A-optimal design; the variance does not depend on the annotations). Of many examples
+    as many as the process takes are looked at, evenly spaced.
+
+    Args:
+        z: latents of all examples.
+        known: rows that are annotated already.
+        count: how many to suggest; fewer where there are not so many.
+        length: of the process, in units of the latents' deviations.
+        noise: of the process, in units of the kernel's.
+    """
+    z = np.asarray(z, np.float64)
+    scaled = (z - z.mean(0)) / np.maximum(z.std(0), 1e-6) / length
+    rows = np.setdiff1d(np.linspace(0, len(z) - 1, min(len(z), MOST)).astype(int), known)
+    covariance = _kernel(scaled[rows], scaled[rows])
+    if len(known):
+        known = known[np.linspace(0, len(known) - 1, min(len(known), MOST)).astype(int)]
+        across = _kernel(scaled[known], scaled[rows])
+        inner = _kernel(scaled[known], scaled[known]) + noise * np.eye(len(known))
+        covariance -= across.T @ np.linalg.solve(inner, across)
+    chosen: list[int] = []
+    for _ in range(min(count, len(rows))):
+        variance = np.maximum(np.diag(covariance), 0) + noise
+        gain = (covariance**2).sum(0) / variance
+        gain[chosen] = -1
+        best = int(gain.argmax())
+        chosen.append(best)
+        covariance -= np.outer(covariance[:, best], covariance[best]) / variance[best]
+    return rows[chosen]
+
+
 def predict(process: Process, z: Float[Array, "batch latent"], shape: tuple[int, ...]) -> Float[Array, "batch ..."]:
     """Return the answers for latents, [batch, *shape], where `shape` is that of a target."""
     answers = _product(_product(_covariance(process, z), process.weights), process.basis) + process.mean[None]

@@ -3,7 +3,8 @@
     python -m benchmarks.few_labels RUN [--labels 16,50,100,500,1000] [--seeds 3] [--recipe combined]
 
 Each draw of so many annotated images is that of `aspect.py --labelled`. The ways are always the mean, ridge regression,
-the recipe's network alone, the Gaussian process alone, and both with the share that the validation latents give.
+the recipe's network alone, the Gaussian process alone, and both with the share that the validation latents give. The
+last column is the process alone once more, when the images are not drawn but those of `aspect.py --suggest`.
 """
 
 import argparse
@@ -59,6 +60,7 @@ def main() -> None:
     truth, rows = run.annotations("test", len(test)), run.annotated("test", len(test))
     test = reading.of_images(run, "test", rows, test[rows]) if config.read else test[rows]
     score = lambda found: float(run.kind.score(found, truth, run.data).mean())  # noqa: E731
+    every, truths = labels.training_pairs(run, config, None)
     for count in (int(number) for number in args.labels.split(",")):
         draws = []
         for seed in range(args.seeds):
@@ -66,9 +68,14 @@ def main() -> None:
             found = answers(run, given, *labels.training_pairs(run, given, None), test)
             draws.append({way: score(answer) for way, answer in found.items()})
         spread = {way: [draw[way] for draw in draws] for way in WAYS}
+        rows = gaussian_process.suggest(every, np.arange(0), count, closed_form.LENGTH, closed_form.NOISE)
+        told = gaussian_process.fit(every[rows], truths[rows]).process
+        process = batched(lambda p, z: gaussian_process.predict(p, z, truth.shape[1:]), told)
+        suggested = score(process(test))
         digits = 3 if run.kind.metric == "iou" else 2
         cells = [f"{np.mean(values):.{digits}f} ± {np.ptp(values) / 2:.{digits}f}" for values in spread.values()]
-        print(markdown([f"labels, {run.kind.metric}", *WAYS], [[f"{count:,}", *cells]]), flush=True)
+        head = [f"labels, {run.kind.metric}", *WAYS, "process, suggested"]
+        print(markdown(head, [[f"{count:,}", *cells, f"{suggested:.{digits}f}"]]), flush=True)
 
 
 if __name__ == "__main__":

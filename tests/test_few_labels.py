@@ -136,6 +136,11 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     error = metrics.nme_percent(answers, opened.annotations("test", 4), 16, 16).mean()
     assert found["evaluate/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
 
+    assert "2 images to annotate next" in done("aspect.py", run, "--suggest", 2)
+    asked = (run / "suggested.txt").read_text().split()
+    assert len(set(asked)) == 2 and set(asked) <= set(latents(run)["id"]) - set(having)
+    assert_refused(run, "aspect.py", run, "--suggest", 0, wanted=["--suggest is 0"])
+
     # Later more of them are annotated: the same data set, whose latents are there.
     names = [f"{i:02d}.png" for i in range(2, 20)]
     every = np.stack([tiny.annotation(i) * 16 - 0.5 for i in range(2, 20)])

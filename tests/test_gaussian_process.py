@@ -141,3 +141,24 @@ def test_the_expected_error_is_large_where_the_truth_is_noisy():
     assert expected[~quiet].mean() > 4 * expected[quiet].mean()
     size = lambda values: np.sqrt((values**2).mean())  # noqa: E731
     np.testing.assert_allclose(size(expected), size(error), rtol=0.3)
+
+
+def test_suggestions_lower_the_variance_the_most():
+    rng = np.random.default_rng(6)
+    z = rng.normal(size=(40, 3))
+    known, length, noise = np.array([3, 20]), 1.5, 0.1
+    scaled = (z - z.mean(0)) / z.std(0) / length
+    kernel = np.exp(-((scaled[:, None] - scaled[None]) ** 2).sum(-1) / 2)
+
+    def total(rows):
+        """The sum of the variances at all that are not known, after these are annotated."""
+        inner = kernel[np.ix_(rows, rows)] + noise * np.eye(len(rows))
+        variance = 1 - np.einsum("ij,ji->i", kernel[:, rows] @ np.linalg.inv(inner), kernel[rows])
+        return np.delete(variance, known).sum()
+
+    found = gaussian_process.suggest(z, known, 4, length, noise)
+    for i in range(4):
+        before = [*known, *found[:i]]
+        gains = {row: total([*before, row]) for row in range(40) if row not in before}
+        assert min(gains, key=gains.get) == found[i]
+    assert len(set(gaussian_process.suggest(z, known, 100, length, noise)) | set(known)) == 40

@@ -26,6 +26,7 @@ from began_jax.run.latents import Columns, ColumnsHandler
 VALIDATION = 256  # latents that are kept to find the share on
 HALF = 10  # of them halve the share
 ERRORS = 4096  # examples, evenly spaced, whose errors the second process learns
+LENGTH, NOISE, ENOUGH = 8.0, 0.1, 50  # of a process of latents, where fewer than so many examples can tell
 LEAST = 1e-6  # error, of which a logarithm is taken
 _ITEM = "process"
 _VALIDATION = ("z", "left_out", "targets")

@@ -4,6 +4,7 @@
     python aspect.py --run runs/faces --recipe regularised  # another recipe beside it
     python aspect.py --run runs/faces --labelled 100        # as if 100 images only were annotated
     python aspect.py --run runs/faces --target generated    # learn T(G(z)), labelled by T in worker processes
+    python aspect.py --run runs/faces --suggest 50          # which images to annotate next -> RUN/suggested.txt
 
 The same command goes on where a stopped training left off, bit for bit.
 """
@@ -15,14 +16,15 @@ from pathlib import Path
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
-from began_jax import aspects, sharding
+from began_jax import aspects, gaussian_process, sharding
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
-from began_jax.files import agree
+from began_jax.files import agree, replacing
 from began_jax.options import check_options
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
-from began_jax.run import checkpoints, cli, closed_form, labels, networks, plan
+from began_jax.run import checkpoints, cli, closed_form, labels, networks, plan, reading
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 
@@ -40,6 +42,13 @@ def parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
+    parser.add_argument(
+        "--suggest",
+        type=int,
+        metavar="N",
+        help="train nothing: name the N training images whose annotation would tell the most, for a data set that is "
+        "annotated in part (docs/aspects.md)",
+    )
     cli.add_plan(parser)
     parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
     cli.add_options(parser, ASPECT_RECIPES)
@@ -75,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, run, config, network = parse(argv)
     convolutions = run.data.annotation == "mask" or config.target != "dataset"  # T may be a network that learns
     sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
+    if args.suggest is not None:
+        print(suggested(run, config, args.suggest))
+        return
     if args.plan:
         print(plan.aspect(run, config, network))
         return
@@ -115,6 +127,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         beside = f", with the share {share:.2f} beside a Gaussian process"
     print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e}{beside} -> {folder}")
     loop.exit_if_stopped()
+
+
+def suggested(run: Run, config: AspectConfig, count: int) -> str:
+    """Write the ids of the images to annotate next, in order, and return the closing line."""
+    if count < 1:
+        raise InputError(f"--suggest is {count}; it must be at least 1")
+    found = run.latents("train")
+    z, every = found["z"], np.arange(len(found["z"]))
+    known = run.data.annotated("train")
+    known = known[known < len(z)]
+    if len(known) == len(z):
+        raise InputError(f"--suggest: each of the {len(z):,} inverted training images is annotated; see --partial")
+    z = reading.of_images(run, "train", every, z) if config.read else z
+    length, noise = closed_form.LENGTH, closed_form.NOISE
+    if len(known) >= closed_form.ENOUGH:
+        fitted = gaussian_process.fit(z[known], run.annotations("train", len(z)))
+        length, noise = fitted.length, fitted.noise
+    rows = gaussian_process.suggest(z, known, count, length, noise)
+    path = run.folder / "suggested.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{found['id'][row]}\n" for row in rows), encoding="utf-8")
+    return f"aspect: {len(rows):,} images to annotate next, beside the {len(known):,} that are -> {path}"
 
 
 def default_name(recipe: str, config: AspectConfig) -> str:
