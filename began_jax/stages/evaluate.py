@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.features:
         space = {"function": plugin(args.features, "--features"), "name": absolute(args.features)}
     if args.downstream:
-        sharding.use_cpu_devices(pairs.BATCH, kernel_gradients=True)  # before JAX is used: networks are trained
+        sharding.use_cpu_devices(1, kernel_gradients=True)  # before JAX is used: networks are trained
     run = Run.open(args.run)
     name, names = args.aspect or networks.newest(run), [path.name for path in networks.trained(run)]
     if name not in names:
