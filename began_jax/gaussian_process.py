@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from began_jax.errors import InputError
+from began_jax.sampling import evenly
 
 MOST = 4096  # examples that it is fitted to: the time grows with their cube
 CHOOSING = 1024  # of those, on which length and noise are chosen
@@ -69,13 +70,13 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     z = np.asarray(z, np.float64)
     centre, unit = z.mean(0), np.maximum(z.std(0), 1e-6)
     z = (z - centre) / unit
-    chosen = np.linspace(0, len(z) - 1, min(len(z), MOST)).astype(int)
+    chosen = evenly(np.arange(len(z)), MOST)
     y = np.asarray(targets[chosen], np.float64).reshape(len(chosen), -1)
     mean = y.mean(0)
     basis = _basis(y - mean)
     parts = (y - mean) @ basis.T
 
-    few = np.linspace(0, len(chosen) - 1, min(len(chosen), CHOOSING)).astype(int)
+    few = evenly(np.arange(len(chosen)), CHOOSING)
     length, noise = _choose(z[chosen[few]], parts[few])
     inputs = z[chosen] / length
     inverse = np.linalg.inv(_kernel(inputs, inputs) + noise * np.eye(len(chosen)))
@@ -113,10 +114,10 @@ def suggest(
     """
     z = np.asarray(z, np.float64)
     scaled = (z - z.mean(0)) / np.maximum(z.std(0), 1e-6) / length
-    rows = np.setdiff1d(np.linspace(0, len(z) - 1, min(len(z), MOST)).astype(int), known)
+    rows = np.setdiff1d(evenly(np.arange(len(z)), MOST), known)
     covariance = _kernel(scaled[rows], scaled[rows])
     if len(known):
-        known = known[np.linspace(0, len(known) - 1, min(len(known), MOST)).astype(int)]
+        known = evenly(known, MOST)
         across = _kernel(scaled[known], scaled[rows])
         inner = _kernel(scaled[known], scaled[known]) + noise * np.eye(len(known))
         covariance -= across.T @ np.linalg.solve(inner, across)

@@ -79,6 +79,11 @@ def interpolated_latents(
     return jax.vmap(draw)(_keys(key, indices))
 
 
+def evenly(rows: Int[np.ndarray, " rows"], count: int) -> Int[np.ndarray, " count"]:
+    """Return `count` of the rows, evenly spaced, or all of them where they are fewer."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+
+
 def interpolate(
     z0: Float[Array, " latent"], z1: Float[Array, " latent"], points: int = 14
 ) -> Float[Array, "steps latent"]:

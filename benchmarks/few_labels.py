@@ -9,13 +9,11 @@ last column is the process alone once more, when the images are not drawn but th
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspects, gaussian_process, metrics, sharding
+from began_jax import gaussian_process, metrics, sharding
 from began_jax.configs import AspectConfig
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
 from began_jax.run import cli, closed_form, labels, networks, reading
@@ -28,13 +26,7 @@ WAYS = ("the mean", "ridge", "network", "process", "both")
 
 def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: np.ndarray) -> dict[str, np.ndarray]:
     """Return what each way answers for new latents, after it was given examples; the network's share is one of them."""
-    config = aspects.fitting_batch(config, len(z))
-    network = run.kind.network(run.config, run.data)
-    state = aspects.init(config, network, run.config.latent_size)
-    trainer = aspects.Trainer(config, network, jnp.asarray(z), jnp.asarray(y))
-    for _ in range(config.epochs):
-        state, _ = trainer.epoch(state)
-    alone: Callable = batched(lambda p, rows: aspects.predict(network, p, rows, config.members), state.best_parameters)
+    alone = networks.fit(run, dataclasses.replace(config, closed_form="none", read=False), z, y).annotate
     beside = closed_form.fit(config, z, y)
     process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), beside.process)
     share = beside.share(alone(beside.z))

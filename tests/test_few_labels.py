@@ -21,6 +21,7 @@ from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import closed_form, doubt, labels, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
+from began_jax.stages import evaluate
 
 TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--steps", 2]
 
@@ -136,6 +137,8 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     error = metrics.nme_percent(answers, opened.annotations("test", 4), 16, 16).mean()
     assert found["evaluate/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
 
+    given = ["--run", str(run), "--downstream", "8", "--recipe", "combined"]
+    assert not evaluate.downstream_plan(evaluate.parser().parse_args(given), opened).aspect.read  # it has no encoder
     assert "2 images to annotate next" in done("aspect.py", run, "--suggest", 2)
     asked = (run / "suggested.txt").read_text().split()
     assert len(set(asked)) == 2 and set(asked) <= set(latents(run)["id"]) - set(having)

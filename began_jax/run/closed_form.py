@@ -22,6 +22,7 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.run import checkpoints
 from began_jax.run.latents import Columns, ColumnsHandler
+from began_jax.sampling import evenly
 
 VALIDATION = 256  # latents that are kept to find the share on
 HALF = 10  # of them halve the share
@@ -56,8 +57,8 @@ class Beside(NamedTuple):
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
     """Fit a process to all pairs and one to its errors, and keep validation latents of the network's training."""
     _, held = aspects.validation_split(config, len(latents))
-    held = _evenly(np.asarray(held), VALIDATION)
-    rows = np.union1d(held, _evenly(np.arange(len(latents)), ERRORS))
+    held = evenly(np.asarray(held), VALIDATION)
+    rows = np.union1d(held, evenly(np.arange(len(latents)), ERRORS))
     found = gaussian_process.fit(latents, targets, rows)
     errors = metrics.rms_error(found.left_out, targets[rows])
     logarithms = np.log(np.maximum(errors, LEAST))[:, None]
@@ -67,10 +68,6 @@ def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Besid
     of_errors = fitted.process._replace(mean=fitted.process.mean + larger, limits=np.array([-np.inf, np.inf], "f4"))
     answers = found.left_out[np.searchsorted(rows, held)]
     return Beside(found.process, latents[held], answers, targets[held], of_errors)
-
-
-def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(int)]
 
 
 def expected_error(errors: gaussian_process.Process, z: Float[Array, "batch latent"]) -> Float[Array, " batch"]:

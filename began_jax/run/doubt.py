@@ -16,9 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from began_jax import metrics
-from began_jax.images import to_float
 from began_jax.run.folder import Run
-from began_jax.run.generator import batched
 from began_jax.run.networks import TrainedAspect
 
 # (latents [N, latent], images uint8 [N, H, W, C], whether these are the data set's and not G(z)) -> [N]
@@ -27,10 +25,9 @@ Doubt = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
 def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
     """Return the doubt of a run's aspect network, or None where there is neither a process nor an encoder."""
-    expected, encode = aspect.expected_error, run.inverted.encode
-    if expected is None and encode is None:
+    expected, look = aspect.expected_error, run.inverted.read if run.inverted.encode else None
+    if expected is None and look is None:
         return None
-    look = batched(lambda p, x: encode(p, to_float(x)), run.inverted.encoder_parameters) if encode else None
     answer = aspect.answer or aspect.annotate
 
     def doubt(z: np.ndarray, images: np.ndarray, known: bool = False) -> np.ndarray:

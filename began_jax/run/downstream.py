@@ -30,6 +30,7 @@ from began_jax.run import labels, networks, pairs
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.learnt_annotator import network_of
+from began_jax.sampling import evenly
 
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
 STUDENTS = ("real", "generated", "both")
@@ -134,8 +135,7 @@ class _Knowing:
 
     @functools.cached_property
     def _real(self) -> student.Set:
-        source, evenly = self._run.data.source("train"), np.linspace(0, len(self._rows) - 1, min(len(self._rows), MOST))
-        few = evenly.astype(int)
+        source, few = self._run.data.source("train"), evenly(np.arange(len(self._rows)), MOST)
         return np.stack([source.image(int(row)) for row in self._rows[few]]), self._examples[1][few]
 
     @functools.cached_property
@@ -150,11 +150,7 @@ class _Knowing:
             return Ridge(z, targets.astype(np.float32))(self._held_out.z)
         if way == "latents":
             return self._aspect.known(self._run, "test", self._held_out.rows, self._held_out.z)
-        generator = self._run.inverted
-        assert generator.encode  # the ways are those that there are
-        encode: Callable = generator.encode
-        read = batched(lambda p, x: encode(p, to_float(x)), generator.encoder_parameters)
-        return (self._aspect.answer or self._aspect.annotate)(read(self._held_out.images))
+        return (self._aspect.answer or self._aspect.annotate)(self._run.inverted.read(self._held_out.images))
 
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []

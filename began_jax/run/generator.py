@@ -10,7 +10,8 @@ import numpy as np
 
 from began_jax import began, sharding
 from began_jax.configs import TrainConfig
-from began_jax.images import to_uint8
+from began_jax.errors import InputError
+from began_jax.images import to_float, to_uint8
 from began_jax.models import apply
 
 
@@ -45,6 +46,24 @@ class Generator:
     def pictures(self) -> Callable[[np.ndarray], np.ndarray]:
         """The same, but uint8 as pictures are stored: a quarter of the bytes come from the device."""
         return batched(lambda parameters, z: to_uint8(self.apply(parameters, z)), self.parameters)
+
+    @functools.cached_property
+    def read(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from images as they are stored, uint8 [N, height, width, channels], to the encoder's latents.
+
+        Raises:
+            InputError: there is no encoder.
+        """
+        encode = self.encoder
+        return batched(lambda parameters, x: encode(parameters, to_float(x)), self.encoder_parameters)
+
+    @property
+    def encoder(self) -> Callable[[Any, Any], jax.Array]:
+        """`encode`, where there is one, or else InputError."""
+        if self.encode is None:
+            remedy = "train.py --encoder-weight, or aspect.py --no-read"
+            raise InputError(f"the run has no encoder to read images with: {remedy}")
+        return self.encode
 
 
 def of_training(config: TrainConfig, state: began.BeganState) -> Generator:

@@ -12,6 +12,7 @@ from began_jax import features, figures, quality
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
 from began_jax.images import to_float
+from began_jax.sampling import evenly
 
 LEAST = 50  # images of each set: with fewer the figures say nothing
 MOST_REFERENCES = 20_000  # training images, evenly spaced, among which copies are looked for
@@ -76,15 +77,15 @@ class Quality:
             raise InputError(f"{self.count} images are too few to measure a generator with; it takes {LEAST}")
         self.name, self._function, self._mean, self._unit = name, function or _scattering, 0.0, 1.0
 
-        self._rows = _evenly(rows, max(references, self.count))
+        self._rows = evenly(rows, max(references, self.count))
         found = self._features(_batches(self._train.image(i) for i in self._rows))
         if function is None:
             deviation = found.std(0)
             # A feature that hardly changes, such as the colour of a border, must not outweigh the others.
             self._mean, self._unit = found.mean(0), np.maximum(deviation, LEAST_DEVIATION * np.median(deviation))
         self._references = (found - self._mean) / self._unit
-        self._real = self._references[_evenly(np.arange(len(found)), self.count)]
-        images = np.stack([held_out.image(i) for i in _evenly(held_rows, self.count)])
+        self._real = self._references[evenly(np.arange(len(found)), self.count)]
+        images = np.stack([held_out.image(i) for i in evenly(held_rows, self.count)])
         self._held_out = self._described(images)
         self._copy = float(np.quantile(self._held_out.nearest, COPY_QUANTILE))
 
@@ -154,8 +155,3 @@ def _batches(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     images = iter(images)
     while batch := list(itertools.islice(images, _BATCH)):
         yield np.stack(batch)
-
-
-def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` of the rows, evenly spaced, or all of them where they are fewer."""
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]

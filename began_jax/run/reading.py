@@ -11,20 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from began_jax.errors import InputError
-from began_jax.images import to_float
 from began_jax.run.folder import Run
-from began_jax.run.generator import Generator, batched
+from began_jax.run.generator import Generator
 
 _BATCH = 256
-
-
-def encoder(generator: Generator) -> Callable[[Any, Any], jax.Array]:
-    """Return a generator's encoder; InputError where it has none."""
-    if generator.encode is None:
-        remedy = "train.py --encoder-weight, or aspect.py --no-read"
-        raise InputError(f"the run has no encoder to read images with: {remedy}")
-    return generator.encode
 
 
 def of_images(run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -36,8 +26,7 @@ def of_images(run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarr
         rows: numbers of the images [N].
         z: their inverted latents [N, latent].
     """
-    encode, source = encoder(run.inverted), run.data.source(split)
-    read = batched(lambda parameters, x: encode(parameters, to_float(x)), run.inverted.encoder_parameters, _BATCH)
+    read, source = run.inverted.read, run.data.source(split)
     parts = (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))
     seen = [read(np.stack([source.image(int(row)) for row in part])) for part in parts]
     return (z + np.concatenate(seen)) / 2
@@ -45,7 +34,7 @@ def of_images(run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarr
 
 def of_new(generator: Generator) -> tuple[Callable[[Any, Any], jax.Array], Any]:
     """Return the function z -> E(G(z)) of (parameters, z), and its parameters."""
-    encode = encoder(generator)
+    encode = generator.encoder
 
     def read(parameters: Any, z: Any) -> jax.Array:
         return encode(parameters["encoder"], generator.apply(parameters["generator"], z))

@@ -166,9 +166,8 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
         raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep)
     students = student.Recipe(steps=args.student_steps)
-    return downstream.Plan(
-        downstream.parse_labels(args.downstream), args.seeds, ASPECT_RECIPES[recipe], students, args.pairs, draw
-    )
+    counts = downstream.parse_labels(args.downstream)
+    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw)
 
 
 class Split(NamedTuple):
@@ -234,10 +233,8 @@ def doubtful(
     doubts = doubt.of(run, aspect)
     if doubts is None:
         return {}, []
-    source, parts = (
-        run.data.source(test.split),
-        np.split(test.rows, np.arange(pairs.BATCH, len(test.rows), pairs.BATCH)),
-    )
+    source = run.data.source(test.split)
+    parts = np.split(test.rows, np.arange(pairs.BATCH, len(test.rows), pairs.BATCH))
     images = (np.stack([source.image(int(row)) for row in part]) for part in parts)
     ranks = np.concatenate([doubts(test.z[part], x, True) for part, x in zip(parts, images, strict=True)])
     scores = run.kind.score(predicted, test.truth, run.data)
