@@ -9,7 +9,7 @@ its own, all have the same validation latents, and the mean of their predictions
 import dataclasses
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -50,7 +50,27 @@ class AspectState:
 
 # Masks may be uint8, 0 or 1: a quarter of the memory.
 Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."]
-Change = Callable[[Key[Array, ""], Array, Array], tuple[Array, Array]]
+
+
+class Sight(NamedTuple):
+    """What a network is given in a latent's place, such as the inner layers of a generator for it.
+
+    Args:
+        look: (parameters, latents [batch, latent]) -> inputs [batch, ...].
+        parameters: of it, which are not trained.
+        change: (key, inputs, targets) -> those of a batch as they are learnt, such as `augment.augment`; or None.
+    """
+
+    look: Callable[[Any, Array], Array]
+    parameters: Any
+    change: Callable[[Key[Array, ""], Array, Array], tuple[Array, Array]] | None = None
+
+    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch ..."]:
+        return self.look(self.parameters, z)
+
+
+def _seen(sight: Sight | None, z: Array) -> Array:
+    return z if sight is None else sight(z)
 
 
 def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
@@ -108,7 +128,7 @@ def step(
     rows: Int[Array, " batch"],
     deviation: Float[Array, "..."] | None = None,
     examples: Int[Array, " train"] | None = None,
-    change: Change | None = None,
+    sight: Sight | None = None,
 ) -> tuple[AspectState, Float[Array, ""]]:
     """Take one Adam step on a batch, given as rows of the latents and targets, and return its loss.
 
@@ -121,22 +141,29 @@ def step(
         rows: the batch.
         deviation: of the latents over all rows, in units of which they are jittered; by default it is computed.
         examples: to train on, which `rows` then count; by default all.
-        change: (key, latents, targets) -> those of a batch as it is learnt, such as `student.augment`.
+        sight: what the network is given in the latents' place.
     """
     chosen = rows if examples is None else examples[rows]
     z, target = latents[chosen], targets[chosen].astype(latents.dtype)
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
-    if change:
-        z, target = change(jax.random.fold_in(key, 1), z, target)
     if config.jitter:
         deviation = latents.std(0) if deviation is None else deviation
         z = z + config.jitter * deviation[None] * jax.random.normal(key, z.shape)
+    inputs = _seen(sight, z)
+    if sight is not None and sight.change is not None:
+        # Fused with what comes before and after, a CPU computes the same values several times.
+        inputs = jax.lax.optimization_barrier(inputs)
+        changed = sight.change(jax.random.fold_in(key, 1), inputs, target)
+        inputs, target = jax.lax.optimization_barrier(changed)
 
     def loss(parameters):
-        return squared_error(apply(network, parameters, z), target).mean()
+        return squared_error(apply(network, parameters, inputs), target).mean()
 
     value, gradient = jax.value_and_grad(loss)(state.parameters)
     update, optimizer_state = optimizer(config).update(gradient, state.optimizer, state.parameters)
+    if config.schedule == "cosine":
+        rate = (1 + jnp.cos(jnp.pi * state.epoch / config.epochs)) / 2
+        update = jax.tree.map(lambda u: rate * u, update)
     parameters = optax.apply_updates(state.parameters, update)
     return dataclasses.replace(state, parameters=parameters, optimizer=optimizer_state), value
 
@@ -147,12 +174,13 @@ def end_epoch(
     loss: Float[Array, ""],
     latents: Float[Array, "validation ..."],
     targets: Float[Array, "validation ..."],
+    sight: Sight | None = None,
 ) -> tuple[AspectState, dict[str, Array]]:
     """Count the epoch and note its parameters when their validation error is the lowest (or none is measured)."""
     if len(latents) == 0:
         state = dataclasses.replace(state, best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=loss)
         return dataclasses.replace(state, epoch=state.epoch + 1), {"loss": loss}
-    error = squared_error(apply(network, state.parameters, latents), targets).mean()
+    error = squared_error(apply(network, state.parameters, _seen(sight, latents)), targets).mean()
     better = error < state.best_error
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best_parameters)
     state = dataclasses.replace(
@@ -161,11 +189,14 @@ def end_epoch(
     return state, {"loss": loss, "validation_loss": error}
 
 
-def predict(network: nn.Module, parameters: Any, z: Float[Array, "batch ..."], members: int = 1) -> Array:
+def predict(
+    network: nn.Module, parameters: Any, z: Float[Array, "batch ..."], members: int = 1, sight: Sight | None = None
+) -> Array:
     """Return G_a(z) [batch, ...]; of an ensemble, the mean over its members."""
+    inputs = _seen(sight, z)
     if members == 1:
-        return apply(network, parameters, z)
-    return jax.vmap(lambda p: apply(network, p, z))(parameters).mean(0)
+        return apply(network, parameters, inputs)
+    return jax.vmap(lambda p: apply(network, p, inputs))(parameters).mean(0)
 
 
 class Trainer:
@@ -180,8 +211,8 @@ class Trainer:
         network: any flax module from latents to predictions of the targets' shape.
         latents: [count, latent] and
         targets: [count, ...], on the device, which holds them once; masks may be uint8.
-        one_call: the choice above; by default made from the targets' rank and the platform.
-        change: what a batch becomes before it is learnt, see `step`.
+        one_call: the choice above; by default made from the targets' rank, the sight and the platform.
+        sight: what the network is given in the latents' place.
     """
 
     def __init__(
@@ -191,15 +222,16 @@ class Trainer:
         latents: Array,
         targets: Array,
         one_call: bool | None = None,
-        change: Change | None = None,
+        sight: Sight | None = None,
     ):
         train, held = validation_split(config, len(latents))
         deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
-        self._train = (latents, targets, deviation, train)
+        seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
+        self._train = (latents, targets, deviation, train, seen)
         self._held = (latents[held], targets[held].astype(latents.dtype))
         self.batches = len(train) // config.batch_size
         if one_call is None:
-            one_call = targets.ndim < 4 or jax.default_backend() != "cpu"
+            one_call = (targets.ndim < 4 and sight is None) or jax.default_backend() != "cpu"
 
         if config.members == 1:
             self._mesh = None
@@ -208,25 +240,29 @@ class Trainer:
             self._mesh = sharding.data_mesh(config.members, devices, local=True)
             self._train, self._held = jax.device_put((self._train, self._held), sharding.replicated(self._mesh))
 
-        def end(state, losses, held):
-            return end_epoch(network, state, losses.mean(), *held)
+        def looking(seen):
+            return None if sight is None else sight._replace(parameters=seen)
+
+        def end(state, losses, held, seen):
+            latents, targets = held
+            return end_epoch(network, state, losses.mean(), latents, targets, looking(seen))
 
         def epoch(state, train, held):
-            latents, targets, deviation, examples = train
-            rows = epoch_rows(config, state, len(examples))
-            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples, change)  # noqa: E731
+            latents, targets, deviation, examples, seen = train
+            rows, sight = epoch_rows(config, state, len(examples)), looking(seen)
+            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples, sight)  # noqa: E731
             state, losses = jax.lax.scan(step_on, state, rows)
-            return end(state, losses, held)
+            return end(state, losses, held, seen)
 
         def one(state, data, rows, i):
-            latents, targets, deviation, examples = data
-            return step(config, network, state, latents, targets, rows[i], deviation, examples, change)
+            latents, targets, deviation, examples, seen = data
+            return step(config, network, state, latents, targets, rows[i], deviation, examples, looking(seen))
 
         each = self._of_each_member
         self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None
         self._rows = jax.jit(each(lambda state: epoch_rows(config, state, len(train)), (0,)))
         self._step = jax.jit(each(one, (0, None, 0, None)), donate_argnums=0)
-        self._end = jax.jit(each(end, (0, 0, None)), donate_argnums=0)
+        self._end = jax.jit(each(end, (0, 0, None, None)), donate_argnums=0)
 
     def epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
         """Make a pass over the latents, with the metrics `loss` (mean over the epoch's batches) and `validation_loss`.
@@ -245,7 +281,7 @@ class Trainer:
         for i in range(self.batches):
             state, loss = self._step(state, self._train, rows, i)
             losses.append(loss)
-        return self._end(state, jnp.stack(losses, -1), self._held)
+        return self._end(state, jnp.stack(losses, -1), self._held, self._train[-1])
 
     def _of_each_member(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
         """Return the function for one network, or for a device's members at once; `axes` are those of the members."""
@@ -264,6 +300,16 @@ def training_count(config: AspectConfig, count: int) -> int:
 def fitting_batch(config: AspectConfig, count: int) -> AspectConfig:
     """Return the configuration with a batch that `count` latents can fill, however few they are."""
     return dataclasses.replace(config, batch_size=max(1, min(config.batch_size, training_count(config, count))))
+
+
+def with_epochs(config: AspectConfig, count: int) -> AspectConfig:
+    """Return the configuration with the epochs of `count` latents in which its number of steps is done, if it has one.
+
+    A batch must fit, see `check_batch`.
+    """
+    if not config.steps:
+        return config
+    return dataclasses.replace(config, epochs=-(-config.steps // (training_count(config, count) // config.batch_size)))
 
 
 def check_batch(config: AspectConfig, count: int) -> None:

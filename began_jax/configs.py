@@ -236,8 +236,19 @@ class AspectConfig:
     )
     label_seed: int = option(0, "of that choice", valid=SEED)
     epochs: int = option(1000, "passes over the latents (the paper's 1,000)", valid=POSITIVE)
+    steps: int = option(
+        0,
+        "training steps, from which the number of epochs follows, so that few latents are learnt as long as many; 0: "
+        "--epochs counts",
+        valid=NOT_NEGATIVE,
+    )
     batch_size: int = option(16, "latents a step (the paper's 16)", valid=POSITIVE)
     learning_rate: float = option(3e-4, "Adam's (the paper's)", valid=POSITIVE)
+    schedule: str = option(
+        "constant",
+        "of the learning rate over the epochs: constant (the paper), or cosine, falling to 0 as half a cosine",
+        ("constant", "cosine"),
+    )
     beta1: float = option(0.9, "Adam's (the paper's)", valid=FRACTION)
     beta2: float = option(0.999, "Adam's (the paper's)", valid=FRACTION)
     weight_decay: float = option(
@@ -265,6 +276,12 @@ class AspectConfig:
         False,
         "annotate what the encoder reads in an image: of a new one E(G(z)), of one of the data set the mean of z and "
         "E(x); the paper annotates z. It knows more of photographs, and much more of new images (docs/aspects.md)",
+    )
+    features: bool = option(
+        False,
+        "the network sees the inner layers of G for a latent in the latent's place, and learns them moved, turned and "
+        "mirrored together with the annotation; the paper's sees the latent. It knows much more from the same "
+        "annotations (docs/aspects.md)",
     )
     members: int = option(
         1,

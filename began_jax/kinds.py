@@ -33,6 +33,7 @@ from began_jax.export.masks import mask_writer
 from began_jax.landmarks import scheme
 from began_jax.models.autoencoder import Decoder
 from began_jax.models.configured import computation_dtype
+from began_jax.models.heads import ToLandmarks, ToMask, factor
 from began_jax.models.mlp import AttributeNetwork, LandmarkNetwork
 
 Marks = Callable[[np.ndarray, DataSet], dict[str, Any]]
@@ -54,6 +55,8 @@ class Kind:
         shown: the figure in a sentence, a format.
         network: (configuration, data) -> flax module from latents [batch, latent] to annotations [batch, ...].
         score: (predicted, truth, data) -> figure of each image [count]; their mean is reported.
+        head: (data) -> flax module from the maps of a generator's inner layers, of half the images' height and width
+            where these are even, to annotations, for --features; None: there is none.
         further: name -> (predicted, truth, data) -> another figure of the network, one number.
         marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
         writer: (out, provenance, data) -> context with `write(latents, images, annotations, doubt=None)`.
@@ -66,6 +69,7 @@ class Kind:
     shown: str
     network: Callable[[TrainConfig, DataSet], nn.Module]
     score: Measure
+    head: Callable[[DataSet], nn.Module] | None = None
     further: dict[str, Measure] = dataclasses.field(default_factory=dict)
     marks: Marks = lambda annotations, data: {}
     writer: Writer = lambda out, provenance, data: array_writer(out, provenance)
@@ -88,6 +92,10 @@ def _captions(attributes: np.ndarray, data: DataSet) -> dict[str, Any]:
     }
 
 
+def _nme(predicted: np.ndarray, truth: np.ndarray, data: DataSet) -> np.ndarray:
+    return metrics.nme_percent(predicted, truth, data.height, data.width)
+
+
 LANDMARKS = Kind(
     name="landmarks",
     plural="landmarks",
@@ -95,7 +103,12 @@ LANDMARKS = Kind(
     mean_metric="mean_shape_nme_percent",
     shown="NME {:.2f} %",
     network=lambda config, data: LandmarkNetwork(data.shape[0]),
-    score=lambda predicted, truth, data: metrics.nme_percent(predicted, truth, data.height, data.width),
+    score=_nme,
+    head=lambda data: ToLandmarks(data.shape[0]),
+    further={
+        "failure_10_percent": lambda predicted, truth, data: metrics.failure_percent(_nme(predicted, truth, data)),
+        "auc_10": lambda predicted, truth, data: metrics.auc(_nme(predicted, truth, data)),
+    },
     marks=lambda landmarks, data: {"landmarks": landmarks},
     writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.shape[0])),
 )
@@ -107,6 +120,11 @@ MASK = Kind(
     shown="IoU {:.3f}",
     network=_mask_network,
     score=lambda predicted, truth, data: metrics.iou(predicted, truth),
+    head=lambda data: ToMask(factor(data.height, data.width)),
+    further={
+        "e1_percent": lambda predicted, truth, data: metrics.e1_percent(predicted, truth),
+        "f1": lambda predicted, truth, data: metrics.f1(predicted, truth),
+    },
     marks=lambda masks, data: {"masks": masks},
     writer=lambda out, provenance, data: mask_writer(out, provenance),
 )

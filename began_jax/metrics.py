@@ -32,6 +32,31 @@ def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndar
     return np.where(union == 0, 1.0, (p & t).sum((1, 2, 3)) / np.maximum(union, 1))
 
 
+def e1_percent(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
+    """Return the share of pixels on which masks disagree at a threshold, in percent: E1 of the NICE.I contest."""
+    return float(100 * ((np.asarray(predicted) > threshold) != (np.asarray(truth) > threshold)).mean())
+
+
+def f1(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
+    """Return the mean over images of F1 (Dice), 2 |P and T| / (|P| + |T|); 1 where both masks are empty."""
+    overlap = iou(predicted, truth, threshold)
+    return float((2 * overlap / (1 + overlap)).mean())
+
+
+def failure_percent(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:
+    """Return the share of images whose landmarks are off by more than a limit, both in percent."""
+    return float(100 * (np.asarray(nme) > limit).mean())
+
+
+def auc(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:
+    """Return the area under the curve (error, share of images within it) up to a limit in percent, over the limit.
+
+    1 where no landmark is off, and 0 where all images are beyond the limit. The curve is a step function of the errors,
+    so its area is exact.
+    """
+    return float(np.maximum(1 - np.asarray(nme) / limit, 0).mean())
+
+
 def accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
     """Return the share of an image's attributes that are right at a threshold, in percent."""
     return 100 * ((np.asarray(predicted) > threshold) == (np.asarray(truth) > threshold)).mean(1)

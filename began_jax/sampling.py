@@ -1,4 +1,4 @@
-"""Latents to generate from: uniform in the cube, or near Z_data, what the data set was inverted to.
+"""Latents to generate from: uniform in the cube, near Z_data, what the data set was inverted to, or of its density.
 
 Sample i depends on `fold_in(key, i)` alone: whatever the batch size, and wherever a stopped run goes on, the
 same key gives the same samples. Latents are float32 [count, latent]; keys are typed.
@@ -11,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from began_jax import density
+
 Indices = Int[Array | np.ndarray, " count"]
 
-SAMPLERS = ("uniform", "data", "interpolated")  # by name: each of the functions below, in their order
+SAMPLERS = ("uniform", "data", "interpolated", "density")  # by name: each of the functions below, in their order
 JITTER = 0.1  # of `data` by default, in standard deviations
+FITTED = 20_000  # rows of Z_data that the density is fitted to, evenly spaced
 
 
 def sampler(
@@ -23,10 +26,18 @@ def sampler(
     latent_size: int,
     z_data: Float[Array | np.ndarray, "data latent"] | None = None,
     jitter: float = JITTER,
+    truncation: float = 1.0,
 ) -> Callable[[Indices | int], Float[Array, "count latent"]]:
-    """Return the sampler of a name in SAMPLERS as a function of indices; all but `uniform` need Z_data."""
+    """Return the sampler of a name in SAMPLERS as a function of indices; all but `uniform` need Z_data.
+
+    `jitter` is that of `data`, and `truncation` that of `density`, which is fitted here.
+    """
     if name == "uniform":
         return lambda indices: uniform_latents(key, indices, latent_size)
+    if name == "density":
+        rows = np.asarray(z_data)
+        mixture = density.fit(rows[evenly(np.arange(len(rows)), FITTED)])
+        return lambda indices: density_latents(key, indices, mixture, truncation)
     latents = jnp.asarray(z_data)
     return {
         "data": lambda indices: bootstrap_latents(key, indices, latents, jitter),
@@ -77,6 +88,13 @@ def interpolated_latents(
         return (1 - t) * z0 + t * z1
 
     return jax.vmap(draw)(_keys(key, indices))
+
+
+def density_latents(
+    key: Key[Array, ""], indices: Indices | int, mixture: density.Mixture, truncation: float | Float[Array, ""] = 1.0
+) -> Float[Array, "count latent"]:
+    """Draw from a density of Z_data, see `density.sample`. The result is not clipped: it may leave the cube."""
+    return jax.vmap(lambda k: density.sample(mixture, k, truncation))(_keys(key, indices))
 
 
 def evenly(rows: Int[np.ndarray, " rows"], count: int) -> Int[np.ndarray, " count"]:

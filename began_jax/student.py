@@ -13,20 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Key, UInt8
 
 from began_jax.aspects import squared_error
 from began_jax.errors import require_finite
 from began_jax.images import to_float
-from began_jax.landmarks import mirror, scheme
 from began_jax.models import apply
+from began_jax.models.heads import WIDTHS, ImageToVector, OnImages, ToLandmarks, ToMask, factor
+from began_jax.moving import MOVES, Images, Targets
 
-Images = Float[Array, "batch height width channels"]
-Targets = Float[Array, "batch ..."]
-
-TURN = 0.26  # radians either way: 15 degrees
-SCALE = 0.15  # in the logarithm
-SHIFT = 0.06  # of the height and width
+MASK_WIDTHS = (16, 32, 64)  # 136,000 parameters
 LIGHT = 0.2  # of brightness, contrast and each channel's own brightness
 
 
@@ -37,6 +33,22 @@ class Recipe(NamedTuple):
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+
+
+def network(kind: str, shape: tuple[int, ...], height: int, width: int) -> nn.Module:
+    """Return a student's network for images of a size: heat maps for landmarks, a small U-Net for masks.
+
+    Args:
+        kind: name of the annotation; of any other it is a convolution a scale and two dense layers.
+        shape: of an annotation.
+        height, width: of the images.
+    """
+    size = factor(height, width)
+    if kind == "landmarks":
+        return OnImages(ToLandmarks(shape[0]), size)
+    if kind == "mask":
+        return OnImages(ToMask(size, MASK_WIDTHS), size)
+    return ImageToVector(WIDTHS, shape, size)
 
 
 Set = tuple[UInt8[np.ndarray, "_ height width channels"], np.ndarray]
@@ -123,67 +135,3 @@ def light(key: Key[Array, ""], images: Images) -> Images:
     factor = 1 + jax.random.uniform(contrast, (count, 1, 1, 1), minval=-LIGHT, maxval=LIGHT)
     mean = images.mean((1, 2, 3), keepdims=True)
     return mean + factor * (images - mean) + shift + tint
-
-
-def similarity(key: Key[Array, ""], count: int) -> tuple[Float[Array, "batch 2 2"], Float[Array, "batch 2"]]:
-    """Return random turns with a scale, of vectors (x, y), and shifts as fractions of the width and height."""
-    turn, scale, shift = jax.random.split(key, 3)
-    angle = jax.random.uniform(turn, (count,), minval=-TURN, maxval=TURN)
-    size = jnp.exp(jax.random.uniform(scale, (count,), minval=-SCALE, maxval=SCALE))
-    cos, sin = size * jnp.cos(angle), size * jnp.sin(angle)
-    matrix = jnp.stack([jnp.stack([cos, -sin], -1), jnp.stack([sin, cos], -1)], 1)
-    return matrix, jax.random.uniform(shift, (count, 2), minval=-SHIFT, maxval=SHIFT)
-
-
-def move(images: Images, matrix: Float[Array, "batch 2 2"], shift: Float[Array, "batch 2"]) -> Images:
-    """Return images turned about their centre and shifted, bilinear; pixels from outside repeat the edge."""
-    height, width = images.shape[1:3]
-    y, x = jnp.meshgrid(jnp.arange(height) + 0.5 - height / 2, jnp.arange(width) + 0.5 - width / 2, indexing="ij")
-    size = jnp.array([width, height], jnp.float32)
-    to = jnp.stack([x, y], -1).reshape(1, -1, 2) - (shift * size[None])[:, None]
-    source = jnp.einsum("nij,npj->npi", jnp.linalg.inv(matrix), to, precision=jax.lax.Precision.HIGHEST)
-
-    def sample(image: Float[Array, "height width channels"], source: Float[Array, "pixels 2"]) -> Array:
-        rows, columns = source[:, 1] + height / 2 - 0.5, source[:, 0] + width / 2 - 0.5
-        one = lambda plane: jax.scipy.ndimage.map_coordinates(plane, [rows, columns], 1, "nearest")  # noqa: E731
-        return jax.vmap(one, 2, 1)(image).reshape(image.shape)
-
-    return jax.vmap(sample)(images, source)
-
-
-def move_points(
-    points: Float[Array, "batch points 2"],
-    matrix: Float[Array, "batch 2 2"],
-    shift: Float[Array, "batch 2"],
-    height: int,
-    width: int,
-) -> Float[Array, "batch points 2"]:
-    """Return points (x, y), fractions of width and height, where `move` takes them."""
-    size = jnp.array([width, height], jnp.float32)
-    from_centre = (points - 0.5) * size[None, None]
-    turned = jnp.einsum("nij,npj->npi", matrix, from_centre, precision=jax.lax.Precision.HIGHEST)
-    return turned / size[None, None] + 0.5 + shift[:, None]
-
-
-def _with_landmarks(key: Key[Array, ""], images: Images, landmarks: Targets) -> tuple[Images, Targets]:
-    which, how = jax.random.split(key)
-    if scheme(landmarks.shape[1]).mirrored is not None:
-        turned = jax.random.bernoulli(which, 0.5, (len(images),))
-        images = jnp.where(turned[:, None, None, None], images[:, :, ::-1], images)
-        landmarks = jnp.where(turned[:, None, None], mirror(landmarks), landmarks)
-    matrix, shift = similarity(how, len(images))
-    return move(images, matrix, shift), move_points(landmarks, matrix, shift, *images.shape[1:3])
-
-
-def _with_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Images, Targets]:
-    which, how = jax.random.split(key)
-    both = jnp.concatenate([images, masks], -1)
-    turned = jax.random.bernoulli(which, 0.5, (len(images),))
-    both = move(jnp.where(turned[:, None, None, None], both[:, :, ::-1], both), *similarity(how, len(images)))
-    return both[..., :-1], (both[..., -1:] > 0.5).astype(masks.dtype)
-
-
-MOVES: dict[str, Callable[[Key[Array, ""], Images, Targets], tuple[Images, Targets]]] = {
-    "landmarks": _with_landmarks,
-    "mask": _with_masks,
-}

@@ -73,6 +73,30 @@ def test_iou_of_empty_masks_is_1_where_both_are_empty_and_0_where_one_is():
     assert metrics.iou(0.4 * full, full, threshold=0.3) == 1
 
 
+@given(seeds)
+def test_e1_and_f1_equal_counts_over_pixels(seed):
+    rng = np.random.default_rng(seed)
+    predicted, truth = (rng.random((2, 4, 5, 6, 1)) > rng.random((2, 4, 1, 1, 1))).astype(np.float32)
+    wrong, wanted = 0, []
+    for p, t in zip(predicted.astype(bool), truth.astype(bool), strict=True):
+        wrong += (p ^ t).sum()
+        precision, recall = (p & t).sum() / max(p.sum(), 1), (p & t).sum() / max(t.sum(), 1)
+        wanted.append(2 * precision * recall / (precision + recall) if precision + recall else float(not (p | t).any()))
+    np.testing.assert_allclose(metrics.e1_percent(predicted, truth), 100 * wrong / truth.size)
+    np.testing.assert_allclose(metrics.f1(predicted, truth), np.mean(wanted))
+    assert metrics.e1_percent(truth, truth) == 0 and metrics.f1(truth, truth) == 1
+
+
+@given(seeds)
+def test_auc_is_the_area_under_the_shares_within_each_error(seed):
+    nme = np.random.default_rng(seed).gamma(2, 3, 50)
+    errors = np.linspace(0, 10, 20_001)
+    within = (nme[None] <= errors[:, None]).mean(1)
+    np.testing.assert_allclose(metrics.auc(nme), np.trapezoid(within, errors) / 10, atol=1e-3)
+    np.testing.assert_allclose(metrics.failure_percent(nme), 100 * (1 - within[-1]))
+    assert metrics.auc(np.zeros(3)) == 1 and metrics.auc(np.full(3, 11.0)) == 0
+
+
 @pytest.mark.parametrize("shape", [(3, 2), (4, 5, 1)])
 def test_ridge_equals_its_closed_form_at_the_strength_it_chose(shape):
     rng = np.random.default_rng(0)

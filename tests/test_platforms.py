@@ -12,7 +12,7 @@ from ways import done
 from began_jax import aspects, began, inversion
 from began_jax.configs import AspectConfig, InvertConfig
 from began_jax.models import Decoder
-from began_jax.run.learnt_annotator import ImageToMask, ImageToVector
+from began_jax.models.heads import ImageToMask, ImageToVector
 
 PLATFORMS = ("cuda", "tpu")
 SIZE = ["--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8", "--batch-size", "4"]

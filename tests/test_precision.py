@@ -11,9 +11,9 @@ import pytest
 from began_jax import began, inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.kinds import KINDS
+from began_jax.models.heads import ImageToMask, ImageToVector
 from began_jax.models.layers import elu
 from began_jax.options import check_options
-from began_jax.run.learnt_annotator import ImageToMask, ImageToVector
 
 
 def images(count=4, height=16, width=24):

@@ -3,15 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import sampling
+from began_jax import density, sampling
 
 KEY = jax.random.key(7)
 Z_DATA = jax.random.normal(jax.random.key(1), (30, 64)) * jnp.linspace(0.1, 0.6, 64)[None]
+
+MIXTURE = density.fit(np.asarray(Z_DATA), components=2)
 
 SAMPLERS = {
     "uniform": lambda key, i: sampling.uniform_latents(key, i, 64),
     "bootstrap": lambda key, i: sampling.bootstrap_latents(key, i, Z_DATA, 0.2),
     "interpolated": lambda key, i: sampling.interpolated_latents(key, i, Z_DATA),
+    "density": lambda key, i: sampling.density_latents(key, i, MIXTURE, 0.9),
 }
 
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import aspects, student
-from began_jax.configs import AspectConfig
-from began_jax.run.learnt_annotator import ImageToVector
+from began_jax import moving, student
+from began_jax.models.heads import ImageToVector
 
 HEIGHT, WIDTH, COUNT = 40, 56, 6
 
@@ -35,7 +34,7 @@ def points():
 
 
 def test_landmarks_move_with_the_picture(points):
-    images, moved = map(np.array, jax.jit(student.MOVES["landmarks"])(jax.random.key(1), spots(points), points))
+    images, moved = map(np.array, jax.jit(moving.MOVES["landmarks"])(jax.random.key(1), spots(points), points))
     found = centres(images)
     unmirrored = np.abs(found - moved).max((1, 2)) < 0.004
     # A mirrored picture's left and right points have changed places, and with them their channels.
@@ -47,29 +46,38 @@ def test_landmarks_move_with_the_picture(points):
 def test_points_whose_pairs_are_not_known_are_not_mirrored(points):
     three = jnp.asarray(points[:, :3])
     x = jnp.asarray(spots(points[:, :3]))
-    images, moved = map(np.array, student.MOVES["landmarks"](jax.random.key(1), x, three))
+    images, moved = map(np.array, moving.MOVES["landmarks"](jax.random.key(1), x, three))
     np.testing.assert_allclose(centres(images), moved, atol=0.004)
 
 
 def test_masks_move_with_the_picture(points):
     images = spots(points[:, :1])
     masks = (images > 0.5).astype(np.float32)
-    moved, truth = map(np.array, jax.jit(student.MOVES["mask"])(jax.random.key(2), images, masks))
+    moved, truth = map(np.array, jax.jit(moving.MOVES["mask"])(jax.random.key(2), images, masks))
     assert set(np.unique(truth)) == {0, 1}
     expected = moved > 0.5
     assert ((truth == 1) & expected).sum() / ((truth == 1) | expected).sum() > 0.85
     assert (masks != truth).any((1, 2, 3)).all()
 
 
+def test_masks_of_half_the_size_move_as_the_picture_does(points):
+    images = jnp.asarray(spots(points[:, :1]))
+    small = images.reshape(COUNT, HEIGHT // 2, 2, WIDTH // 2, 2, 1).mean((2, 4))
+    _, whole = moving.MOVES["mask"](jax.random.key(2), images, images)
+    _, half = moving.MOVES["mask"](jax.random.key(2), images, small)
+    whole, half = np.asarray(whole)[:, ::2, ::2] > 0.5, np.asarray(half) > 0.5
+    assert (whole & half).sum() / (whole | half).sum() > 0.7
+
+
 def test_no_move_is_exact():
     images = jax.random.uniform(jax.random.key(0), (2, 5, 8, 3))
     still = jnp.broadcast_to(jnp.eye(2), (2, 2, 2)), jnp.zeros((2, 2))
-    np.testing.assert_array_equal(student.move(images, *still), images)
+    np.testing.assert_array_equal(moving.move(images, *still), images)
 
 
 def test_a_shift_of_whole_pixels_repeats_the_edge():
     images = np.arange(5 * 8, dtype=np.float32).reshape(1, 5, 8, 1)
-    moved = student.move(jnp.asarray(images), jnp.eye(2)[None], jnp.array([[2 / 8, -1 / 5]]))
+    moved = moving.move(jnp.asarray(images), jnp.eye(2)[None], jnp.array([[2 / 8, -1 / 5]]))
     expected = np.pad(images, ((0, 0), (0, 1), (2, 0), (0, 0)), mode="edge")[:, 1:, :8]
     np.testing.assert_allclose(moved, expected, atol=1e-4)
 
@@ -86,25 +94,6 @@ def test_light_changes_images_alike_in_all_pixels_and_attributes_not_at_all():
         fitted = np.asarray(before) * np.array(slope) + np.array(offset)
         np.testing.assert_allclose(after, fitted, atol=1e-5)
         assert 0.8 <= slope[0] <= 1.2 and abs(slope[0] - 1) > 1e-3
-
-
-def test_a_trainer_learns_changed_pairs(points):
-    """As if the changed pairs had been the batch."""
-    config = AspectConfig(epochs=1, batch_size=COUNT, validation=0.0, learning_rate=1e-3)
-    network = ImageToVector((4, 4), (5, 2))
-    images = jnp.asarray(spots(points))
-    state = aspects.init(config, network, images.shape[1:])
-    change = lambda key, x, y: student.augment(key, x, y, "landmarks")  # noqa: E731
-    rows = jnp.arange(COUNT)
-    one, loss = aspects.step(config, network, state, images, jnp.asarray(points), rows, change=change)
-    key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
-    changed = change(jax.random.fold_in(key, 1), images, jnp.asarray(points))
-    other, expected = aspects.step(config, network, state, *changed, rows)
-    np.testing.assert_allclose(loss, expected, rtol=1e-6)
-    plain = aspects.step(config, network, state, images, jnp.asarray(points), rows)[1]
-    assert abs(float(loss - plain)) > 1e-6
-    for a, b in zip(jax.tree.leaves(one.parameters), jax.tree.leaves(other.parameters), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_a_student_learns_the_same_again_from_sets_that_share_its_batches(points):

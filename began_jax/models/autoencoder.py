@@ -34,12 +34,14 @@ class Decoder(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch height width channels"]:
+    def __call__(self, z: Float[Array, "batch latent"], with_features: bool = False) -> Any:
+        """Return images, and where asked the list of what each scale ends with [batch, h, w, filters]."""
         check_size(self.height, self.width, self.poolings)
         h, w = self.height >> self.poolings, self.width >> self.poolings
         x = nn.Dense(h * w * self.filters, dtype=self.dtype, name="dense")(z).reshape(-1, h, w, self.filters)
-        x = _through_scales(self, x, self.poolings + 1)[-1]
-        return nn.Conv(self.channels, (3, 3), name="output")(x)
+        features = _through_scales(self, x, self.poolings + 1)
+        images = nn.Conv(self.channels, (3, 3), name="output")(features[-1])
+        return (images, features) if with_features else images
 
     def _scale(self, x: Array, scale: int) -> Array:
         if scale == 0:

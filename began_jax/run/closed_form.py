@@ -25,7 +25,7 @@ from began_jax.run.latents import Columns, ColumnsHandler
 from began_jax.sampling import evenly
 
 VALIDATION = 256  # latents that are kept to find the share on
-HALF = 10  # of them halve the share
+HALF = 10  # of them weigh as much as what is known beforehand
 ERRORS = 4096  # examples, evenly spaced, whose errors the second process learns
 LENGTH, NOISE, ENOUGH = 8.0, 0.1, 50  # of a process of latents, where fewer than so many examples can tell
 LEAST = 1e-6  # error, of which a logarithm is taken
@@ -42,16 +42,17 @@ class Beside(NamedTuple):
     targets: np.ndarray
     errors: gaussian_process.Process | None = None  # of their logarithm; networks of before 0.3.0 have none
 
-    def share(self, answers: np.ndarray) -> float:
+    def share(self, answers: np.ndarray, better: bool = False) -> float:
         """Return the share of the network, 0 to 1, whose answers for the validation latents are given.
 
-        The one of the least squared error, <n - p, y - p> / |n - p|^2 for answers n, the process's p, targets y; and
-        less of it where there are few validation latents, which can be right by chance.
+        The one of the least squared error, <n - p, y - p> / |n - p|^2 for answers n, the process's p, targets y. Where
+        there are few validation latents, which can be right by chance, it is nearer to the whole answer of the one that
+        is the better with few labels: of the network if `better`, else of the process.
         """
         apart = np.asarray(answers, np.float64) - self.left_out
         missing = np.asarray(self.targets, np.float64) - self.left_out
         best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
-        return float(best * len(apart) / (len(apart) + HALF))
+        return float((best * len(apart) + HALF * better) / (len(apart) + HALF))
 
 
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:

@@ -29,7 +29,6 @@ from began_jax.progress import Progress
 from began_jax.run import labels, networks, pairs
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
-from began_jax.run.learnt_annotator import network_of
 from began_jax.sampling import evenly
 
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
@@ -55,6 +54,7 @@ class Plan:
             name += f"-steps{self.recipe.steps}"
         if way in ("generated", "both"):
             name += f"-pairs{self.generated}-{self.draw.sampler}-keep{self.draw.keep:g}"
+            name += f"-truncation{self.draw.truncation:g}" if self.draw.truncation != 1 else ""
         return f"{name}.json"
 
 
@@ -155,7 +155,8 @@ class _Knowing:
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []
         sets += [self._generated] if way != "real" else []
-        network, kind = network_of(self._run), self._run.kind.name
+        data, kind = self._run.data, self._run.kind.name
+        network = student.network(kind, data.shape, data.height, data.width)
         parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 

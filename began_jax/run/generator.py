@@ -27,6 +27,8 @@ class Generator:
         step: of the training that it comes from.
         encode: (encoder_parameters, images) -> latents near those that give the images, or None.
         encoder_parameters: of it.
+        layers: (parameters, latents) -> what each scale of the generator ends with [N, h, w, features], and the images
+            last; or None, as for one of yours.
     """
 
     apply: Callable[[Any, Any], jax.Array]
@@ -36,6 +38,7 @@ class Generator:
     step: int = 0
     encode: Callable[[Any, Any], jax.Array] | None = None
     encoder_parameters: Any = None
+    layers: Callable[[Any, Any], list[jax.Array]] | None = None
 
     @functools.cached_property
     def images(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -77,6 +80,10 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
     def encode(parameters, x):
         return apply(encoder, parameters, x)
 
+    def layers(parameters, z):
+        images, maps = generator.apply({"params": parameters}, z, with_features=True)
+        return [*maps, images]
+
     return Generator(
         apply=generate,
         parameters=state.averaged["generator"],
@@ -85,6 +92,7 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
         step=int(state.step),
         encode=encode if config.encoder_weight else None,
         encoder_parameters=state.averaged["encoder"],
+        layers=layers,
     )
 
 

@@ -6,13 +6,11 @@ held-out images is stated beside what is measured with it. RUN/annotator/ keeps 
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from began_jax import aspects
 from began_jax.configs import AspectConfig
@@ -20,7 +18,8 @@ from began_jax.data.datasets import chosen
 from began_jax.files import agree
 from began_jax.images import to_float
 from began_jax.models.configured import computation_dtype
-from began_jax.models.layers import PoolProject, UpsampleConv, apply, elu, patches
+from began_jax.models.heads import ImageToMask, ImageToVector
+from began_jax.models.layers import apply
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.loop import Loop
@@ -28,46 +27,6 @@ from began_jax.run.loop import Loop
 # The noise on the images (jitter, in each pixel's standard deviations) is what G(z) differs from a photograph by.
 RECIPE = AspectConfig(epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1)
 LIMIT = 8192  # images that it is trained on at most: all of them are on the device
-
-
-class ImageToVector(nn.Module):
-    """Images [batch, height, width, channels] -> annotations [batch, *shape]: a convolution a scale, two dense layers.
-
-    A quarter of the work of the encoder of fig. A.1, and as good a T.
-    """
-
-    widths: tuple[int, ...]
-    shape: tuple[int, ...]
-    patch: int = 1  # pixels a side of what it sees in the pixels' place, as E
-    dtype: Any = None  # of all layers but the last; None: float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch ..."]:
-        x = patches(x, self.patch)
-        for scale, width in enumerate(self.widths):
-            x = PoolProject(width, self.dtype)(x) if scale else x
-            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
-        x = elu(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1)))
-        return nn.Dense(int(np.prod(self.shape)))(x.astype(jnp.float32)).reshape(-1, *self.shape)
-
-
-class ImageToMask(nn.Module):
-    """Images [batch, height, width, channels] -> masks [batch, height, width, 1], a U-Net of the paper's layers."""
-
-    widths: tuple[int, ...]
-    dtype: Any = None  # of all layers but the last; None: float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width 1"]:
-        skipped = []
-        for scale, width in enumerate(self.widths):
-            x = PoolProject(width, self.dtype)(x) if scale else x
-            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
-            skipped.append(x)
-        for width, across in zip(self.widths[-2::-1], skipped[-2::-1], strict=True):
-            x = jnp.concatenate([UpsampleConv(width, self.dtype)(x), across], -1)
-            x = elu(nn.Conv(width, (3, 3), dtype=self.dtype)(x))
-        return nn.Conv(1, (3, 3))(x.astype(jnp.float32))
 
 
 def network_of(run: Run) -> nn.Module:

@@ -5,16 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspects, gaussian_process
-from began_jax.configs import AspectConfig
+from began_jax import aspects, gaussian_process, moving
+from began_jax.configs import AspectConfig, TrainConfig
 from began_jax.errors import InputError
 from began_jax.files import read_json
+from began_jax.kinds import Kind
+from began_jax.models.heads import factor, together
 from began_jax.run import checkpoints, closed_form, reading
 from began_jax.run.folder import Run
-from began_jax.run.generator import batched
+from began_jax.run.generator import Generator, batched
 
 
 def origin(run: Run, config: AspectConfig) -> dict[str, Any]:
@@ -59,8 +63,45 @@ class TrainedAspect(NamedTuple):
 
 
 def possible(run: Run, config: AspectConfig) -> AspectConfig:
-    """Return a recipe as far as a run can follow it: to read images takes an encoder."""
-    return config if run.config.encoder_weight else dataclasses.replace(config, read=False)
+    """Return a recipe as far as a run can follow it: to read images takes an encoder, and features take a head."""
+    read, features = bool(run.config.encoder_weight), run.kind.head is not None
+    return dataclasses.replace(config, read=config.read and read, features=config.features and features)
+
+
+class Untrained(NamedTuple):
+    """The network of an aspect, what it is given in a latent's place (None: the latent), and the shape of that."""
+
+    network: nn.Module
+    sight: aspects.Sight | None
+    inputs: tuple[int, ...]
+
+    def init(self, config: AspectConfig) -> aspects.AspectState:
+        """Return the state before the first epoch."""
+        return aspects.init(config, self.network, self.inputs)
+
+
+def untrained(config: AspectConfig, kind: Kind, data: Any, training: TrainConfig, generator: Generator) -> Untrained:
+    """Return what is trained for an aspect of a generator: on its inner layers with --features, else on latents.
+
+    The data set may be anything with its shape, names, height and width: that of weights that come along is not there.
+    """
+    if not config.features:
+        return Untrained(kind.network(training, data), None, (generator.latent_size,))
+    layers, head = generator.layers, kind.head
+    if layers is None or head is None:
+        raise InputError(f"--features: {'the generator shows no layers' if head else f'{kind.plural} have no head'}")
+
+    def look(parameters: Any, z: jax.Array) -> jax.Array:
+        return together(layers(parameters, z), data.height // factor(data.height, data.width))
+
+    sight = aspects.Sight(look, generator.parameters, moving.MOVES.get(kind.name))
+    latent = jax.ShapeDtypeStruct((1, generator.latent_size), jnp.float32)
+    return Untrained(head(data), sight, jax.eval_shape(sight, latent).shape[1:])
+
+
+def of_run(run: Run, config: AspectConfig) -> Untrained:
+    """Return the same for the generator that a run was inverted with."""
+    return untrained(config, run.kind, run.data, run.config, run.inverted)
 
 
 def load(run: Run, name: str) -> TrainedAspect:
@@ -72,10 +113,10 @@ def load(run: Run, name: str) -> TrainedAspect:
 
 def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> TrainedAspect:
     """Return a network trained on these pairs as `aspect.py` does, which is kept nowhere: for measurements."""
-    config = aspects.fitting_batch(config, len(latents))
-    network = run.kind.network(run.config, run.data)
-    trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
-    state = aspects.init(config, network, run.config.latent_size)
+    config = aspects.with_epochs(aspects.fitting_batch(config, len(latents)), len(latents))
+    made = of_run(run, config)
+    trainer = aspects.Trainer(config, made.network, jnp.asarray(latents), jnp.asarray(targets), sight=made.sight)
+    state = made.init(config)
     for _ in range(config.epochs):
         state, metrics = trainer.epoch(state)
         aspects.check_finite({name: float(value) for name, value in metrics.items()}, state.done)
@@ -86,23 +127,39 @@ def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray
 def _answering(
     run: Run, config: AspectConfig, state: aspects.AspectState, beside: closed_form.Beside | None
 ) -> TrainedAspect:
-    network = run.kind.network(run.config, run.data)
-    alone = lambda parameters, z: aspects.predict(network, parameters, z, config.members)  # noqa: E731
-    answers, parameters, share, expected = alone, state.best_parameters, 1.0, None
+    made = of_run(run, config)
+    own, process = {"network": state.best_parameters, "seen": made.sight and made.sight.parameters}, None
+    share, expected, shape = 1.0, None, ()
+
+    def alone(own: Any, z: Any) -> Any:
+        sight = made.sight and made.sight._replace(parameters=own["seen"])
+        return aspects.predict(made.network, own["network"], z, config.members, sight)
+
     if beside is not None:
-        shape = beside.targets.shape[1:]
-        share = beside.share(batched(alone, parameters)(beside.z)) if len(beside.z) else 0.0
-        parameters = {"network": parameters, "process": beside.process}
+        shape, process = beside.targets.shape[1:], beside.process
+        share = (
+            beside.share(batched(alone, own)(beside.z), config.features) if len(beside.z) else float(config.features)
+        )
         expected = batched(closed_form.expected_error, beside.errors) if beside.errors else None
 
-        def answers(parameters: Any, z: Any) -> Any:
-            answer = gaussian_process.predict(parameters["process"], z, shape)
-            return share * alone(parameters["network"], z) + (1 - share) * answer
+    def answers(parameters: Any, z: Any, read: Any) -> Any:
+        """Return what both say, the network of latents z and the process of what was read."""
+        answer = alone(parameters["network"], z)
+        if process is None:
+            return answer
+        return share * answer + (1 - share) * gaussian_process.predict(parameters["process"], read, shape)
 
-    answer = annotate = batched(answers, parameters)
+    parameters = {"network": own, "process": process}
+    answer = annotate = batched(lambda p, z: answers(p, z, z), parameters)
     if config.read:
         read, of_reading = reading.of_new(run.inverted)
-        annotate = batched(lambda both, z: answers(both[1], read(both[0], z)), (of_reading, parameters))
+
+        def of_new(both: Any, z: Any) -> Any:
+            seen = read(both[0], z)
+            # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
+            return answers(both[1], z if config.features else seen, seen)
+
+        annotate = batched(of_new, (of_reading, parameters))
     return TrainedAspect(annotate, state.done, share, expected, answer, config.read)
 
 
@@ -115,7 +172,6 @@ def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:
     folder = run.folder / "aspect" / name
     if not checkpoints.exists(folder):
         raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run.folder} --name {name} first")
-    network = run.kind.network(run.config, run.data)
     given = read_json(folder / "config.json")
     _, step = run.inversion
     if (learnt := given.get("generator_step", step)) != step:
@@ -126,7 +182,7 @@ def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:
     # options that came later have their defaults in older runs
     aspect = AspectConfig(**{key: given[key] for key in AspectConfig.__dataclass_fields__ if key in given})
     saved = checkpoints.manager(folder, read_only=True)
-    like = aspects.init(aspect, network, run.config.latent_size)
+    like = of_run(run, aspect).init(aspect)
     found = checkpoints.restore_latest(saved, like)
     assert found is not None  # `exists` said so
     saved.close()

@@ -24,6 +24,7 @@ class Draw(NamedTuple):
     sampler: str = "uniform"
     jitter: float = sampling.JITTER
     keep: float = 1.0
+    truncation: float = 1.0
 
 
 class Pairs(NamedTuple):
@@ -48,7 +49,7 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int) ->
         return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None)
 
     key, z_data = jax.random.key(seed), run.latents("train")["z"]
-    given, most = (run.config.latent_size, z_data, draw.jitter), np.inf
+    given, most = (run.config.latent_size, z_data, draw.jitter, draw.truncation), np.inf
     if draw.keep < 1:
         if doubts is None:
             raise InputError(f"--keep {draw.keep}: the network has no doubt: it has no process, and the run no encoder")

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from began_jax import aspects, began, sharding
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
 from began_jax.images import to_uint8
 from began_jax.inversion import steps
+from began_jax.run import networks
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.shards import SPLITS
@@ -107,20 +107,22 @@ def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, 
     return text("invert", [call], {"to do": to_do, "latents on disk": kept})
 
 
-def aspect(run: Run, config: AspectConfig, network: nn.Module) -> str:
+def aspect(run: Run, config: AspectConfig) -> str:
     """Return what a training of an aspect network would need, its latents and targets on the device."""
     inverted = 0
     if config.target != "generated":
         inverted = config.labelled or len(run.annotated("train", len(run.latents("train")["z"])))
     count = inverted + (0 if config.target == "dataset" else config.labels)
     dtype = jnp.uint8 if run.kind.name == "mask" else jnp.float32
-    state = jax.eval_shape(lambda: aspects.init(config, network, run.config.latent_size))
+    made = networks.of_run(run, config)
+    config = aspects.with_epochs(config, count)
+    state = jax.eval_shape(lambda: made.init(config))
     shapes = ((count, run.config.latent_size), jnp.float32), ((count, *run.data.shape), dtype)
     z, targets = (jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes)
     rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
 
     def step(state, z, targets, rows):
-        one = lambda state, rows: aspects.step(config, network, state, z, targets, rows)  # noqa: E731
+        one = lambda state, rows: aspects.step(config, made.network, state, z, targets, rows, sight=made.sight)  # noqa: E731
         return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
 
     call = Call(f"a step of {config.batch_size} latents", step, (state, z, targets, rows), {"donate_argnums": 0})

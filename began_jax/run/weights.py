@@ -22,7 +22,7 @@ from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, write_json
 from began_jax.run import checkpoints, cli, networks, reading
 from began_jax.run.folder import Run
-from began_jax.run.generator import of_training
+from began_jax.run.generator import Generator, of_training
 
 FOLDER = Path(__file__).parents[1] / "weights"
 LICENCE = "Apache-2.0, as the code; the data is rendered by the package, and shows nobody"
@@ -60,15 +60,17 @@ def pretrained(name: str) -> Pretrained:
     """
     card, config, state = _read(name)
     generator = of_training(config, state["began"])
-    network, aspect = _aspect(card, config)
+    made, aspect = _aspect(card, config, generator)
     encode = generator.encode
     assert encode is not None  # `pack` asked for an encoder
     reads, parameters = reading.of_new(generator)
-    read = functools.partial(reads, parameters) if aspect.read else lambda z: z
+    read = functools.partial(reads, parameters) if aspect.read and not aspect.features else lambda z: z
     return Pretrained(
         generate=lambda z: generator.apply(generator.parameters, jnp.asarray(z)),
         encode=lambda x: encode(generator.encoder_parameters, jnp.asarray(x)),
-        annotate=lambda z: aspects.predict(network, state["aspect"], read(jnp.asarray(z)), aspect.members),
+        annotate=lambda z: aspects.predict(
+            made.network, state["aspect"], read(jnp.asarray(z)), aspect.members, made.sight
+        ),
         config=config,
         card=card,
     )
@@ -159,8 +161,8 @@ def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
     """Return a card, its configuration, and the state of the training with the aspect network's parameters."""
     card, config = _card(name)
     start = jax.jit(lambda: began.init(config))()
-    network, aspect = _aspect(card, config)
-    learnt = jax.eval_shape(lambda: aspects.init(aspect, network, config.latent_size)).best_parameters
+    made, aspect = _aspect(card, config, of_training(config, start))
+    learnt = jax.eval_shape(lambda: made.init(aspect)).best_parameters
     saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
     found = checkpoints.restore(saved, config.steps, start.averaged | {"aspect": learnt})
     saved.close()
@@ -178,9 +180,10 @@ def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
     return card, config, {"began": state, "aspect": found["aspect"]}
 
 
-def _aspect(card: dict[str, Any], config: TrainConfig) -> tuple[Any, AspectConfig]:
-    data: Any = types.SimpleNamespace(shape=tuple(card["shape"]), names=())
-    return kinds.KINDS[card["annotation"]].network(config, data), AspectConfig(**card["aspect"])
+def _aspect(card: dict[str, Any], config: TrainConfig, generator: Generator) -> tuple[networks.Untrained, AspectConfig]:
+    data: Any = types.SimpleNamespace(shape=tuple(card["shape"]), names=(), height=config.height, width=config.width)
+    aspect = AspectConfig(**card["aspect"])
+    return networks.untrained(aspect, kinds.KINDS[card["annotation"]], data, config, generator), aspect
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
@@ -55,15 +54,18 @@ def parser() -> cli.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectConfig, nn.Module]:
-    """Return the command line, the run, the recipe with the options that were given, and the network."""
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectConfig]:
+    """Return the command line, the run, and the recipe with the options that were given."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
-    network = run.kind.network(run.config, run.data)
     args.recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if getattr(args, "read", False) and not run.config.encoder_weight:
         raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")
+    if getattr(args, "features", False) and run.kind.head is None:
+        raise InputError(f"--features needs a kind with a head (began_jax/kinds.py), and {run.kind.name} has none")
+    if hasattr(args, "epochs") and not hasattr(args, "steps"):
+        config = dataclasses.replace(config, steps=0)  # the recipe's, which would decide
     config = networks.possible(run, config)
     if args.name and (Path(args.name).name != args.name or args.name == ".."):
         raise InputError(f"--name is {args.name}; it must be the name of one folder")
@@ -76,30 +78,32 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
         raise InputError("--labelled does nothing with --target generated, which learns from no annotated image")
     if config.label_seed and not config.labelled:
         raise InputError("--label-seed needs --labelled: it is the seed of that choice")
-    return args, run, config, network
+    return args, run, config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, latents and annotations, init, restore, an epoch a call."""
-    args, run, config, network = parse(argv)
-    convolutions = run.data.annotation == "mask" or config.target != "dataset"  # T may be a network that learns
+    args, run, config = parse(argv)
+    # T may be a network that learns
+    convolutions = run.data.annotation == "mask" or config.features or config.target != "dataset"
     sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
     if args.suggest is not None:
         print(suggested(run, config, args.suggest))
         return
     if args.plan:
-        print(plan.aspect(run, config, network))
+        print(plan.aspect(run, config))
         return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
     if config.labelled or run.data.partial:
         config = aspects.fitting_batch(config, len(latents))
     aspects.check_batch(config, len(latents))
+    config, made = aspects.with_epochs(config, len(latents)), networks.of_run(run, config)
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
     if config.closed_form == "process":
         closed_form.fitted(folder, config, latents, targets)
-    trainer = aspects.Trainer(config, network, jnp.asarray(latents), jnp.asarray(targets))
+    trainer = aspects.Trainer(config, made.network, jnp.asarray(latents), jnp.asarray(targets), sight=made.sight)
 
     def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:
         found = {"epochs": state.done, "best_loss": state.score} | metrics
@@ -114,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     options = {"save_every": args.save_every, "record": record, "observe": observe}
     events = run.folder / "events" / f"aspect-{folder.name}"
-    state = aspects.init(config, network, run.config.latent_size)
+    state = made.init(config)
     with Loop("aspect", folder, state, config.epochs, unit="epoch", events=events, **options) as loop:
         del state  # the loop has it, or another in its place
         for _ in loop:
@@ -162,7 +166,9 @@ def default_name(recipe: str, config: AspectConfig) -> str:
 def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> None:
     """Store the configuration of a new network, or refuse one that contradicts the folder's."""
     wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
-    free, used = ("epochs",), checkpoints.exists(folder)
-    defaults["read"] = False  # networks of before 0.3.0
+    # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.
+    free = ("epochs",) if config.schedule == "constant" else ()
+    used = checkpoints.exists(folder)
+    defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant"}  # networks of before 0.3.0
     options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

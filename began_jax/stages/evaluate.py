@@ -84,6 +84,7 @@ def parser() -> cli.ArgumentParser:
     samplers = sampling.SAMPLERS
     group.add_argument("--sampler", default="uniform", choices=samplers, help="of their latents, as in generate.py")
     group.add_argument("--keep", type=float, default=1.0, metavar="SHARE", help="of the pairs, as in generate.py")
+    group.add_argument("--truncation", type=float, default=1.0, help="of --sampler density, as in generate.py")
     group.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="of G_a; default: that of the run's preset")
     cli.add_annotator(parser)
     return parser
@@ -95,8 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
-    if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1:
-        raise InputError("--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1")
+    if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1 or args.truncation < 0:
+        given = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
+        raise InputError(f"{given}; --truncation: at least 0")
     if 0 < args.generator_images < measures.LEAST:
         least = f"at least {measures.LEAST}, or 0 for none"
         raise InputError(f"--generator-images is {args.generator_images}; it must be {least}")
@@ -164,7 +166,7 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
         raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
-    draw = pairs.Draw(sampler=args.sampler, keep=args.keep)
+    draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
     counts = downstream.parse_labels(args.downstream)
     return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw)

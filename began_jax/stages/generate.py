@@ -40,11 +40,19 @@ def parser() -> cli.ArgumentParser:
         default="uniform",
         choices=sampling.SAMPLERS,
         help="latents: "
-        "uniform on the cube, as the paper; drawn from Z_data with --jitter; or between two of Z_data: "
-        "an aspect network that has learnt T(x) was trained on Z_data",
+        "uniform on the cube, as the paper; drawn from Z_data with --jitter; between two of Z_data; or of a density "
+        "fitted to Z_data, a mixture of Gaussians, with --truncation. "
+        "An aspect network that has learnt T(x) was trained on Z_data",
     )
     parser.add_argument(
         "--jitter", type=float, default=sampling.JITTER, help="noise of --sampler data, in standard deviations"
+    )
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        default=1.0,
+        help="of --sampler density: below 1, latents are nearer to the middle of their part of it, so images are less "
+        "often broken, and less different",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the latents")
     parser.add_argument(
@@ -68,8 +76,8 @@ def parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, then sample, generate, annotate and write batch by batch; then the pictures."""
     args = parser().parse_args(argv)
-    if args.count < 1 or args.jitter < 0:
-        raise InputError("--count must be at least 1 and --jitter at least 0")
+    if args.count < 1 or args.jitter < 0 or args.truncation < 0:
+        raise InputError("--count must be at least 1, --jitter and --truncation at least 0")
     if not 0 < args.keep <= 1:
         raise InputError(f"--keep is {args.keep}; it must be more than 0 and at most 1")
     run = Run.open(args.run)
@@ -96,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         z = mirror_interpolation(run, args.mirror_image)
         draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
         bar = Progress("generate", args.count, unit="image")
-        draw = pairs.Draw(args.sampler, args.jitter, args.keep)
+        draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation)
         for number, made in enumerate(pairs.drawn(run, aspect, args.count, draw, args.seed)):
             if number == 0:
                 marks = kind.marks(made.annotations[:36], run.data)
@@ -125,13 +133,15 @@ def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> d
         "jitter": args.jitter,
         "seed": args.seed,
         "keep": args.keep,
+        "truncation": args.truncation,
     }
 
 
 def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
     """Return whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
     path = out / "dataset.json"
-    found = {"keep": 1.0} | json.loads(path.read_text()) if path.is_file() else {}  # before 0.3.0 there was no --keep
+    new = {"keep": 1.0, "truncation": 1.0}  # options that there were not before 0.3.0
+    found = new | json.loads(path.read_text()) if path.is_file() else {}
     return expected.items() <= found.items()
 
 
