@@ -63,7 +63,7 @@ ASPECT_RECIPES: dict[str, AspectConfig] = {
     "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
     "features": AspectConfig(**_FEATURES, features=True, closed_form="process", read=True),
-    "features-mask": AspectConfig(**_FEATURES, features=True, closed_form="process"),
+    "features-mask": AspectConfig(**_FEATURES | dict(steps=1000), features=True, closed_form="process"),
 }
 DEFAULT_RECIPE = {
     name: "paper" if name in ("faces", "irises") else "combined-mask" if "irises" in name else "combined"

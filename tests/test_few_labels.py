@@ -104,6 +104,27 @@ def test_a_network_that_does_not_read_answers_for_the_latent_itself(trained, tmp
         assert found[f"evaluate/heldout_nme_percent{end}"] == pytest.approx(error, rel=1e-5)
 
 
+def test_a_network_sees_the_layers_for_a_latent_and_the_process_what_was_read(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    few = ["--recipe", "features", "--labelled", 12, "--batch-size", 4]
+    assert "3 epochs" in done("aspect.py", run, *few, "--steps", 5, "--validation", 0.1, "--name", "sees")
+    opened = Run.open(run)
+    config, state = networks.stored(opened, "sees")
+    assert (config.epochs, config.steps) == (3, 5)  # 11 latents make two batches
+    aspect, made = networks.load(opened, "sees"), networks.of_run(opened, config)
+    z = np.random.default_rng(0).uniform(-1, 1, (5, 8)).astype(np.float32)
+    decode = lambda z: opened.inverted.layers(opened.inverted.parameters, z)  # noqa: E731
+    assert [m.shape[1:] for m in jax.jit(decode)(z)] == [(8, 8, 4), (16, 16, 4), (16, 16, 3)]
+    alone = jax.jit(lambda z: made.network.apply({"params": state.best_parameters}, made.sight(z)))(z)
+    read = opened.inverted.read(opened.inverted.pictures(z))
+    process = closed_form.load(run / "aspect" / "sees").process
+    beside = jax.jit(gaussian_process.predict, static_argnums=2)(process, jnp.asarray(read), (49, 2))
+    expected = aspect.share * alone + (1 - aspect.share) * beside
+    np.testing.assert_allclose(aspect.annotate(z), expected, atol=2e-3)  # pixels are rounded
+    assert 0 < aspect.share <= 1 and np.abs(alone - beside).max() > 0.02
+    assert_refused(run, "aspect.py", run, *few, "--steps", 9, "--validation", 0.1, "--name", "sees", wanted=["epochs 3"])
+
+
 def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some_the_aspect(tiny_faces, tmp_path):
     tiny = open_data(tiny_faces).source("train")
     (tmp_path / "images").mkdir()

@@ -126,7 +126,7 @@ def aspect(run: Run, config: AspectConfig) -> str:
         return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
 
     call = Call(f"a step of {config.batch_size} latents", step, (state, z, targets, rows), {"donate_argnums": 0})
-    steps = f"{config.epochs:,} epochs of {count // config.batch_size:,} steps"
+    steps = f"{config.epochs:,} epochs of {aspects.training_count(config, count) // config.batch_size:,} steps"
     return text("aspect", [call], {"to do": steps, "a checkpoint": _checkpoint(state)})
 
 
