@@ -15,7 +15,7 @@ import numpy as np
 
 from began_jax import gaussian_process, metrics, sharding
 from began_jax.configs import AspectConfig
-from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import cli, closed_form, labels, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="default: that of the run's preset")
     args = parser.parse_args()
     run = Run.open(args.run)
-    config = ASPECT_RECIPES[args.recipe or DEFAULT_RECIPE.get(run.config.preset, "combined")]
+    config = ASPECT_RECIPES[args.recipe or networks.default_recipe(run)]
     sharding.use_cpu_devices(config.members, kernel_gradients=run.kind.name == "mask")
     config = networks.possible(run, config)
     test = run.latents("test")["z"]

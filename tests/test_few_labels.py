@@ -32,7 +32,7 @@ def trained(tmp_path_factory, tiny_faces):
     run = tmp_path_factory.mktemp("reading") / "run"
     done("train.py", run, "faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *TRAIN)
     done("invert.py", run, "--steps", 2, "--shard-size", 8)
-    done("aspect.py", run, "--epochs", 2, "--labelled", 12, "--name", "reads")
+    done("aspect.py", run, "--recipe", "combined", "--epochs", 2, "--labelled", 12, "--name", "reads")
     return run
 
 
@@ -86,9 +86,9 @@ def test_a_network_learns_from_and_answers_for_what_the_encoder_reads(trained):
 
 def test_a_network_that_does_not_read_answers_for_the_latent_itself(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
-    printed = done("aspect.py", run, "--no-read", "--epochs", 2)
+    printed = done("aspect.py", run, "--recipe", "combined", "--no-read", "--epochs", 2)
     assert printed.endswith("combined\n")
-    assert_refused(run, "aspect.py", run, "--epochs", 2, wanted=["read False, and now True"])
+    assert_refused(run, "aspect.py", run, "--recipe", "combined", "--epochs", 2, wanted=["read False, and now True"])
     opened = Run.open(run)
     aspect, z = networks.load(opened, "combined"), opened.latents("train")["z"]
     process = gaussian_process.fit(z, opened.annotations("train", 20)).process
@@ -122,7 +122,9 @@ def test_a_network_sees_the_layers_for_a_latent_and_the_process_what_was_read(tr
     expected = aspect.share * alone + (1 - aspect.share) * beside
     np.testing.assert_allclose(aspect.annotate(z), expected, atol=2e-3)  # pixels are rounded
     assert 0 < aspect.share <= 1 and np.abs(alone - beside).max() > 0.02
-    assert_refused(run, "aspect.py", run, *few, "--steps", 9, "--validation", 0.1, "--name", "sees", wanted=["epochs 3"])
+    assert_refused(
+        run, "aspect.py", run, *few, "--steps", 9, "--validation", 0.1, "--name", "sees", wanted=["epochs 3"]
+    )
 
 
 def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some_the_aspect(tiny_faces, tmp_path):
@@ -183,6 +185,7 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
 def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run")
     options = ["--consistency", 0, "--downstream", "8", "--seeds", 2, "--student-steps", 2, "--pairs", 20]
+    options += ["--recipe", "combined"]
     monkeypatch.setitem(ASPECT_RECIPES, "combined", dataclasses.replace(ASPECT_RECIPES["combined"], epochs=2))
     fit, count = student.fit, []
 

@@ -16,6 +16,7 @@ from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.kinds import Kind
 from began_jax.models.heads import factor, together
+from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
 from began_jax.run import checkpoints, closed_form, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator, batched
@@ -66,6 +67,14 @@ def possible(run: Run, config: AspectConfig) -> AspectConfig:
     """Return a recipe as far as a run can follow it: to read images takes an encoder, and features take a head."""
     read, features = bool(run.config.encoder_weight), run.kind.head is not None
     return dataclasses.replace(config, read=config.read and read, features=config.features and features)
+
+
+def default_recipe(run: Run) -> str:
+    """Return the name of the recipe of a run's aspect, by its preset and its kind of annotation."""
+    name = DEFAULT_RECIPE.get(run.config.preset, "paper")
+    if name == "features" and run.kind.head is None:
+        name = "combined"
+    return f"{name}-mask" if f"{name}-mask" in ASPECT_RECIPES and run.kind.name == "mask" else name
 
 
 class Untrained(NamedTuple):

@@ -22,7 +22,7 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import agree, replacing
 from began_jax.options import check_options
-from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import checkpoints, cli, closed_form, labels, networks, plan, reading
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
@@ -36,8 +36,9 @@ def parser() -> cli.ArgumentParser:
         "--recipe",
         choices=tuple(ASPECT_RECIPES),
         help="where the options start from: paper, to the "
-        "letter; a regularised network, which knows more about held-out images; or that combined with a Gaussian "
-        "process, which knows the most; default: the paper's for the paper's presets, combined ones for the others",
+        "letter; a regularised network, which knows more about held-out images; that combined with a Gaussian process; "
+        "or a network that sees the inner layers of G, which knows the most; default: the paper's for the paper's "
+        "presets, features for the sharp ones, combined for the demos",
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
@@ -58,7 +59,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     """Return the command line, the run, and the recipe with the options that were given."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
-    args.recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
+    args.recipe = args.recipe or networks.default_recipe(run)
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if getattr(args, "read", False) and not run.config.encoder_weight:
         raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")

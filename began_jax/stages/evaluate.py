@@ -32,7 +32,7 @@ from began_jax.images import to_float, to_uint8
 from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
-from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import cli, consistency, doubt, downstream, measures, networks, pairs, report
 from began_jax.run.folder import Run
 from began_jax.sampling import uniform_latents
@@ -162,7 +162,7 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     """Return what --downstream and the options beside it ask for; InputError where nothing is held out."""
     if "test" not in run.data.splits:
         raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
-    recipe = args.recipe or DEFAULT_RECIPE.get(run.config.preset, "paper")
+    recipe = args.recipe or networks.default_recipe(run)
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
         raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
