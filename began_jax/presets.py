@@ -54,17 +54,16 @@ _REGULARISED: dict[str, Any] = dict(epochs=300, weight_decay=0.5, validation=0.1
 _MASK: dict[str, Any] = dict(
     labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
 )
-_FEATURES: dict[str, Any] = dict(
-    steps=2000, batch_size=32, learning_rate=1e-3, schedule="cosine", weight_decay=0.01, validation=0.1, jitter=0.1
-)
+_SEEING: dict[str, Any] = dict(features=True, closed_form="process", validation=0.1, jitter=0.1, schedule="cosine")
+_FEATURES: dict[str, Any] = _SEEING | dict(batch_size=32, learning_rate=1e-3, weight_decay=0.01)
 ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
     "regularised": AspectConfig(**_REGULARISED),
     "regularised-mask": AspectConfig(**_MASK),
     "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
-    "features": AspectConfig(**_FEATURES, features=True, closed_form="process", read=True),
-    "features-mask": AspectConfig(**_FEATURES | dict(steps=1000), features=True, closed_form="process"),
+    "features": AspectConfig(**_FEATURES, steps=2000, read=True),
+    "features-mask": AspectConfig(**_FEATURES, steps=1000),
 }
 # Of the aspect of a preset's run; that of masks has "-mask" after it, see `run.networks.default_recipe`.
 DEFAULT_RECIPE = dict.fromkeys(TRAIN_PRESETS, "combined") | {
