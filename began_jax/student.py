@@ -19,10 +19,11 @@ from began_jax.aspects import squared_error
 from began_jax.errors import require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
-from began_jax.models.heads import WIDTHS, ImageToVector, OnImages, ToLandmarks, ToMask, factor
+from began_jax.models.heads import ImageToVector, OnImages, ToLandmarks, ToMask, factor
 from began_jax.moving import MOVES, Images, Targets
 
-MASK_WIDTHS = (16, 32, 64)  # 136,000 parameters
+NETWORKS = ("regression", "heatmaps")
+MASK_WIDTHS, REGRESSION_WIDTHS = (16, 32, 64), (32, 48, 64)
 LIGHT = 0.2  # of brightness, contrast and each channel's own brightness
 
 
@@ -35,20 +36,22 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.01
 
 
-def network(kind: str, shape: tuple[int, ...], height: int, width: int) -> nn.Module:
-    """Return a student's network for images of a size: heat maps for landmarks, a small U-Net for masks.
+def network(kind: str, shape: tuple[int, ...], height: int, width: int, name: str = NETWORKS[0]) -> nn.Module:
+    """Return a student's network for images of a size.
 
     Args:
-        kind: name of the annotation; of any other it is a convolution a scale and two dense layers.
+        kind: name of the annotation.
         shape: of an annotation.
         height, width: of the images.
+        name: one of `NETWORKS`, for landmarks: their coordinates by dense layers, as small networks for telephones do,
+            or by heat maps. Masks have a U-Net of 136,000 parameters, and all else a regression.
     """
     size = factor(height, width)
-    if kind == "landmarks":
+    if kind == "landmarks" and name == "heatmaps":
         return OnImages(ToLandmarks(shape[0]), size)
     if kind == "mask":
         return OnImages(ToMask(size, MASK_WIDTHS), size)
-    return ImageToVector(WIDTHS, shape, size)
+    return ImageToVector(REGRESSION_WIDTHS, shape, size)
 
 
 Set = tuple[UInt8[np.ndarray, "_ height width channels"], np.ndarray]

@@ -96,6 +96,17 @@ def test_light_changes_images_alike_in_all_pixels_and_attributes_not_at_all():
         assert 0.8 <= slope[0] <= 1.2 and abs(slope[0] - 1) > 1e-3
 
 
+@pytest.mark.parametrize("name", student.NETWORKS)
+@pytest.mark.parametrize("kind, shape", [("landmarks", (5, 2)), ("mask", (40, 56, 1)), ("attributes", (3,))])
+def test_its_network_answers_in_the_kinds_shape_and_that_of_masks_is_small(kind, shape, name):
+    network = student.network(kind, shape, HEIGHT, WIDTH, name)
+    parameters = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, HEIGHT, WIDTH, 3))))
+    x = jax.ShapeDtypeStruct((2, HEIGHT, WIDTH, 3), jnp.float32)
+    assert jax.eval_shape(network.apply, parameters, x).shape == (2, *shape)
+    if kind == "mask":
+        assert sum(leaf.size for leaf in jax.tree.leaves(parameters)) < 150_000
+
+
 def test_a_student_learns_the_same_again_from_sets_that_share_its_batches(points):
     images = np.round(spots(points) * 255).astype(np.uint8)
     few, many = (images[:2], points[:2]), (images[2:], points[2:])

@@ -46,12 +46,14 @@ class Plan:
     recipe: student.Recipe
     generated: int  # pairs
     draw: pairs.Draw
+    network: str = student.NETWORKS[0]
 
     def file(self, way: str, count: int, seed: int) -> str:
         """Return the name of a result's file, which tells all that the result depends on."""
         name = f"{way}/{count or 'all'}-seed{seed}"
         if way in STUDENTS:
             name += f"-steps{self.recipe.steps}"
+            name += f"-{self.network}" if self.network != student.NETWORKS[0] else ""
         if way in ("generated", "both"):
             name += f"-pairs{self.generated}-{self.draw.sampler}-keep{self.draw.keep:g}"
             name += f"-truncation{self.draw.truncation:g}" if self.draw.truncation != 1 else ""
@@ -156,7 +158,7 @@ class _Knowing:
         sets = [self._real] if way != "generated" else []
         sets += [self._generated] if way != "real" else []
         data, kind = self._run.data, self._run.kind.name
-        network = student.network(kind, data.shape, data.height, data.width)
+        network = student.network(kind, data.shape, data.height, data.width, self._plan.network)
         parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 

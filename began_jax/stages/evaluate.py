@@ -3,8 +3,9 @@
     python evaluate.py --run runs/demo
 
 Each aspect network of the run is measured; the figures without a suffix are those of the one that --aspect names.
-Landmarks: mean distance over the outer-eye distance, in percent (NME); masks: intersection over union (IoU);
-attributes: share that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
+Landmarks: mean distance over the outer-eye distance, in percent (NME), the share of images beyond 10 %, and the area
+under the curve up to it; masks: intersection over union (IoU), wrong pixels in percent (E1), and F1; attributes: share
+that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
 mean annotation, and ridge regression from the latents. Then, for generated images, how far G_a(z) is from T(G(z)), for
 uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's. Where the
 network knows a doubt of its annotations (docs/aspects.md): how well that ranks the true errors, and the error of the
@@ -80,6 +81,8 @@ def parser() -> cli.ArgumentParser:
     group.add_argument("--seeds", type=int, default=3, help="draws of the annotated images, with a training each")
     steps = student.Recipe().steps
     group.add_argument("--student-steps", type=int, default=steps, help="of each network, 32 images a step")
+    about = "of landmarks: their coordinates by dense layers, or heat maps, which learn much more from few images"
+    group.add_argument("--student", default=student.NETWORKS[0], choices=student.NETWORKS, help=about)
     group.add_argument("--pairs", type=int, default=10_000, help="generated ones that a network is trained on")
     samplers = sampling.SAMPLERS
     group.add_argument("--sampler", default="uniform", choices=samplers, help="of their latents, as in generate.py")
@@ -169,7 +172,7 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
     counts = downstream.parse_labels(args.downstream)
-    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw)
+    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student)
 
 
 class Split(NamedTuple):
