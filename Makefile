@@ -5,6 +5,7 @@
 # make weights         train what comes along anew, into runs and began_jax/weights, in hours
 # make test | quick    the tests; the quick part of them, under 90 seconds
 # make lint            ruff and pyright
+# make environment     what tests need, into .venv, and no test
 # make test-lowest     a tiny run of all stages on the lowest versions that requirements.txt allows
 # make test-wheel      the same by the wheel, installed outside of this folder
 # make bench           our stages beside PyTorch's, under 25 minutes, into runs/bench
@@ -28,7 +29,7 @@ WHEEL := $(VENV)-dist/wheel
 # Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
 SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-irises demo-train demo-irises-train weights test quick test-entries test-lowest test-wheel lint format bench clean
+.PHONY: demo demo-irises demo-train demo-irises-train weights environment test quick test-entries test-lowest test-wheel lint format bench clean
 
 demo: PRESET = synthetic-faces
 demo: IMAGES = 1024
@@ -62,6 +63,8 @@ weights: $(READY)
 	  rm -rf began_jax/weights/$$name && \
 	  $(BIN)/python -m began_jax.run.weights --run runs/$$name --out began_jax/weights/$$name || exit 1; \
 	done
+
+environment: $(READY_TEST)
 
 test: $(READY_TEST)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)

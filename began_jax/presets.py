@@ -65,6 +65,7 @@ ASPECT_RECIPES: dict[str, AspectConfig] = {
     "features": AspectConfig(**_FEATURES, steps=2000, read=True),
     "features-mask": AspectConfig(**_FEATURES, steps=1000),
 }
+MANY_LABELS = 2000  # from which on a network of latents knows as much of landmarks as one of layers, and is quicker
 # Of the aspect of a preset's run; that of masks has "-mask" after it, see `run.networks.default_recipe`.
 DEFAULT_RECIPE = dict.fromkeys(TRAIN_PRESETS, "combined") | {
     "faces": "paper",

@@ -33,7 +33,7 @@ from ways import (
     train_options,
 )
 
-from began_jax import aspects, began, gaussian_process, metrics
+from began_jax import aspects, began, gaussian_process, metrics, sampling
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
 from began_jax.run import checkpoints, closed_form, networks
@@ -231,11 +231,13 @@ def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_p
     for a, b in zip(beside.process, expected, strict=True):
         np.testing.assert_array_equal(a, b)
     assert done("aspect.py", run, *options) == printed  # the process is not taken for a checkpoint
-    for keep in (1, 0.5):
-        done("generate.py", run, "--count", 30, "--keep", keep, "--out", tmp_path / f"g{keep}")
+    for keep, sampler in ((1, ["--sampler", "density", "--truncation", 0.9]), (0.5, [])):
+        done("generate.py", run, "--count", 30, "--keep", keep, "--out", tmp_path / f"g{keep}", *sampler)
     kept, every = (np.load(tmp_path / name / "doubt.npy") for name in ("g0.5", "g1"))
-    assert len(kept) == len(every) == 30 and kept.mean() < every.mean()
+    assert len(kept) == len(every) == 30 and kept.max() < every.max()
     drawn = jax.numpy.asarray(np.load(tmp_path / "g1" / "latents.npy"))
+    density = sampling.sampler("density", jax.random.key(0), 8, z, truncation=0.9)
+    np.testing.assert_allclose(drawn, jax.jit(density)(jax.numpy.arange(30)), atol=1e-5)
     np.testing.assert_allclose(every, closed_form.expected_error(beside.errors, drawn), rtol=1e-4)
     done("evaluate.py", run, "--consistency", 0)
     found, test = figures(run), latents(run, "test")["z"]

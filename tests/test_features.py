@@ -2,6 +2,7 @@
 
 import dataclasses
 import types
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ from began_jax.errors import InputError
 from began_jax.models import Decoder, apply
 from began_jax.models.heads import OnImages, ToLandmarks, ToMask, from_patches, together
 from began_jax.models.layers import patches
+from began_jax.presets import TRAIN_PRESETS
 from began_jax.run import networks
+from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 
 HEIGHT, WIDTH, LATENT = 16, 24, 6
@@ -171,3 +174,26 @@ def test_heads_fit_images_of_any_size(name, size):
     x = jnp.zeros((2, size[0] // step, size[1] // step, 7))
     parameters = jax.eval_shape(lambda: head.init(jax.random.key(0), x))
     assert jax.eval_shape(lambda p: head.apply(p, x), parameters).shape == (2, *shape)
+
+
+@pytest.mark.parametrize(
+    "preset, name, labels, wanted",
+    [
+        ("faces", "landmarks", 50, "paper"),
+        ("irises", "mask", 50, "paper"),
+        ("demo", "landmarks", 50, "combined"),
+        ("demo-irises", "mask", 50, "combined-mask"),
+        ("faces-sharp", "landmarks", 50, "features"),
+        ("faces-sharp", "landmarks", 5000, "combined"),
+        ("faces-sharp", "attributes", 50, "combined"),
+        ("faces-sharp", "mask", 50, "features-mask"),
+        ("irises-sharp", "mask", 5000, "features-mask"),
+    ],
+)
+def test_the_recipe_of_a_run_is_that_of_its_preset_kind_and_labels(preset, name, labels, wanted):
+    run = mock.create_autospec(Run, instance=True)
+    run.kind, run.config = kinds.KINDS[name], TRAIN_PRESETS[preset]
+    run.data = types.SimpleNamespace(annotated=lambda split: np.arange(labels))
+    assert networks.default_recipe(run) == wanted
+    run.data = types.SimpleNamespace(annotated=lambda split: np.arange(9000))
+    assert networks.default_recipe(run, labels) == wanted

@@ -16,7 +16,7 @@ from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.kinds import Kind
 from began_jax.models.heads import factor, together
-from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE
+from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE, MANY_LABELS
 from began_jax.run import checkpoints, closed_form, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator, batched
@@ -69,12 +69,16 @@ def possible(run: Run, config: AspectConfig) -> AspectConfig:
     return dataclasses.replace(config, read=config.read and read, features=config.features and features)
 
 
-def default_recipe(run: Run) -> str:
-    """Return the name of the recipe of a run's aspect, by its preset and its kind of annotation."""
-    name = DEFAULT_RECIPE.get(run.config.preset, "paper")
-    if name == "features" and run.kind.head is None:
+def default_recipe(run: Run, labelled: int = 0) -> str:
+    """Return the name of the recipe of a run's aspect, by its preset, its annotation, and how many images have one.
+
+    That number is `labelled`, or that of the training set's annotated images.
+    """
+    kind, name = run.kind, DEFAULT_RECIPE.get(run.config.preset, "paper")
+    many = (labelled or len(run.data.annotated("train"))) >= MANY_LABELS
+    if name == "features" and (kind.head is None or (many and kind.name != "mask")):
         name = "combined"
-    return f"{name}-mask" if f"{name}-mask" in ASPECT_RECIPES and run.kind.name == "mask" else name
+    return f"{name}-mask" if f"{name}-mask" in ASPECT_RECIPES and kind.name == "mask" else name
 
 
 class Untrained(NamedTuple):

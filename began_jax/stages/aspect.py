@@ -38,7 +38,7 @@ def parser() -> cli.ArgumentParser:
         help="where the options start from: paper, to the "
         "letter; a regularised network, which knows more about held-out images; that combined with a Gaussian process; "
         "or a network that sees the inner layers of G, which knows the most; default: the paper's for the paper's "
-        "presets, features for the sharp ones, combined for the demos",
+        "presets, combined for the demos, features for the others, but for landmarks of 2,000 images or more",
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     """Return the command line, the run, and the recipe with the options that were given."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
-    args.recipe = args.recipe or networks.default_recipe(run)
+    args.recipe = args.recipe or networks.default_recipe(run, getattr(args, "labelled", 0))
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if getattr(args, "read", False) and not run.config.encoder_weight:
         raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")

@@ -165,13 +165,14 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     """Return what --downstream and the options beside it ask for; InputError where nothing is held out."""
     if "test" not in run.data.splits:
         raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
-    recipe = args.recipe or networks.default_recipe(run)
+    counts = downstream.parse_labels(args.downstream)
+    fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
+    recipe = args.recipe or networks.default_recipe(run, fewest)
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
         raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
-    counts = downstream.parse_labels(args.downstream)
     return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student)
 
 
