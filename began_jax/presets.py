@@ -63,7 +63,7 @@ ASPECT_RECIPES: dict[str, AspectConfig] = {
     "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
     "features": AspectConfig(**_FEATURES, steps=2000, read=True),
-    "features-mask": AspectConfig(**_FEATURES, steps=1000),
+    "features-mask": AspectConfig(**_FEATURES, steps=2000),
 }
 MANY_LABELS = 2000  # from which on a network of latents knows as much of landmarks as one of layers, and is quicker
 # Of the aspect of a preset's run; that of masks has "-mask" after it, see `run.networks.default_recipe`.
