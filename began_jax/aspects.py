@@ -52,6 +52,9 @@ class AspectState:
 Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."]
 
 
+SEEN = 256  # validation latents at most, evenly spaced, whose inputs are looked at together: these may be large
+
+
 class Sight(NamedTuple):
     """What a network is given in a latent's place, such as the inner layers of a generator for it.
 
@@ -162,7 +165,9 @@ def step(
     value, gradient = jax.value_and_grad(loss)(state.parameters)
     update, optimizer_state = optimizer(config).update(gradient, state.optimizer, state.parameters)
     if config.schedule == "cosine":
-        rate = (1 + jnp.cos(jnp.pi * state.epoch / config.epochs)) / 2
+        batches = len(latents if examples is None else examples) // config.batch_size
+        done: Any = optax.tree_utils.tree_get(state.optimizer, "count")
+        rate = (1 + jnp.cos(jnp.pi * done / (config.epochs * batches))) / 2
         update = jax.tree.map(lambda u: rate * u, update)
     parameters = optax.apply_updates(state.parameters, update)
     return dataclasses.replace(state, parameters=parameters, optimizer=optimizer_state), value
@@ -225,6 +230,8 @@ class Trainer:
         sight: Sight | None = None,
     ):
         train, held = validation_split(config, len(latents))
+        if sight is not None:
+            held = held[:: -(-max(len(held), 1) // SEEN)]
         deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
         seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
         self._train = (latents, targets, deviation, train, seen)

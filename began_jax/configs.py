@@ -274,8 +274,9 @@ class AspectConfig:
     )
     read: bool = option(
         False,
-        "annotate what the encoder reads in an image: of a new one E(G(z)), of one of the data set the mean of z and "
-        "E(x); the paper annotates z. It knows more of photographs, and much more of new images (docs/aspects.md)",
+        "annotate what the encoder reads in an image: of a new one E(G(z)) (with --features the process alone is given "
+        "that), of one of the data set the mean of z and E(x); the paper "
+        "annotates z. It knows more of photographs, and much more of new images (docs/aspects.md)",
     )
     features: bool = option(
         False,

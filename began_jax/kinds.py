@@ -55,11 +55,12 @@ class Kind:
         shown: the figure in a sentence, a format.
         network: (configuration, data) -> flax module from latents [batch, latent] to annotations [batch, ...].
         score: (predicted, truth, data) -> figure of each image [count]; their mean is reported.
-        head: (data) -> flax module from the maps of a generator's inner layers, of half the images' height and width
-            where these are even, to annotations, for --features; None: there is none.
         further: name -> (predicted, truth, data) -> another figure of the network, one number.
         marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
         writer: (out, provenance, data) -> context with `write(latents, images, annotations, doubt=None)`.
+        head: (data) -> flax module from the maps of a generator's inner layers, of half the images' height and width
+            where these are even, to annotations, for --features; None: there is none. Maps are moved while training
+            for landmarks and masks alone.
     """
 
     name: str
@@ -69,10 +70,10 @@ class Kind:
     shown: str
     network: Callable[[TrainConfig, DataSet], nn.Module]
     score: Measure
-    head: Callable[[DataSet], nn.Module] | None = None
     further: dict[str, Measure] = dataclasses.field(default_factory=dict)
     marks: Marks = lambda annotations, data: {}
     writer: Writer = lambda out, provenance, data: array_writer(out, provenance)
+    head: Callable[[DataSet], nn.Module] | None = None
 
 
 def _mask_network(config: TrainConfig, _: Any) -> nn.Module:

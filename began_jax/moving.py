@@ -69,16 +69,21 @@ def _with_landmarks(key: Key[Array, ""], images: Images, landmarks: Targets) -> 
     return move(images, matrix, shift), move_points(landmarks, matrix, shift, *images.shape[1:3])
 
 
-def _with_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Images, Targets]:
-    """Move images and masks, which may have another height and width."""
+def with_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Images, Targets]:
+    """Move images and masks, which may have another height and width, and may be soft."""
     which, how = jax.random.split(key)
     turned = jax.random.bernoulli(which, 0.5, (len(images), 1, 1, 1))
     given = similarity(how, len(images))
     images, masks = (move(jnp.where(turned, x[:, :, ::-1], x), *given) for x in (images, masks))
-    return images, (masks > 0.5).astype(masks.dtype)
+    return images, masks
+
+
+def _with_hard_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Images, Targets]:
+    images, moved = with_masks(key, images, masks)
+    return images, (moved > 0.5).astype(masks.dtype)
 
 
 MOVES: dict[str, Callable[[Key[Array, ""], Images, Targets], tuple[Images, Targets]]] = {
     "landmarks": _with_landmarks,
-    "mask": _with_masks,
+    "mask": _with_hard_masks,
 }

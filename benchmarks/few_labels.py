@@ -29,7 +29,7 @@ def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: n
     alone = networks.fit(run, dataclasses.replace(config, closed_form="none", read=False), z, y).annotate
     beside = closed_form.fit(config, z, y)
     process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), beside.process)
-    share = beside.share(alone(beside.z))
+    share = beside.share(alone(beside.z), config.features)
     a, b = alone(new), process(new)
     shape, mean = (len(new), *y.shape[1:]), y.astype(np.float64).mean(0)
     linear = metrics.Ridge(z, y.astype(np.float32))(new)
@@ -45,8 +45,8 @@ def main() -> None:
     parser.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="default: that of the run's preset")
     args = parser.parse_args()
     run = Run.open(args.run)
-    config = ASPECT_RECIPES[args.recipe or networks.default_recipe(run)]
-    sharding.use_cpu_devices(config.members, kernel_gradients=run.kind.name == "mask")
+    config = ASPECT_RECIPES[args.recipe or networks.default_recipe(run, min(map(int, args.labels.split(","))))]
+    sharding.use_cpu_devices(config.members, kernel_gradients=run.kind.name == "mask" or config.features)
     config = networks.possible(run, config)
     test = run.latents("test")["z"]
     truth, rows = run.annotations("test", len(test)), run.annotated("test", len(test))

@@ -141,14 +141,17 @@ def test_the_rate_falls_to_nothing_over_the_epochs_of_a_cosine(latents):
     targets = jax.random.uniform(jax.random.key(1), (4, 5, 2))
     state = aspects.init(config, network, images.shape[1:])
 
-    def change(epoch, config=config):
-        at = dataclasses.replace(state, epoch=jnp.asarray(epoch))
+    def change(done, config=config):
+        """How far a step goes after so many, one an epoch."""
+        adam, *rest = state.optimizer
+        at = dataclasses.replace(state, optimizer=(adam._replace(count=jnp.asarray(done)), *rest))
         after, _ = aspects.step(config, network, at, images, targets, jnp.arange(4))
         apart = jax.tree.map(lambda a, b: jnp.abs(a - b).sum(), after.parameters, state.parameters)
         return float(sum(jax.tree.leaves(apart)))
 
-    np.testing.assert_allclose(change(0), change(0, dataclasses.replace(config, schedule="constant")), rtol=1e-6)
-    np.testing.assert_allclose([change(5), change(10)], [change(0) / 2, 0], rtol=1e-3, atol=1e-6)
+    constant = dataclasses.replace(config, schedule="constant")
+    shares = [change(done) / change(done, constant) for done in (0, 5, 10)]
+    np.testing.assert_allclose(shares, [1, 0.5, 0], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("count, epochs", [(40, 50), (4, 500), (5, 500), (400, 5), (1000, 2)])
@@ -193,7 +196,7 @@ def test_heads_fit_images_of_any_size(name, size):
 def test_the_recipe_of_a_run_is_that_of_its_preset_kind_and_labels(preset, name, labels, wanted):
     run = mock.create_autospec(Run, instance=True)
     run.kind, run.config = kinds.KINDS[name], TRAIN_PRESETS[preset]
-    run.data = types.SimpleNamespace(annotated=lambda split: np.arange(labels))
+    run.annotated, run.latents = lambda split, count: np.arange(min(labels, count)), lambda split: {"z": np.zeros(9000)}
     assert networks.default_recipe(run) == wanted
-    run.data = types.SimpleNamespace(annotated=lambda split: np.arange(9000))
+    run.annotated = lambda split, count: np.arange(count)
     assert networks.default_recipe(run, labels) == wanted

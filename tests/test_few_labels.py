@@ -123,9 +123,23 @@ def test_a_network_sees_the_layers_for_a_latent_and_the_process_what_was_read(tr
     expected = aspect.share * alone + (1 - aspect.share) * beside
     np.testing.assert_allclose(aspect.annotate(z), expected, atol=2e-3)  # pixels are rounded
     assert 0 < aspect.share <= 1 and np.abs(alone - beside).max() > 0.02
+    columns = closed_form.load(run / "aspect" / "sees")
+    validated = jax.jit(lambda z: made.network.apply({"params": state.best_parameters}, made.sight(z)))(columns.z)
+    both = aspect.share * np.asarray(validated) + (1 - aspect.share) * columns.left_out
+    better = np.sqrt(((both - columns.targets) ** 2).mean() / ((columns.left_out - columns.targets) ** 2).mean())
+    few = len(columns.z)
+    scale = (few * better + 10) / (few + 10)
+    expected = scale * np.asarray(closed_form.expected_error(columns.errors, jnp.asarray(z)))
+    np.testing.assert_allclose(aspect.expected_error(z), expected, rtol=1e-4)
     assert_refused(
         run, "aspect.py", run, *few, "--steps", 9, "--validation", 0.1, "--name", "sees", wanted=["epochs 3"]
     )
+    for options, wanted in (
+        (["--epochs", 3, "--steps", 5], "one of them counts"),
+        (["--read", "--target", "both"], "--read with --features needs --target dataset"),
+    ):
+        assert_refused(run, "aspect.py", run, "--recipe", "features", *options, wanted=[wanted])
+    assert_refused(run, "generate.py", run, "--truncation", 0.5, "--out", tmp_path / "o", wanted=["only with density"])
 
 
 def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some_the_aspect(tiny_faces, tmp_path):

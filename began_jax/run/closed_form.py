@@ -54,6 +54,18 @@ class Beside(NamedTuple):
         best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
         return float((best * len(apart) + HALF * better) / (len(apart) + HALF))
 
+    def better(self, answers: np.ndarray, share: float) -> float:
+        """Return by what factor both together err less than the process, on the validation latents.
+
+        It is nearer to 1 where these are few.
+        """
+        if not len(answers):
+            return 1.0
+        process = metrics.rms_error(self.left_out, self.targets)
+        both = metrics.rms_error(share * answers + (1 - share) * self.left_out, self.targets)
+        ratio = np.sqrt((both**2).mean() / max(float((process**2).mean()), 1e-30))
+        return float((ratio * len(answers) + HALF) / (len(answers) + HALF))
+
 
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
     """Fit a process to all pairs and one to its errors, and keep validation latents of the network's training."""

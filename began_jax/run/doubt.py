@@ -7,8 +7,8 @@ finds another latent, and that latent has another annotation.
 
     doubt(z)^2 = expected_error^2 + mean |G_a(z) - G_a(E(G(z)))|^2
 
-The error is expected at the latent that is annotated (`reading`). Of an image x of the data set E(x) is meant. A
-network without a process has the second term alone, and a generator without an encoder the first.
+The error is expected at the latent that the process is given (`reading`). Of an image x of the data set E(x) is meant.
+A network without a process has the second term alone, and a generator without an encoder the first.
 """
 
 from collections.abc import Callable

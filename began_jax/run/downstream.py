@@ -32,6 +32,7 @@ from began_jax.run.generator import batched
 from began_jax.sampling import evenly
 
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
+GENERATION = 2  # of the students' networks: results of others are not put beside theirs
 STUDENTS = ("real", "generated", "both")
 WAYS = ("ridge", "latents", "encoder", *STUDENTS)
 
@@ -47,6 +48,7 @@ class Plan:
     generated: int  # pairs
     draw: pairs.Draw
     network: str = student.NETWORKS[0]
+    name: str = ""  # of the recipe of G_a, which a later command without one goes on with
 
     def file(self, way: str, count: int, seed: int) -> str:
         """Return the name of a result's file, which tells all that the result depends on."""
@@ -65,8 +67,10 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     folder = run.folder / "downstream"
     inverted = {split: len(run.latents(split)["z"]) for split in ("train", "test")}
     known = networks.origin(run, plan.aspect) | inverted | dataclasses.asdict(plan.aspect)
+    known |= {"recipe": plan.name, "students": GENERATION}
     used = any(folder.glob("*/*.json"))
-    agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used)
+    defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "schedule": "constant"}
+    agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     cells = [(count, seed) for count in plan.labels for seed in range(plan.seeds)]
     missing = [(way, *cell) for cell in cells for way in ways if not (folder / plan.file(way, *cell)).is_file()]
@@ -88,6 +92,12 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
         for name, both in figures.items()
         for suffix, value in zip(("", "_std"), both, strict=True)
     }
+
+
+def recipe_before(run: Run) -> str:
+    """Return the name of the recipe whose results the run holds, or nothing."""
+    path = run.folder / "downstream" / "config.json"
+    return read_json(path).get("recipe", "") if path.is_file() else ""
 
 
 class _HeldOut(NamedTuple):

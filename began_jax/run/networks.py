@@ -47,7 +47,8 @@ class TrainedAspect(NamedTuple):
     """An aspect network of a run, as functions of numpy arrays.
 
     `annotate` maps latents z [N, latent] to annotations [N, ...] of the images G(z). `answer` is the same, but of the
-    latents that it is given: with --read, of what the encoder has read (`reading`).
+    latents that it is given: with --read, of what the encoder has read (`reading`). With --features too, `annotate`
+    gives z to the network and what was read to the process.
     """
 
     annotate: Callable[[np.ndarray], np.ndarray]
@@ -65,19 +66,23 @@ class TrainedAspect(NamedTuple):
 
 def possible(run: Run, config: AspectConfig) -> AspectConfig:
     """Return a recipe as far as a run can follow it: to read images takes an encoder, and features take a head."""
-    read, features = bool(run.config.encoder_weight), run.kind.head is not None
-    return dataclasses.replace(config, read=config.read and read, features=config.features and features)
+    features = config.features and run.kind.head is not None
+    # T's labels are those of G(z), which the layers for z show.
+    read = config.read and bool(run.config.encoder_weight) and not (features and config.target != "dataset")
+    return dataclasses.replace(config, read=read, features=features)
 
 
-def default_recipe(run: Run, labelled: int = 0) -> str:
+def default_recipe(run: Run, labels: int = 0) -> str:
     """Return the name of the recipe of a run's aspect, by its preset, its annotation, and how many images have one.
 
-    That number is `labelled`, or that of the training set's annotated images.
+    That number is `labels`, or that of the inverted training images with an annotation.
     """
     kind, name = run.kind, DEFAULT_RECIPE.get(run.config.preset, "paper")
-    many = (labelled or len(run.data.annotated("train"))) >= MANY_LABELS
-    if name == "features" and (kind.head is None or (many and kind.name != "mask")):
+    if name == "features" and kind.head is None:
         name = "combined"
+    if name == "features" and kind.name != "mask":
+        labels = labels or len(run.annotated("train", len(run.latents("train")["z"])))
+        name = "combined" if labels >= MANY_LABELS else name
     return f"{name}-mask" if f"{name}-mask" in ASPECT_RECIPES and kind.name == "mask" else name
 
 
@@ -107,7 +112,10 @@ def untrained(config: AspectConfig, kind: Kind, data: Any, training: TrainConfig
     def look(parameters: Any, z: jax.Array) -> jax.Array:
         return together(layers(parameters, z), data.height // factor(data.height, data.width))
 
-    sight = aspects.Sight(look, generator.parameters, moving.MOVES.get(kind.name))
+    change = moving.MOVES.get(kind.name)
+    if kind.name == "mask" and config.target != "dataset":
+        change = moving.with_masks  # T's may be soft
+    sight = aspects.Sight(look, generator.parameters, change)
     latent = jax.ShapeDtypeStruct((1, generator.latent_size), jnp.float32)
     return Untrained(head(data), sight, jax.eval_shape(sight, latent).shape[1:])
 
@@ -150,10 +158,11 @@ def _answering(
 
     if beside is not None:
         shape, process = beside.targets.shape[1:], beside.process
-        share = (
-            beside.share(batched(alone, own)(beside.z), config.features) if len(beside.z) else float(config.features)
-        )
-        expected = batched(closed_form.expected_error, beside.errors) if beside.errors else None
+        validated = batched(alone, own)(beside.z) if len(beside.z) else beside.targets
+        share = beside.share(validated, config.features) if len(beside.z) else float(config.features)
+        scale = beside.better(validated, share) if config.features else 1.0
+        if beside.errors:
+            expected = batched(lambda errors, z: scale * closed_form.expected_error(errors, z), beside.errors)
 
     def answers(parameters: Any, z: Any, read: Any) -> Any:
         """Return what both say, the network of latents z and the process of what was read."""

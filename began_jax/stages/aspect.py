@@ -59,12 +59,19 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     """Return the command line, the run, and the recipe with the options that were given."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
-    args.recipe = args.recipe or networks.default_recipe(run, getattr(args, "labelled", 0))
+    generated = getattr(args, "target", "") == "generated"  # labels of T, and none of the data set
+    labels_of = getattr(args, "labels", AspectConfig().labels) if generated else getattr(args, "labelled", 0)
+    named = args.recipe
+    args.recipe = named or networks.default_recipe(run, labels_of)
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if getattr(args, "read", False) and not run.config.encoder_weight:
         raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")
-    if getattr(args, "features", False) and run.kind.head is None:
+    if run.kind.head is None and (getattr(args, "features", False) or (named and config.features)):
         raise InputError(f"--features needs a kind with a head (began_jax/kinds.py), and {run.kind.name} has none")
+    if getattr(args, "read", False) and config.features and config.target != "dataset":
+        raise InputError(f"--read with --features needs --target dataset; labels of {config.target} images are of G(z)")
+    if hasattr(args, "epochs") and getattr(args, "steps", 0):
+        raise InputError(f"--epochs {args.epochs} and --steps {args.steps}: one of them counts; give that one")
     if hasattr(args, "epochs") and not hasattr(args, "steps"):
         config = dataclasses.replace(config, steps=0)  # the recipe's, which would decide
     config = networks.possible(run, config)

@@ -167,13 +167,19 @@ def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
         raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
     counts = downstream.parse_labels(args.downstream)
     fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
-    recipe = args.recipe or networks.default_recipe(run, fewest)
+    recipe = args.recipe or downstream.recipe_before(run) or networks.default_recipe(run, fewest)
+    if args.student != student.NETWORKS[0] and run.kind.name != "landmarks":
+        raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
+    if args.truncation != 1 and args.sampler != "density":
+        raise InputError(
+            f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
+        )
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
         raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
-    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student)
+    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student, recipe)
 
 
 class Split(NamedTuple):

@@ -78,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if args.count < 1 or args.jitter < 0 or args.truncation < 0:
         raise InputError("--count must be at least 1, --jitter and --truncation at least 0")
+    if args.truncation != 1 and args.sampler != "density":
+        raise InputError(
+            f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
+        )
     if not 0 < args.keep <= 1:
         raise InputError(f"--keep is {args.keep}; it must be more than 0 and at most 1")
     run = Run.open(args.run)
