@@ -330,7 +330,7 @@ def test_a_plan_says_what_a_stage_needs_and_leaves_the_run_as_it_is(faces, tmp_p
     assert f"a checkpoint {size / 1e3:.3g} kB; " in " ".join(train.split())
     plans = {
         "invert": (["--images", 3], "12 images in 2 shards of 60 steps"),  # a shard of 8, and 4 held out
-        "aspect": (ASPECT, "40 epochs of 5 steps"),
+        "aspect": (ASPECT, "40 epochs of 4 steps"),
         "generate": (["--count", 5, "--out", tmp_path / "out"], "5 images"),
     }
     for stage, (options, wanted) in plans.items():

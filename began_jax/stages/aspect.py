@@ -105,10 +105,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.labelled or run.data.partial:
         config = aspects.fitting_batch(config, len(latents))
     aspects.check_batch(config, len(latents))
-    config, made = aspects.with_epochs(config, len(latents)), networks.of_run(run, config)
+    config = aspects.with_epochs(config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
+    made = networks.of_run(run, config)
     if config.closed_form == "process":
         closed_form.fitted(folder, config, latents, targets)
     trainer = aspects.Trainer(config, made.network, jnp.asarray(latents), jnp.asarray(targets), sight=made.sight)
