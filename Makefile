@@ -73,9 +73,9 @@ quick: $(READY_TEST)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 # What depends on JAX's version the most: all stages with what they write, and what is killed and goes on.
-ON_EACH_JAX = every_stage or latents_are or generated_ or evaluations or gaussian or killed
+ON_EACH_JAX = (every_stage or latents_are or generated_ or evaluations or killed) and not irises
 test-entries: $(READY_TEST)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/test_entries.py tests/test_train_entry.py -k "$(ON_EACH_JAX)"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/test_entries.py -k "$(ON_EACH_JAX)"
 
 # By way of a source archive, so that no file of an earlier build gets into the wheel.
 $(WHEEL): $(READY_TEST)

@@ -76,6 +76,9 @@ def sample(
     return means[k] + truncation * jnp.matmul(factors[k], noise, precision=_EXACT)
 
 
+_scored = jax.jit(log_likelihood)
+
+
 def _best(z: np.ndarray, seed: int) -> int:
     """Return the least number of components under which held-out latents are as likely as under any, but for `GAIN`."""
     z = z[:: -(-len(z) // CHOOSING)]
@@ -83,8 +86,7 @@ def _best(z: np.ndarray, seed: int) -> int:
     tried = [count for count in COMPONENTS if 2 * count <= (~held).sum()]
     if not held.any() or len(tried) < 2:
         return 1
-    scored = jax.jit(log_likelihood)
-    scores = [float(scored(fit(z[~held], count, seed), jnp.asarray(z[held])).mean()) for count in tried]
+    scores = [float(_scored(fit(z[~held], count, seed), jnp.asarray(z[held])).mean()) for count in tried]
     return next(count for count, score in zip(tried, scores, strict=True) if score >= max(scores) - GAIN)
 
 

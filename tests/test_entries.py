@@ -33,7 +33,7 @@ from ways import (
     train_options,
 )
 
-from began_jax import aspects, began, gaussian_process, metrics, sampling
+from began_jax import aspects, began, density, gaussian_process, metrics, sampling
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float, to_uint8
 from began_jax.run import checkpoints, closed_form, networks
@@ -213,7 +213,8 @@ def test_an_aspect_training_killed_midway_and_started_again_ends_in_the_same_sta
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
-def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_path):
+def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(density, "COMPONENTS", (1,))
     run = shutil.copytree(faces.after["invert"], tmp_path / "run")
     options = ["--recipe", "combined", "--epochs", 20, "--batch-size", 4, "--validation", 0.3]
     assert_refused(run, "aspect.py", run, *options[:2], "--validation", 0, wanted=["process needs --validation"])
@@ -236,8 +237,8 @@ def test_a_network_answers_beside_a_gaussian_process_with_its_share(faces, tmp_p
     kept, every = (np.load(tmp_path / name / "doubt.npy") for name in ("g0.5", "g1"))
     assert len(kept) == len(every) == 30 and kept.max() < every.max()
     drawn = jax.numpy.asarray(np.load(tmp_path / "g1" / "latents.npy"))
-    density = sampling.sampler("density", jax.random.key(0), 8, z, truncation=0.9)
-    np.testing.assert_allclose(drawn, jax.jit(density)(jax.numpy.arange(30)), atol=1e-5)
+    sample = sampling.sampler("density", jax.random.key(0), 8, z, truncation=0.9)
+    np.testing.assert_allclose(drawn, jax.jit(sample)(jax.numpy.arange(30)), atol=1e-5)
     np.testing.assert_allclose(every, closed_form.expected_error(beside.errors, drawn), rtol=1e-4)
     done("evaluate.py", run, "--consistency", 0)
     found, test = figures(run), latents(run, "test")["z"]

@@ -36,7 +36,7 @@ def packed(tmp_path_factory, faces):
     run = folder / "run"
     done("train.py", run, "faces-sharp", "--data", faces, "--measure-every", 1, *SHAPE, *SIZE)
     done("invert.py", run, "--steps", 2, "--shard-size", 52)
-    done("aspect.py", run, "--closed-form", "none", "--epochs", 2, "--batch-size", 50)
+    done("aspect.py", run, "--recipe", "combined", "--closed-form", "none", "--epochs", 2, "--batch-size", 50)
     done("evaluate.py", run, "--consistency", 0)
     run = Run.open(run)
     weights.pack(run, folder / "here" / "faces-sharp", networks.newest(run))
