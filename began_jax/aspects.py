@@ -61,7 +61,7 @@ class Sight(NamedTuple):
     Args:
         look: (parameters, latents [batch, latent]) -> inputs [batch, ...].
         parameters: of it, which are not trained.
-        change: (key, inputs, targets) -> those of a batch as they are learnt, such as `augment.augment`; or None.
+        change: (key, inputs, targets) -> those of a batch as they are learnt, such as those of `moving.MOVES`; or None.
     """
 
     look: Callable[[Any, Array], Array]

@@ -72,6 +72,18 @@ def possible(run: Run, config: AspectConfig) -> AspectConfig:
     return dataclasses.replace(config, read=read, features=features)
 
 
+def fitting(run: Run, config: AspectConfig, count: int) -> AspectConfig:
+    """Return a configuration as `count` latents are trained on: its batch, where few are annotated, and its epochs.
+
+    Raises:
+        InputError: the batch is larger than what is trained on.
+    """
+    if config.labelled or run.data.partial:
+        config = aspects.fitting_batch(config, count)
+    aspects.check_batch(config, count)
+    return aspects.with_epochs(config, count)
+
+
 def default_recipe(run: Run, labels: int = 0) -> str:
     """Return the name of the recipe of a run's aspect, by its preset, its annotation, and how many images have one.
 
@@ -159,7 +171,7 @@ def _answering(
     if beside is not None:
         shape, process = beside.targets.shape[1:], beside.process
         validated = batched(alone, own)(beside.z) if len(beside.z) else beside.targets
-        share = beside.share(validated, config.features) if len(beside.z) else float(config.features)
+        share = beside.share(validated, config.features)
         scale = beside.better(validated, share) if config.features else 1.0
         if beside.errors:
             expected = batched(lambda errors, z: scale * closed_form.expected_error(errors, z), beside.errors)

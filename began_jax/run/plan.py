@@ -115,10 +115,7 @@ def aspect(run: Run, config: AspectConfig) -> str:
     count = inverted + (0 if config.target == "dataset" else config.labels)
     dtype = jnp.uint8 if run.kind.name == "mask" else jnp.float32
     made = networks.of_run(run, config)
-    if config.labelled or run.data.partial:
-        config = aspects.fitting_batch(config, count)
-    aspects.check_batch(config, count)
-    config = aspects.with_epochs(config, count)
+    config = networks.fitting(run, config, count)
     state = jax.eval_shape(lambda: made.init(config))
     shapes = ((count, run.config.latent_size), jnp.float32), ((count, *run.data.shape), dtype)
     z, targets = (jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes)

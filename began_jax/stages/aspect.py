@@ -102,10 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(plan.aspect(run, config))
         return
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
-    if config.labelled or run.data.partial:
-        config = aspects.fitting_batch(config, len(latents))
-    aspects.check_batch(config, len(latents))
-    config = aspects.with_epochs(config, len(latents))
+    config = networks.fitting(run, config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
