@@ -103,9 +103,23 @@ def optimizer(config: AspectConfig) -> optax.GradientTransformation:
     return optax.adam(config.learning_rate, config.beta1, config.beta2)
 
 
-def squared_error(predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."]) -> Float[Array, " batch"]:
-    """Return the mean square error per example (eqs. 5 and 6)."""
-    return ((predicted - target) ** 2).reshape(len(target), -1).mean(1)
+def squared_error(
+    predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."], absent: bool = False
+) -> Float[Array, " batch"]:
+    """Return the mean square error per example (eqs. 5 and 6).
+
+    Where values may be `absent`, those of the target that are NaN are left out, and their error is no one's.
+    """
+    if not absent:
+        return ((predicted - target) ** 2).reshape(len(target), -1).mean(1)
+    there = ~jnp.isnan(target)
+    squares = jnp.where(there, predicted - jnp.where(there, target, 0), 0) ** 2
+    return squares.reshape(len(target), -1).sum(1) / jnp.maximum(there.reshape(len(target), -1).sum(1), 1)
+
+
+def have_absent(targets: Targets) -> bool:
+    """Say whether some values of targets are absent, that is NaN, such as landmarks that are not to be seen."""
+    return jnp.issubdtype(targets.dtype, jnp.floating) and bool(jnp.isnan(targets).any())
 
 
 def validation_split(config: AspectConfig, count: int) -> tuple[Int[Array, " train"], Int[Array, " validation"]]:
@@ -132,6 +146,7 @@ def step(
     deviation: Float[Array, "..."] | None = None,
     examples: Int[Array, " train"] | None = None,
     sight: Sight | None = None,
+    absent: bool = False,
 ) -> tuple[AspectState, Float[Array, ""]]:
     """Take one Adam step on a batch, given as rows of the latents and targets, and return its loss.
 
@@ -145,6 +160,7 @@ def step(
         deviation: of the latents over all rows, in units of which they are jittered; by default it is computed.
         examples: to train on, which `rows` then count; by default all.
         sight: what the network is given in the latents' place.
+        absent: whether targets may have NaN, see `squared_error`.
     """
     chosen = rows if examples is None else examples[rows]
     z, target = latents[chosen], targets[chosen].astype(latents.dtype)
@@ -160,7 +176,7 @@ def step(
         inputs, target = jax.lax.optimization_barrier(changed)
 
     def loss(parameters):
-        return squared_error(apply(network, parameters, inputs), target).mean()
+        return squared_error(apply(network, parameters, inputs), target, absent).mean()
 
     value, gradient = jax.value_and_grad(loss)(state.parameters)
     update, optimizer_state = optimizer(config).update(gradient, state.optimizer, state.parameters)
@@ -180,12 +196,13 @@ def end_epoch(
     latents: Float[Array, "validation ..."],
     targets: Float[Array, "validation ..."],
     sight: Sight | None = None,
+    absent: bool = False,
 ) -> tuple[AspectState, dict[str, Array]]:
     """Count the epoch and note its parameters when their validation error is the lowest (or none is measured)."""
     if len(latents) == 0:
         state = dataclasses.replace(state, best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=loss)
         return dataclasses.replace(state, epoch=state.epoch + 1), {"loss": loss}
-    error = squared_error(apply(network, state.parameters, _seen(sight, latents)), targets).mean()
+    error = squared_error(apply(network, state.parameters, _seen(sight, latents)), targets, absent).mean()
     better = error < state.best_error
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best_parameters)
     state = dataclasses.replace(
@@ -215,7 +232,8 @@ class Trainer:
         config: of the training.
         network: any flax module from latents to predictions of the targets' shape.
         latents: [count, latent] and
-        targets: [count, ...], on the device, which holds them once; masks may be uint8.
+        targets: [count, ...], on the device, which holds them once; masks may be uint8. Values that are NaN are
+            absent and left out.
         one_call: the choice above; by default made from the targets' rank, the sight and the platform.
         sight: what the network is given in the latents' place.
     """
@@ -232,6 +250,7 @@ class Trainer:
         train, held = validation_split(config, len(latents))
         if sight is not None:
             held = held[:: -(-max(len(held), 1) // SEEN)]
+        absent = have_absent(targets)
         deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
         seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
         self._train = (latents, targets, deviation, train, seen)
@@ -252,18 +271,18 @@ class Trainer:
 
         def end(state, losses, held, seen):
             latents, targets = held
-            return end_epoch(network, state, losses.mean(), latents, targets, looking(seen))
+            return end_epoch(network, state, losses.mean(), latents, targets, looking(seen), absent)
 
         def epoch(state, train, held):
             latents, targets, deviation, examples, seen = train
             rows, sight = epoch_rows(config, state, len(examples)), looking(seen)
-            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples, sight)  # noqa: E731
+            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples, sight, absent)  # noqa: E731
             state, losses = jax.lax.scan(step_on, state, rows)
             return end(state, losses, held, seen)
 
         def one(state, data, rows, i):
             latents, targets, deviation, examples, seen = data
-            return step(config, network, state, latents, targets, rows[i], deviation, examples, looking(seen))
+            return step(config, network, state, latents, targets, rows[i], deviation, examples, looking(seen), absent)
 
         each = self._of_each_member
         self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None

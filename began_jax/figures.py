@@ -27,6 +27,7 @@ _GAP = 4
 _SUPERSAMPLING = 4
 _HALO = (0, 0, 0, 150)  # a dark rim keeps bright marks visible on the lightest skin
 _COLOURS = {
+    "jaw": (215, 150, 255),
     "brows": (255, 205, 40),
     "nose": (70, 215, 255),
     "eyes": (110, 255, 120),
@@ -81,14 +82,17 @@ def _draw_landmarks(tile: Image.Image, points: Float[np.ndarray, "points 2"]) ->
     def dot(centre: np.ndarray, radius: float, colour: tuple[int, ...]) -> None:
         draw.ellipse([*(centre - radius), *(centre + radius)], fill=colour)
 
+    there = np.isfinite(points[:, 0])
     for halo in (True, False):
         for a, b in known.edges:
+            if not there[[a, b]].all():
+                continue
             line = [*xy[a], *xy[b]]
             if halo:
                 draw.line(line, fill=_HALO, width=round(2.6 * unit))
             else:
                 draw.line(line, fill=(*colours[b], 215), width=round(1.2 * unit))
-    for i, centre in enumerate(xy):
+    for i, centre in ((i, xy[i]) for i in np.flatnonzero(there).tolist()):
         dot(centre, 2.7 * unit, (20, 20, 20, 230))
         dot(centre, 1.9 * unit, (*colours[i], 255))
     layer = layer.resize(tile.size, Image.Resampling.BOX)

@@ -116,29 +116,27 @@ def unreadable(path: Path, error: Exception) -> InputError:
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
-    """Decode a picture, upright as its EXIF orientation says, to uint8 [h, w, channels], grey or RGB."""
+    """Decode a picture to uint8 [h, w, channels], grey or RGB.
+
+    It is turned upright as its EXIF orientation says; what is transparent shows white, whatever colour it hides; of
+    several frames or pages the first is taken.
+
+    Raises:
+        InputError: it cannot be decoded, or has 32 bits a channel.
+    """
     try:
         with Image.open(path) as stored:
             picture = ImageOps.exif_transpose(stored)
+        if picture.mode in ("I", "F"):
+            raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
+        if picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
+            picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+        elif picture.has_transparency_data:
+            shown = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    except InputError:
+        raise
     except Exception as error:
         raise unreadable(path, error) from None
-    if picture.mode in ("I", "F"):
-        raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
-    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
-        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Decode a mask to uint8 [h, w, 1] in {0, 1}: 1 wherever the stored value is not zero."""
-    try:
-        with Image.open(path) as picture:
-            # a palette's indices are the labels, whatever colours it shows them in
-            several = picture.mode in ("LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
-            values = np.asarray(picture.convert("RGB").convert("L") if several else picture)
-    except Exception as error:
-        raise unreadable(path, error) from None
-    return (values != 0).astype(np.uint8)[..., None]

@@ -16,6 +16,19 @@ from jaxtyping import Array, Float
 from began_jax.errors import InputError
 
 OUTER_EYES = (19, 28)  # of the 49: their distance is the unit of the normalised mean error
+OUTER_EYES_OF = {49: OUTER_EYES, 68: (36, 45)}
+# Which points of larger sets the 49 are, in order: of iBUG's 68, and of WFLW's 98, whose brows and eyes have more.
+POINTS_49 = {
+    68: (*range(17, 60), *range(61, 64), *range(65, 68)),
+    98: (
+        *(*range(33, 38), *range(42, 47), *range(51, 60)),
+        *(60, 61, 63, 64, 65, 67, 68, 69, 71, 72, 73, 75),
+        *(*range(76, 88), *range(89, 92), *range(93, 96)),
+    ),
+}
+
+
+_COMPONENTS, _ROUNDS = 12, 30  # of `completed`
 
 
 class Scheme(NamedTuple):
@@ -83,6 +96,32 @@ IBUG_49 = Scheme(
     mirrored=_mirrored(_NAMES_49),
 )
 
+_NAMES_68 = (
+    *(f"left_jaw_{i}" for i in range(1, 9)),  # from the temple to the chin
+    "chin",
+    *(f"right_jaw_{i}" for i in range(8, 0, -1)),
+    *_NAMES_49[:43],
+    "left_mouth_corner_inside",
+    *_NAMES_49[43:46],
+    "right_mouth_corner_inside",
+    *_NAMES_49[46:],
+)
+
+IBUG_68 = Scheme(
+    names=_NAMES_68,
+    parts={
+        "jaw": tuple(range(17)),
+        **{part: tuple(POINTS_49[68][i] for i in members) for part, members in IBUG_49.parts.items()},
+    },
+    edges=(
+        *_path(range(17)),
+        *((POINTS_49[68][a], POINTS_49[68][b]) for a, b in IBUG_49.edges[:-8]),
+        *_path(range(60, 68), closed=True),
+    ),
+    mirrored=_mirrored(_NAMES_68),
+)
+IBUG_68.parts["mouth"] += (60, 64)
+
 _NAMES_5 = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 
 CELEB_A_5 = Scheme(
@@ -94,8 +133,8 @@ CELEB_A_5 = Scheme(
 
 
 def scheme(count: int) -> Scheme:
-    """Return what is known of `count` points: the 49 of iBUG, the 5 of CelebA, or plain numbered points."""
-    known = {49: IBUG_49, 5: CELEB_A_5}
+    """Return what is known of `count` points: iBUG's 68 or 49 of them, the 5 of CelebA, or plain numbered points."""
+    known = {68: IBUG_68, 49: IBUG_49, 5: CELEB_A_5}
     names = tuple(f"point_{i + 1}" for i in range(count))
     return known.get(count, Scheme(names, {"points": tuple(range(count))}, (), None))
 
@@ -106,12 +145,38 @@ def mirror(
     """Return the landmarks of the mirrored pictures: x -> 1 - x, and left and right points change places.
 
     Raises:
-        InputError: it is not known which points change places (neither 49 nor 5 of them).
+        InputError: it is not known which points change places (neither 68, 49 nor 5 of them).
     """
     count = landmarks.shape[-2]
     order = scheme(count).mirrored
     if order is None:
-        raise InputError(f"cannot mirror {count} landmarks: the left-right pairs are known for 49 and for 5 points")
+        raise InputError(f"cannot mirror {count} landmarks: the left-right pairs are known for 68, 49 and 5 points")
     xp = landmarks.__array_namespace__()
     moved = landmarks[..., np.array(order), :]
     return xp.stack([1 - moved[..., 0], moved[..., 1]], axis=-1)
+
+
+def completed(targets: Float[np.ndarray, "count ..."]) -> Float[np.ndarray, "count ..."]:
+    """Return targets with a likely value in each place that is NaN, from the other values of its row and all rows.
+
+    The rows are taken to lie near a plane of a few dimensions (principal components with missing values, Roweis 1998).
+    Closed-form answers need whole rows; what is trained or measured leaves absent values out instead. Without a NaN the
+    targets come back as they are.
+    """
+    values = np.asarray(targets, np.float64).reshape(len(targets), -1)
+    absent = np.isnan(values)
+    if not absent.any():
+        return targets
+    there = (~absent).sum(0)
+    mean = np.where(there > 0, np.nansum(values, 0) / np.maximum(there, 1), np.nanmean(values))
+    whole = np.where(absent, mean, values)
+    rank = min(_COMPONENTS, len(values) // 4, values.shape[1] // 2)
+    for _ in range(_ROUNDS if rank else 0):
+        mean = whole.mean(0)
+        centred = whole - mean
+        squares, vectors = np.linalg.eigh(centred.T @ centred)
+        sizes, vectors = np.sqrt(np.maximum(squares[-rank:], 1e-30)), vectors[:, -rank:]
+        noise = np.sqrt(np.maximum(squares[:-rank], 0).mean())
+        kept = np.maximum(1 - noise / sizes, 0)  # what noise alone would give is no shape
+        whole = np.where(absent, (centred @ vectors * kept) @ vectors.T + mean, values)
+    return whole.reshape(np.shape(targets)).astype(np.asarray(targets).dtype)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from began_jax.landmarks import OUTER_EYES
+from began_jax.landmarks import OUTER_EYES_OF, completed
 
 Landmarks = Float[np.ndarray, "count points 2"]
 Masks = Float[np.ndarray, "count height width 1"]
@@ -14,15 +14,28 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     """Return the normalised mean error per image: mean distance over the outer-eye distance, in percent.
 
     Landmarks are fractions of width and height; distances are taken in pixels. With 49 points the normaliser is the
-    distance of points 19 and 28, with any other number the diagonal of the tight box around the true points.
+    distance of points 19 and 28 (of 36 and 45 with 68), with any other number the diagonal of the tight box around the
+    true points. True points that are NaN are absent: they count neither as an error nor as none, and the normaliser
+    takes their likely places (`landmarks.completed`).
     """
     size = np.array([width, height])
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
-    if t.shape[1] == 49:
-        scale = np.linalg.norm(t[:, OUTER_EYES[0]] - t[:, OUTER_EYES[1]], axis=-1)
+    whole = completed(t)
+    if t.shape[1] in OUTER_EYES_OF:
+        left, right = OUTER_EYES_OF[t.shape[1]]
+        scale = np.linalg.norm(whole[:, left] - whole[:, right], axis=-1)
     else:
-        scale = np.linalg.norm(t.max(1) - t.min(1), axis=-1)
-    return 100 * np.linalg.norm(p - t, axis=-1).mean(1) / scale
+        scale = np.linalg.norm(whole.max(1) - whole.min(1), axis=-1)
+    return 100 * _mean_present(np.linalg.norm(p - t, axis=-1)) / scale
+
+
+def _mean_present(values: Float[np.ndarray, "count values"]) -> Float[np.ndarray, " count"]:
+    """Return each row's mean over the values that are no NaN; NaN where all are."""
+    absent = np.isnan(values)
+    if not absent.any():
+        return values.mean(1)
+    with np.errstate(invalid="ignore"):
+        return np.where(absent, 0, values).sum(1) / (~absent).sum(1)
 
 
 def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
@@ -77,9 +90,12 @@ def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshol
 def rms_error(
     predicted: Float[np.ndarray, "count ..."], truth: Float[np.ndarray, "count ..."] | UInt8[np.ndarray, "count ..."]
 ) -> Float[np.ndarray, " count"]:
-    """Return the root mean square error per annotation, of any kind and in its own unit (the root of eq. 5)."""
+    """Return the root mean square error per annotation, of any kind and in its own unit (the root of eq. 5).
+
+    True values that are NaN are left out.
+    """
     squares = (np.asarray(predicted, np.float32) - truth) ** 2
-    return np.sqrt(squares.reshape(len(squares), -1).mean(1))
+    return np.sqrt(_mean_present(squares.reshape(len(squares), -1)))
 
 
 def rank_correlation(a: Float[np.ndarray, " count"], b: Float[np.ndarray, " count"]) -> float:
@@ -101,11 +117,11 @@ def kept(
 class Ridge:
     """Ridge regression from latents to flattened targets, the strength chosen on a tenth of the training set.
 
-    The linear baseline that an aspect network must beat.
+    The linear baseline that an aspect network must beat. Targets that are NaN are absent, see `landmarks.completed`.
     """
 
     def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]):
-        y = np.asarray(targets, np.float64).reshape(len(targets), -1)
+        y = np.asarray(completed(targets), np.float64).reshape(len(targets), -1)
         z = np.asarray(z, np.float64)
         held = np.arange(len(z)) % 10 == 9
         strengths = [10.0**e for e in range(-3, 5)]

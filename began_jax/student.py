@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Key, UInt8
 
-from began_jax.aspects import squared_error
+from began_jax.aspects import have_absent, squared_error
 from began_jax.errors import require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
@@ -70,7 +70,7 @@ def fit(
     Args:
         network: from images [batch, height, width, channels] in [-1, 1] to annotations.
         sets: of pairs, images uint8 and their annotations [count, ...]. Each gives an equal part of every batch,
-            drawn with replacement, however many pairs it has.
+            drawn with replacement, however many pairs it has. Values of annotations that are NaN are absent.
         kind: name of the annotation, see `augment`.
         recipe: of the training.
         seed: of the parameters, the batches and the augmentation.
@@ -83,11 +83,12 @@ def fit(
     optimizer = optax.adamw(schedule, weight_decay=recipe.weight_decay)
     each = [len(part) for part in np.array_split(np.arange(recipe.batch_size), len(sets))]
     given = [(jnp.asarray(images), jnp.asarray(targets)) for images, targets in sets]
+    absent = any(have_absent(targets) for _, targets in given)
     key_init, key_steps = jax.random.split(jax.random.key(seed))
     parameters = network.init(key_init, jnp.zeros((1, *given[0][0].shape[1:])))["params"]
 
     def loss(parameters: Any, images: Array, targets: Array) -> Array:
-        return squared_error(apply(network, parameters, images), targets).mean()
+        return squared_error(apply(network, parameters, images), targets, absent).mean()
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: tuple[Any, Any], sets: Any, number: Array) -> tuple[tuple[Any, Any], Array]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from began_jax.data.landmark_formats import read as read_landmarks
 from began_jax.errors import InputError
 from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer
@@ -67,10 +68,11 @@ def test_coco_is_read_back_by_pycocotools(tmp_path, points, capsys):
         assert image == {"id": i, "file_name": f"{i:06d}.png", "width": 16, "height": 12}
         (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=i))
         x, y, v = np.reshape(annotation["keypoints"], (points, 3)).T
-        np.testing.assert_allclose(np.stack([x, y], 1), landmarks[i] * [16, 12], atol=6e-4)
+        np.testing.assert_allclose(np.stack([x, y], 1), landmarks[i] * [16, 12] - 0.5, atol=6e-4)
         assert (v == 2).all() and annotation["num_keypoints"] == points
         left, top, w, h = annotation["bbox"]
-        np.testing.assert_allclose([left, top, left + w, top + h], [x.min(), y.min(), x.max(), y.max()])
+        ends = [np.clip(v, 0, n - 1) for v, n in ((x.min(), 16), (y.min(), 12), (x.max(), 16), (y.max(), 12))]
+        np.testing.assert_allclose([left, top, left + w, top + h], ends, atol=2e-3)
         assert annotation["iscrowd"] == 0 and annotation["area"] == pytest.approx(w * h, abs=1e-3)
 
 
@@ -79,7 +81,23 @@ def test_landmark_outside_of_the_picture_is_not_visible(tmp_path):
     with coco_writer(tmp_path / "out", ORIGIN) as write:
         write(z, images, np.float32([[[0.5, 0.5], [1.2, 0.5]]]))
     document = json.loads((tmp_path / "out" / "annotations.json").read_text())
-    assert document["annotations"][0]["keypoints"] == [8.0, 6.0, 2, 19.2, 6.0, 1]
+    assert document["annotations"][0]["keypoints"] == [7.5, 5.5, 2, 18.7, 5.5, 1]
+    left, top, width, height = document["annotations"][0]["bbox"]
+    assert [left, width] == [7.5, 7.5] and [top, height] == [5, 1]  # a level row of points has a box too
+
+
+def test_a_landmark_that_is_absent_is_not_labelled(tmp_path, capsys):
+    z, images = samples(2)
+    landmarks = np.full((2, 3, 2), 0.5, np.float32)
+    landmarks[0, 1] = np.nan
+    with coco_writer(tmp_path / "out", ORIGIN) as write:
+        write(z, images, landmarks)
+    first, second = COCO(tmp_path / "out" / "annotations.json").loadAnns([1, 2])
+    capsys.readouterr()
+    assert first["keypoints"][3:6] == [0, 0, 0] and first["num_keypoints"] == 2 and second["num_keypoints"] == 3
+    found = read_landmarks(tmp_path / "out" / "annotations.json")
+    assert found.names == ["000000.png", "000001.png"] and found.sizes["000000.png"] == (16, 12)
+    np.testing.assert_allclose((found.points + 0.5) / (16, 12), landmarks, atol=1e-4)
 
 
 def test_masks_are_read_back(tmp_path):

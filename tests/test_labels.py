@@ -130,7 +130,7 @@ def test_samplers_and_purposes_draw_different_latents(made):
     ("name", "message"),
     [
         ("few", r"of shape \[5, 2\], the data set has \[49, 2\]"),
-        ("mask", "gives mask, and the run's aspect is landmarks"),
+        ("mask", r"128, 1\] from 0 to 1 are no landmarks"),
         ("broken", "ZeroDivisionError on a generated image: a bug of mine"),
     ],
 )

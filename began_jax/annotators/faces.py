@@ -16,12 +16,11 @@ from jaxtyping import Float64, UInt8
 
 from began_jax.annotators.annotator import WORKING_SIZE, Unsure
 from began_jax.errors import InputError
-from began_jax.landmarks import OUTER_EYES
+from began_jax.landmarks import OUTER_EYES, POINTS_49
 
 _dlib: Any = dlib  # its classes are compiled, and no type checker sees them
 
 MODEL = "shape_predictor_68_face_landmarks.dat"
-POINTS_49 = [i for i in range(17, 68) if i not in (60, 64)]  # no jaw, no inner mouth corners
 MAX_DOUBT = 3.0  # percent of the outer-eye distance; 0.6 is the median of CelebA's crops, 2.5 their 99th percentile
 _LONGEST = 640  # pixels that Haar sees at most: large photographs take seconds otherwise, and find more that is no face
 _OFFSETS = ((0, 0, 0, 0), (4, 4, -4, -4), (-4, -4, 4, 4), (4, 0, 4, 0), (-4, 0, -4, 0))  # percent of a box's size
@@ -72,6 +71,8 @@ class FaceLandmarks:
         find_face: refuse a picture in which the Haar cascade finds no face, as T does with generated ones.
     """
 
+    kind = "landmarks"
+
     def __init__(self, max_doubt: float = MAX_DOUBT, find_face: bool = True):
         self._predictor = _dlib.shape_predictor(str(model_path()))
         self._detector = FaceDetector(neighbours=3, smallest=0.4) if find_face else None
@@ -104,7 +105,7 @@ class FaceLandmarks:
         for offset in _OFFSETS:
             left, top, right, bottom = (round(v) for v in corner + unit * np.array(offset))
             shape = self._predictor(picture, _dlib.rectangle(left, top, right, bottom))
-            fits.append([(shape.part(i).x, shape.part(i).y) for i in POINTS_49])
+            fits.append([(shape.part(i).x, shape.part(i).y) for i in POINTS_49[68]])
         return np.array(fits, np.float64)
 
 

@@ -110,6 +110,8 @@ class Lid(NamedTuple):
 class IrisSegmenter:
     """T of equation 6: the visible iris, cut by the lids but not by lashes or highlights."""
 
+    kind = "mask"
+
     def __call__(self, image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 1"]:
         """Return the mask, 0 or 1, of a near-infrared eye at least 96 px wide.
 

@@ -4,19 +4,22 @@ The records are written shard by shard, in the order given, with TFDS' own featu
 stays that of one example and TFDS reads the folder as one that it prepared.
 """
 
-from collections.abc import Mapping, Sequence
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
 from tensorflow_datasets.core import ShardedFileTemplate, SplitInfo
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
 from began_jax.errors import InputError
-from began_jax.files import new_folder, refuse_taken
+from began_jax.files import new_folder, read_json, refuse_taken
 from began_jax.images import png
 
 NAME = "annotated_images"  # of every data set of ours
@@ -30,11 +33,41 @@ Example = dict[str, Any]
 
 
 class Written(NamedTuple):
-    """What prepare.py reports: examples of each split, what they hold in words, and what was left out with reasons."""
+    """What prepare.py reports: examples of each split, what they hold in words, what was left out with reasons, notes.
+
+    `before` says that an earlier run of the same command had written it.
+    """
 
     splits: dict[str, int]
     what: str
-    left_out: list[tuple[str, str]]
+    left_out: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+    before: bool = False
+
+
+def written_before(out: Path, command: Mapping[str, Any]) -> Written | None:
+    """Return what an earlier run of a command wrote as `out`, or None where there is nothing.
+
+    Args:
+        out: the data set.
+        command: what decides it, by the options' names; `write` keeps it.
+
+    Raises:
+        InputError: there is something else.
+    """
+    path = out / "metadata.json"  # of TFDS
+    if not path.is_file():
+        refuse_taken(out)
+        return None
+    found, wanted = read_json(path), json.loads(json.dumps(command))
+    if "command" not in found:
+        refuse_taken(out)
+    given = found["command"]
+    for name in sorted(given.keys() | wanted.keys()):
+        if given.get(name) != wanted.get(name):
+            both = f"{name} {given.get(name)}, and now {wanted.get(name)}"
+            raise InputError(f"--out {out}: exists, prepared with {both}; remove it or give another folder")
+    return Written(found["wrote"]["splits"], found["wrote"]["what"], before=True)
 
 
 def unannotated(annotation: str, shape: tuple[int, ...]) -> Example:
@@ -61,7 +94,9 @@ def encoded(example: Example) -> Example:
     return example | {name: png(values * np.uint8(most[name])) for name, values in pixels.items()}
 
 
-def _write_split(folder: Path, name: str, examples: Sequence, features: tfds.features.FeaturesDict) -> SplitInfo:
+def _write_split(
+    folder: Path, name: str, examples: Sequence, features: tfds.features.FeaturesDict, seen: Callable[[Example], None]
+) -> SplitInfo:
     """Write the records of a split, shard by shard, and return what TFDS has to know of them."""
     place: Any = folder  # TFDS says epath.Path, and takes any
     template = ShardedFileTemplate(place, dataset_name=NAME, split=name, filetype_suffix="array_record")
@@ -73,7 +108,9 @@ def _write_split(folder: Path, name: str, examples: Sequence, features: tfds.fea
             writer = ArrayRecordWriter(str(file), "group_size:1")
             try:
                 for i in range(start, min(start + EXAMPLES_PER_SHARD, len(examples))):
-                    writer.write(canonical(features.serialize_example(encoded(examples[i]))))
+                    example = examples[i]
+                    seen(example)
+                    writer.write(canonical(features.serialize_example(encoded(example))))
                     bar.update()
             finally:
                 writer.close()
@@ -96,8 +133,10 @@ def write(
     metadata: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
     annotated: Mapping[str, Sequence[int]] | None = None,
-) -> None:
-    """Write `out`, a folder for `tfds.builder_from_directory`, whole or not at all.
+    command: Mapping[str, Any] | None = None,
+    what: str = "",
+) -> list[str]:
+    """Write `out`, a folder for `tfds.builder_from_directory`, whole or not at all; return notes on what is in it.
 
     Args:
         out: must not exist, or be an empty folder.
@@ -113,6 +152,8 @@ def write(
         files: name -> text of files to put beside the records.
         annotated: split -> numbers of its examples that are annotated; None where all are. Each example then says it
             too.
+        command: that decides the data set, and
+        what: it holds, in words; kept for `written_before`.
 
     Raises:
         InputError: `out` is taken, or an example cannot be made; then nothing is left behind.
@@ -123,6 +164,9 @@ def write(
         "id": tfds.features.Text(),
     }
     known = dict(metadata or {})
+    if command is not None:
+        counts = {name: len(examples) for name, examples in splits.items() if len(examples)}
+        known |= {"command": dict(command), "wrote": {"splits": counts, "what": what}}
     if annotated is not None:
         features["annotated"] = tfds.features.Scalar(np.int64)
         known["annotated"] = {name: list(annotated[name]) for name, examples in splits.items() if len(examples)}
@@ -137,7 +181,29 @@ def write(
         if names and shape != (len(names),):
             raise InputError(f"{len(names)} names for {annotation} of shape {shape}; there must be one for each")
         known |= {"attribute_names": list(names)} if names else {}
-    write_features(out, splits, features, description, known, files)
+    shares: list[float] = []
+
+    def seen(example: Example) -> None:
+        if annotation == "mask" and example.get("annotated", 1):
+            shares.append(_share(example["mask"]))
+
+    write_features(out, splits, features, description, known, files, seen)
+    return [shares_in_words(shares)] if shares else []
+
+
+def _share(mask: np.ndarray | bytes) -> float:
+    if isinstance(mask, bytes):
+        with Image.open(io.BytesIO(mask)) as picture:
+            mask = np.asarray(picture)
+    return float((mask > 0).mean())
+
+
+def shares_in_words(shares: Sequence[float]) -> str:
+    """Return what shares of the pictures are inside of their masks, to be read by the person who gave them."""
+    median, least, most = (f"{100 * v:.1f}" for v in (np.median(shares), min(shares), max(shares)))
+    counts = {"empty": sum(v == 0 for v in shares), "full": sum(v == 1 for v in shares)}
+    odd = [f", {count:,} {'is' if count == 1 else 'are'} {what}" for what, count in counts.items() if count]
+    return f"masks: {median} % of a picture is inside (median; {least} to {most}){''.join(odd)}"
 
 
 def write_features(
@@ -147,8 +213,12 @@ def write_features(
     description: str,
     metadata: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
+    seen: Callable[[Example], None] = lambda example: None,
 ) -> None:
-    """Write `out` with TFDS' features by their names, whole or not at all; the rest as `write` has it."""
+    """Write `out` with TFDS' features by their names, whole or not at all; the rest as `write` has it.
+
+    `seen` is given each example before it is written.
+    """
     with new_folder(out) as partial:
         identity = tfds.core.DatasetIdentity(
             name=NAME, version=tfds.core.Version("1.0.0"), data_dir=str(partial), module_name=__name__
@@ -162,7 +232,7 @@ def write_features(
         )
         info.set_file_format("array_record")
         filled = {name: examples for name, examples in splits.items() if len(examples)}
-        written = [_write_split(partial, name, examples, described) for name, examples in filled.items()]
+        written = [_write_split(partial, name, examples, described, seen) for name, examples in filled.items()]
         info.set_splits(tfds.core.SplitDict(written))
         info.write_to_directory(partial)
         for name, text in (files or {}).items():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from began_jax.annotators.annotator import Unsure
+from began_jax.annotators.annotator import Unsure, WrongAnswer
 from began_jax.annotators.workers import ordered_map
 from began_jax.data.builder import Example, encoded
 from began_jax.errors import InputError
@@ -62,6 +62,8 @@ class _Maker:
             for index in range(number * CHUNK, min((number + 1) * CHUNK, len(ids))):
                 try:
                     made = make(index)
+                except WrongAnswer:
+                    raise
                 except Unsure as why:
                     left_out.append((ids[index], str(why)))
                 except InputError as error:

@@ -1,9 +1,11 @@
 """The options of prepare.py: one flat frozen dataclass for each kind of source."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from began_jax.data.mask_files import parse_values
 from began_jax.errors import InputError
 from began_jax.options import Valid, option
 
@@ -12,10 +14,13 @@ SHARE = Valid(lambda value: 0 <= value < 1, "at least 0 and less than 1")
 
 IMAGES = "pictures, in this folder or below; the relative path is the id. faces: CelebA's own folder is recognised"
 LANDMARKS = (
-    ".npz with name [N] and landmarks [N, K, 2], or .csv with the header name,x0,y0,x1,y1,...; (x, y) in pixels of the "
-    "upright picture, pixel centres at integers"
+    ".npz with name [N] and landmarks [N, K, 2]; .csv with the header name,x0,y0,x1,y1,...; COCO keypoints (.json); or "
+    "a folder of .pts, which number pixels from 1. (x, y) in pixels of the upright picture, pixel centres at integers; "
+    "docs/data.md says how to leave out a point"
 )
-MASKS = "STEM.png for each picture, of its size: 0 outside, not 0 inside"
+MASKS = "a mask for each picture, of its name and size; what is inside is found out from the values of all masks"
+MASK_VALUES = "which values of a mask are inside, where there are several classes: 2, or 1,3, or 128-255, or #ff0000"
+POINTS = "49: keep the paper's 49 points of 68 (iBUG, 300-W) or 98 (WFLW)"
 PARTIAL = (
     "some of the pictures are annotated: the others are kept too, and train the generator; without this a picture that "
     "--landmarks or --masks say nothing of is an error (folder, irises) or left out (faces)"
@@ -44,7 +49,9 @@ class FolderConfig:
 
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
+    points: int | None = option(None, POINTS, (49,), kind=int)
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
+    mask_values: str | None = option(None, MASK_VALUES, metavar="VALUES", kind=str)
     partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
@@ -60,6 +67,7 @@ class FacesConfig:
 
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
+    points: int | None = option(None, POINTS, (49,), kind=int)
     partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
@@ -93,6 +101,7 @@ class IrisesConfig:
 
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
+    mask_values: str | None = option(None, MASK_VALUES, metavar="VALUES", kind=str)
     partial: bool = option(False, PARTIAL)
     height: int = option(96, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
@@ -139,6 +148,13 @@ KINDS: dict[str, type[PrepareConfig]] = {
 }
 
 
+def command(kind: str, config: PrepareConfig, pictures: int) -> dict[str, Any]:
+    """Return what decides a data set, by the options' names: all but the number of processes."""
+    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "workers"}
+    told = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return {"kind": kind, **told, "pictures": pictures}
+
+
 def check_partial(config: PrepareConfig) -> None:
     """Raise InputError for --partial where no file says which pictures are annotated."""
     if not getattr(config, "partial", False):
@@ -149,6 +165,15 @@ def check_partial(config: PrepareConfig) -> None:
         raise InputError("--partial: needs --landmarks or --masks, which annotate some of the pictures")
     if getattr(config, "copies", 1) > 1:
         raise InputError("--partial: not with --copies, which needs the mask of each picture")
+
+
+def check_of_annotations(config: PrepareConfig) -> None:
+    """Raise InputError for options of annotations that are not given, or cannot be read."""
+    for name, of in (("mask_values", "masks"), ("points", "landmarks")):
+        if getattr(config, name, None) is not None and getattr(config, of, None) is None:
+            raise InputError(f"--{name.replace('_', '-')}: needs --{of}, which it is about")
+    if values := getattr(config, "mask_values", None):
+        parse_values(values)
 
 
 def check_group_regex(config: PrepareConfig) -> None:

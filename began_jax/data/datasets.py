@@ -194,7 +194,7 @@ def _check_annotation(data: DataSet) -> None:
     """Raise InputError where an annotation of others has another unit than ours, or cannot follow its image."""
     wrong = ""
     if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
-        largest = np.abs(_first_annotation(data)).max()
+        largest = np.nanmax(np.abs(_first_annotation(data)))
         wrong = f"landmarks reach {largest:.4g}; they must be fractions of the image" if largest > 2 else ""
     elif data.annotation == "attributes":
         other = set(_first_annotation(data).tolist()) - {0, 1}

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from began_jax.data.builder import Annotation, Example, Written, unannotated, write
-from began_jax.data.configs import FolderConfig
-from began_jax.data.landmark_files import match_landmarks
+from began_jax.data.builder import Annotation, Example, Written, unannotated, write, written_before
+from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
+from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized
+from began_jax.data.mask_files import Values, inside, match_masks, read_mask
+from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
-from began_jax.files import refuse_taken
-from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, read_mask, unreadable
+from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -30,9 +30,12 @@ class Folder:
 
     root: Path
     ids: tuple[str, ...]
-    landmarks: np.ndarray | None = None  # float32 [N, K, 2], (x, y) in pixels of the picture, ordered as ids
-    masks: Path | None = None
+    landmarks: np.ndarray | None = None  # float32 [N, K, 2], (x, y) in pixels of the picture, NaN where absent
+    masks: dict[str, Path] | None = None  # id -> file
+    inside: Values | None = None  # which values of the masks are
     annotated: np.ndarray | None = None  # bool [N], where some are not
+    sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
+    notes: tuple[str, ...] = ()  # to print
 
     @property
     def annotation(self) -> Annotation | None:
@@ -44,74 +47,40 @@ class Folder:
         """Number of landmarks of a picture."""
         return None if self.landmarks is None else self.landmarks.shape[1]
 
-    def mask_path(self, name: str) -> Path:
-        """Return the file that holds the mask of the picture `name`."""
-        assert self.masks is not None
-        return self.masks / Path(name).with_suffix(".png")
 
+def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | None = None) -> Folder:
+    """List the pictures of a configuration and pair each with its annotation, or raise InputError.
 
-def list_images(images: Path) -> list[str]:
-    """List the pictures in a folder or below, sorted, as relative POSIX paths; InputError where there is none."""
-    if not images.is_dir():
-        raise InputError(f"--images {images}: no such folder")
-    ids = _pictures(images)
-    if not ids:
-        raise InputError(f"--images {images}: holds no image ({' '.join(EXTENSIONS)})")
-    return ids
+    With `partial` some of them may have none, and `Folder.annotated` says which have one. So it is of faces, of which
+    those without are left out.
 
-
-def _pictures(images: Path) -> list[str]:
-    return sorted(
-        path.relative_to(images).as_posix()
-        for path in images.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not path.name.startswith(".")  # the shadow files that some systems leave beside pictures
-        and path.is_file()
-    )
-
-
-def open_folder(
-    images: Path, landmarks: Path | None = None, masks: Path | None = None, partial: bool = False
-) -> Folder:
-    """List the pictures below `images` and pair each with its annotation, or raise InputError.
-
-    With `partial` some of them may have none, and `Folder.annotated` says which have one.
+    Args:
+        config: names the pictures and what annotates them.
+        root: where the pictures are, if not where the configuration says.
     """
+    images, masks = root or config.images, getattr(config, "masks", None)
+    landmarks: Path | None = getattr(config, "landmarks", None)
     if landmarks is not None and masks is not None:
         raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
-    for option, path in (("--images", images), ("--masks", masks)):
-        if path is not None and not path.is_dir():
-            raise InputError(f"{option} {path}: no such folder")
-    if masks is not None and masks.samefile(images):
-        raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
-    ids = _pictures(images)
-    if masks is not None and masks.resolve().is_relative_to(images.resolve()):
-        below = masks.resolve().relative_to(images.resolve()).as_posix() + "/"
-        ids = [name for name in ids if not name.startswith(below)]
-    if not ids:
-        raise InputError(f"--images {images}: holds no image ({' '.join(EXTENSIONS)})")
-    folder = Folder(images, tuple(ids), masks=masks)
-    if landmarks is not None:
-        points = match_landmarks(landmarks, folder.ids, images, partial)
-        there = np.isfinite(points).all((1, 2)) if partial else None
-        return dataclasses.replace(folder, landmarks=points, annotated=there)
     if masks is not None:
-        missing = [name for name in ids if not folder.mask_path(name).is_file()]
-        first = folder.mask_path(missing[0]).relative_to(masks) if missing else None
-        if partial and len(missing) == len(ids):
-            raise InputError(f"--masks {masks}: holds no mask of any of {len(ids)} images; the first would be {first}")
-        if partial:
-            named = {folder.mask_path(name) for name in ids}
-            surplus = sorted(path for path in masks.rglob("*.png") if path not in named)
-            if surplus:
-                first = surplus[0].relative_to(masks)
-                raise InputError(f"--masks {masks}: {len(surplus)} masks without an image; the first is {first}")
-            absent = set(missing)
-            return dataclasses.replace(folder, annotated=np.array([name not in absent for name in ids]))
-        if missing:
-            there = f"masks for {len(ids) - len(missing)} of {len(ids)} images"
-            raise InputError(f"--masks {masks}: {there}; the first missing is {first}; --partial keeps such images")
-    return folder
+        if not masks.is_dir():
+            raise InputError(f"--masks {masks}: no such folder")
+        if images.is_dir() and masks.samefile(images):
+            raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
+    beside = {".pts"} if landmarks is not None and landmarks.is_dir() else {landmarks.suffix} if landmarks else ()
+    ids, notes = list_pictures(images, without=masks, beside=beside)
+    if landmarks is not None:
+        gaps = config.partial or isinstance(config, FacesConfig)
+        found = match_landmarks(landmarks, ids, images, gaps, getattr(config, "points", None))
+        there = np.asarray(np.isfinite(found.points).any((1, 2))) if gaps else None
+        said = (*notes, *found.notes)
+        return Folder(images, tuple(ids), found.points, annotated=there, sizes=found.sizes, notes=said)
+    if masks is None:
+        return Folder(images, tuple(ids), notes=tuple(notes))
+    of_images = match_masks(masks, ids, config.partial)
+    having = np.array([name in of_images for name in ids]) if config.partial else None
+    values = inside(list(of_images.values()), f"--masks {masks}", getattr(config, "mask_values", None))
+    return Folder(images, tuple(ids), masks=of_images, inside=values, annotated=having, notes=tuple(notes))
 
 
 def mostly_colour(folder: Folder) -> bool:
@@ -152,20 +121,17 @@ class Examples(Sequence):
                 return example | unannotated(folder.annotation, shape)
             example["annotated"] = 1
         if folder.landmarks is not None:
-            # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
-            fractions = (folder.landmarks[index].astype(np.float64) + 0.5) / (w, h)
-            if fractions.min() < -1 or fractions.max() > 2:
-                x, y = folder.landmarks[index][np.abs(fractions - 0.5).max(-1).argmax()]
-                raise InputError(
-                    f"{folder.root / name}: its landmark at ({x:g}, {y:g}) is more than a picture's size "
-                    f"outside its {w}x{h} pixels (width x height); give (x, y) in pixels of the image"
-                )
+            points = folder.landmarks[index]
+            if wrong := outside(points, w, h) or resized(folder.sizes.get(name), w, h):
+                raise InputError(f"{folder.root / name}: {wrong}")
+            fractions = (points.astype(np.float64) + 0.5) / (w, h)  # pixel centres are at integers
             example["landmarks"] = fit_landmarks(fractions, (h, w), wanted)
         if folder.masks is not None:
-            mask = read_mask(folder.mask_path(name))
+            assert folder.inside is not None
+            mask = read_mask(folder.masks[name], folder.inside)
             if mask.shape[:2] != (h, w):
                 raise InputError(
-                    f"{folder.mask_path(name)}: is {mask.shape[1]}x{mask.shape[0]}, its image {w}x{h} pixels "
+                    f"{folder.masks[name]}: is {mask.shape[1]}x{mask.shape[0]}, its image {w}x{h} pixels "
                     "(width x height); a mask must have the size of its image"
                 )
             example["mask"] = fit_mask(mask, *wanted)
@@ -211,8 +177,10 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
     Raises:
         InputError: anything is wrong with the folder or with a picture; nothing is written then.
     """
-    refuse_taken(out)
-    folder = open_folder(config.images, config.landmarks, config.masks, config.partial)
+    folder = open_folder(config)
+    told = command("folder", config, len(folder.ids))
+    if before := written_before(out, told):
+        return before
     train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed)
     channels = config.channels or (3 if mostly_colour(folder) else 1)
     size: dict[str, Any] = {"height": config.height, "width": config.width, "channels": channels}
@@ -220,7 +188,10 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
     source = {"images": config.images, "landmarks": config.landmarks, "masks": config.masks}
-    write(
+    annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
+    what = f"{channels}{annotation[folder.annotation]}{in_words(folder.annotated)}"
+    what += absent_in_words(folder.landmarks) if folder.landmarks is not None else ""
+    notes = write(
         out,
         splits,
         **size,
@@ -229,11 +200,11 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
         metadata={name: str(path) for name, path in source.items() if path} | size | options,
         annotated=annotated_rows(indices, folder.annotated),
+        command=told,
+        what=what,
     )
-    annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
     sizes = {name: len(split) for name, split in splits.items()}
-    what = f"{channels}{annotation[folder.annotation]}{in_words(folder.annotated)}"
-    return Written(sizes, what, [])
+    return Written(sizes, what, notes=(*folder.notes, *notes))
 
 
 def annotated_rows(splits: Mapping[str, Sequence[int]], annotated: np.ndarray | None) -> dict[str, list[int]] | None:

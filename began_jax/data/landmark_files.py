@@ -1,110 +1,132 @@
-"""Files of landmarks: .npz or .csv, the name of each picture and its points in pixels."""
+"""The landmarks of pictures, from a file: one row for each picture, checked against the pictures that there are."""
 
-import csv
-import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
+from began_jax.data.landmark_formats import read
+from began_jax.data.pictures import same_name
 from began_jax.errors import InputError
+from began_jax.landmarks import POINTS_49
 
 
-def read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    """Read picture -> landmarks float32 [K, 2], in pixels, from a .npz or .csv file; pictures may be missing in it."""
-    names, points = _read_landmarks(path)
-    return {name: row for name, row in zip(names, points, strict=True) if np.isfinite(row).all()}
+class Matched(NamedTuple):
+    """Landmarks [N, K, 2] of pictures, (x, y) in their pixels.
+
+    A point that is absent is NaN, and so are all of a picture that the file says nothing of. `sizes` are (width,
+    height) of the pictures where the file tells, by their ids, and `notes` lines to print.
+    """
+
+    points: np.ndarray
+    sizes: dict[str, tuple[int, int]]
+    notes: list[str]
 
 
-def match_landmarks(path: Path, ids: Sequence[str], root: Path, partial: bool = False) -> np.ndarray:
-    """Return the landmarks [N, K, 2] of the pictures with these ids below `root`; with `partial` NaN for those without.
+def match_landmarks(path: Path, ids: Sequence[str], root: Path, gaps: bool = False, only: int | None = None) -> Matched:
+    """Return the landmarks of the pictures with these ids below `root`.
+
+    Args:
+        path: of the file, see `landmark_formats`.
+        ids: of the pictures.
+        root: their folder.
+        gaps: whether the file may say nothing of some of them.
+        only: 49, to keep the paper's points of 68 (iBUG) or 98 (WFLW).
 
     Raises:
         InputError: the file cannot be read, does not fit the pictures, or holds no numbers in pixels.
     """
-    names, points = _read_landmarks(path)
+    found = read(path)
     where = f"--landmarks {path}"
+    points = found.points if only is None else _chosen(found.points, only, where)
+    names = _ids_of(found.names, ids, path.is_dir(), where)
     rows = {name: row for row, name in enumerate(names)}
     if len(rows) < len(names):
         twice = next(name for row, name in enumerate(names) if rows[name] != row)
         raise InputError(f"{where}: {twice} is there twice; give each image one row")
     missing = [name for name in ids if name not in rows]
-    if missing and (not partial or len(missing) == len(ids)):
+    surplus = sorted(rows.keys() - set(ids))
+    if missing and (not gaps or len(missing) == len(ids)):
+        first = f"; the first name in the file is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
         raise InputError(
             f"{where}: landmarks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
-            f"{missing[0]} (names are relative to {root}); --partial keeps such images for the generator"
+            f"{missing[0]} (names are relative to {root}){first}; --partial keeps such images for the generator"
         )
-    surplus = sorted(rows.keys() - set(ids))
     if surplus:
         raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
     none = np.full_like(points[:1], np.nan)
     points = np.concatenate([points, none])[[rows.get(name, len(points)) for name in ids]]
-    finite = np.isfinite(points)
-    bad = np.flatnonzero(finite.any((1, 2)) & ~finite.all((1, 2)) if partial else ~finite.all((1, 2)))
-    if len(bad) or not finite.any():
-        first = ids[int(bad[0])] if len(bad) else ids[0]
-        raise InputError(f"{where}: no finite number in {len(bad) or len(ids)} rows; the first is {first}")
-    known = points[finite]
+    _check(points, ids, gaps, where)
+    sizes = dict(zip(_ids_of(found.sizes, ids, False, where), found.sizes.values(), strict=True))
+    return Matched(points, sizes, found.notes)
+
+
+def _check(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> None:
+    there = np.isfinite(points)
+    half = np.flatnonzero((there[..., 0] != there[..., 1]).any(1) | np.isinf(points).any((1, 2)))
+    none = np.flatnonzero(~there.any((1, 2)))
+    bad = half if len(half) else none if not gaps or len(none) == len(ids) else []
+    if len(bad):
+        remedy = "give both x and y of a point, or neither" if len(half) else "--partial keeps images without landmarks"
+        raise InputError(f"{where}: no finite number in {len(bad)} rows; the first is {ids[int(bad[0])]}; {remedy}")
+    if nowhere := np.flatnonzero(~there.any((0, 2))).tolist():
+        raise InputError(f"{where}: point {nowhere[0]} (from 0) is absent in all images; leave it out")
+    known = points[there]
     if points.shape[1] > 1 and np.abs(known).max() <= 1.5:
         raise InputError(
             f"{where}: all coordinates lie in [{known.min():.2g}, {known.max():.2g}], which looks like "
             "fractions; give (x, y) in pixels of the image"
         )
-    return points
 
 
-def _read_landmarks(path: Path) -> tuple[list[str], np.ndarray]:
-    """Read names and points [N, K, 2] from a .npz or .csv file."""
-    readers = {".npz": _read_npz, ".csv": _read_csv}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"--landmarks {path}: neither .npz nor .csv")
-    if not path.is_file():
-        raise InputError(f"--landmarks {path}: no such file")
-    try:
-        return readers[path.suffix.lower()](path)
-    except InputError:
-        raise
-    except Exception as error:  # damaged files make numpy, zipfile and csv raise many kinds
-        raise InputError(f"--landmarks {path}: cannot be read ({error})") from None
+def _chosen(points: np.ndarray, only: int, where: str) -> np.ndarray:
+    kept = POINTS_49.get(points.shape[1]) if only == 49 else None
+    if points.shape[1] == only:
+        return points
+    if kept is None:
+        known = ", ".join(map(str, POINTS_49))
+        raise InputError(f"--points {only}: {where} has {points.shape[1]} points; the {only} are known of {known}")
+    return points[:, list(kept)]
 
 
-def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        keys = [key for key in arrays.files if re.fullmatch(r"landmarks\d*", key)]
-        if "name" not in arrays.files or len(keys) != 1:
-            raise InputError(
-                f"--landmarks {path}: holds {', '.join(arrays.files) or 'nothing'}; it needs name [N] and "
-                "one array landmarks or landmarksK [N, K, 2]"
-            )
-        names, points = arrays["name"], arrays[keys[0]]
-    if names.ndim != 1 or names.dtype.kind not in "US":
-        raise InputError(f"--landmarks {path}: name is {names.dtype} {names.shape}, not strings [N]")
-    k = keys[0].removeprefix("landmarks")
-    shape = (len(names), int(k) if k else max(1, *points.shape[1:2], 1), 2)
-    if points.shape != shape or points.dtype.kind not in "fiu":
-        raise InputError(
-            f"--landmarks {path}: {keys[0]} is {points.dtype} {list(points.shape)}; it must be numbers "
-            f"[{len(names)}, {k or 'K'}, 2]"
-        )
-    decoded = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-    return decoded, points.astype(np.float32)
+def _ids_of(names: Sequence[str] | dict, ids: Sequence[str], stems: bool, where: str) -> list[str]:
+    """Return the ids that names in a file stand for; a name that fits none stays. Of stems the ending is added."""
+    spelt = {same_name(name): name for name in ids}
+    if stems:
+        by_stem: dict[str, list[str]] = {}
+        for name in ids:
+            by_stem.setdefault(PurePosixPath(same_name(name)).with_suffix("").as_posix(), []).append(name)
+        for stem in names:
+            if len(several := by_stem.get(same_name(stem), [])) > 1:
+                raise InputError(f"{where}: {stem} may be {several[0]} or {several[1]}; keep one of them")
+        spelt = {stem: of[0] for stem, of in by_stem.items()}
+    return [spelt.get(same_name(name), name) for name in names]
 
 
-def _read_csv(path: Path) -> tuple[list[str], np.ndarray]:
-    names, rows = [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = [field.strip() for field in next(reader, [])]
-        k = (len(header) - 1) // 2
-        if k < 1 or header != ["name", *(f"{axis}{i}" for i in range(k) for axis in "xy")]:
-            raise InputError(f"--landmarks {path}: the header must be name,x0,y0,x1,y1,...")
-        for fields in filter(None, reader):
-            where = f"--landmarks {path}: line {reader.line_num}"
-            if len(fields) != len(header):
-                raise InputError(f"{where} has {len(fields)} fields, the header {len(header)}")
-            try:
-                rows.append(np.array(fields[1:], np.float32))
-            except ValueError as error:
-                raise InputError(f"{where}: {error}") from None
-            names.append(fields[0].strip())
-    return names, np.reshape(np.array(rows, np.float32), (len(names), k, 2))
+def absent_in_words(points: np.ndarray) -> str:
+    """Return how many points of the annotated pictures are absent, in words, or nothing where all are there."""
+    there = np.isfinite(points[..., 0])
+    counted = there[there.any(1)]
+    absent = int((~counted).sum())
+    return f", {absent:,} of {counted.size:,} absent" if absent else ""
+
+
+def resized(told: tuple[int, int] | None, width: int, height: int) -> str:
+    """Say that a picture has not the size (width, height) that its annotation was made for, or nothing."""
+    if told in (None, (width, height)):
+        return ""
+    return f"has {width}x{height} pixels, and its landmarks are of one with {told[0]}x{told[1]} (width x height)"
+
+
+def outside(points: np.ndarray, width: int, height: int) -> str:
+    """Say which of a picture's points [K, 2] is more than the picture's size outside of it, or nothing."""
+    # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
+    fractions = (points.astype(np.float64) + 0.5) / (width, height)
+    if not (np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2):
+        return ""
+    x, y = points[int(np.nanargmax(np.abs(fractions - 0.5).max(-1)))]
+    return (
+        f"its landmark at ({x:g}, {y:g}) is more than a picture's size outside its {width}x{height} pixels "
+        "(width x height); give (x, y) in pixels of the image"
+    )

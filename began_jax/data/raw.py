@@ -7,7 +7,7 @@ import dataclasses
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ import numpy as np
 
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
-from began_jax.data.configs import FacesConfig, IrisesConfig
-from began_jax.data.folder import annotated_rows, group, hold_out, in_words, list_images, open_folder
-from began_jax.data.landmark_files import read_landmarks
+from began_jax.data.configs import FacesConfig, IrisesConfig, command
+from began_jax.data.folder import annotated_rows, group, hold_out, in_words, open_folder
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
-from began_jax.files import agree, refuse_taken
+from began_jax.files import agree
 from began_jax.plugins import absolute
 from began_jax.progress import Progress
 
@@ -34,11 +33,13 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     Raises:
         InputError: as `write_raw`, or the options do not fit together or to the files.
     """
-    refuse_taken(out)
     lists = celeba.find(config.images)
     names, known, annotator = _annotations(config, lists)
     root = lists.pictures if lists else config.images
-    ids, official = list_images(root), None
+    folder, official = open_folder(config, root), None
+    ids = list(folder.ids)
+    if folder.landmarks is not None and folder.annotated is not None:
+        known = {ids[row]: folder.landmarks[row] for row in np.flatnonzero(folder.annotated)}
     if lists and lists.partition and not config.holdout:
         official = celeba.read_splits(lists.partition)
         if missing := next((name for name in ids if name not in official), None):
@@ -50,9 +51,12 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
         raise InputError(f"--partial: none of {len(ids)} pictures is annotated by the file; {listed}")
     size = (config.height, config.width, config.channels)
     ways = (config.detector, config.several, annotator, options)
-    recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial)
+    recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes)
     metadata = _metadata(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
-    return write_raw(out, recipe, config, official=official, attribute_names=names, metadata=metadata)
+    told = command("faces", config, len(ids))
+    return write_raw(
+        out, recipe, config, official=official, attribute_names=names, metadata=metadata, told=told, notes=folder.notes
+    )
 
 
 def _annotations(
@@ -63,7 +67,7 @@ def _annotations(
         raise InputError("--landmarks and --annotator: give one of the two")
     if config.annotation == "landmarks49":
         if config.landmarks:
-            return None, read_landmarks(config.landmarks), None
+            return None, None, None  # `open_folder` reads them
         return None, None, absolute(config.annotator or "dlib")
     asked = f"--annotation {config.annotation}"
     if config.annotator or config.landmarks:
@@ -85,21 +89,22 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
     Raises:
         InputError: as `write_raw`, or the options do not fit together or to the files.
     """
-    refuse_taken(out)
     if config.masks and config.annotator:
         raise InputError("--masks and --annotator: give one of the two")
     annotator = None if config.masks else absolute(config.annotator or "segmenter")
-    masks = open_folder(config.images, masks=config.masks, partial=config.partial) if config.masks else None
-    ids = list(masks.ids) if masks else list_images(config.images)
+    folder = open_folder(config)
+    ids = list(folder.ids)
     if config.holdout and config.group_regex is None:
         if not all(re.search(CASIA, name) for name in ids):
             remedy = "give --group-regex, such as '^([^/]+)/' for one folder a subject"
             raise InputError(f"--holdout: the ids do not name the subjects as CASIA's do (S1001L01.jpg); {remedy}")
         config = dataclasses.replace(config, group_regex=CASIA)
     size = (config.height, config.width, config.channels)
-    recipe = IrisRecipe(config.images, ids, *size, config.masks, annotator, config.copies, config.seed, config.partial)
+    masks = (folder.masks, folder.inside)
+    recipe = IrisRecipe(config.images, ids, *size, *masks, annotator, config.copies, config.seed, config.partial)
     metadata = _metadata(config) | {"annotator": annotator, "masks": str(config.masks or "")}
-    return write_raw(out, recipe, config, metadata=metadata)
+    told = command("irises", config, len(ids))
+    return write_raw(out, recipe, config, metadata=metadata, told=told, notes=folder.notes)
 
 
 def _metadata(config: FacesConfig | IrisesConfig) -> dict[str, Any]:
@@ -116,6 +121,8 @@ def write_raw(
     official: Mapping[str, str] | None = None,
     attribute_names: list[str] | None = None,
     metadata: Mapping[str, Any],
+    told: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> builder.Written:
     """Make all pictures of a recipe into the data set `out`.
 
@@ -127,11 +134,14 @@ def write_raw(
         official: picture -> split, which then takes the place of a drawn one.
         attribute_names: of attributes.
         metadata: what decides the result; kept in the data set, and compared when a stopped command goes on.
+        told: the command in the same way, as it was given; a whole data set that it wrote before is left as it is.
+        notes: to print.
 
     Raises:
         InputError: `out` is taken, OUT.work is another command's, or no picture can be used.
     """
-    refuse_taken(out)
+    if before := builder.written_before(out, told):
+        return before
     group(recipe.ids, config.group_regex)  # refuses before the work what `hold_out` would refuse after it
     recipe.open()  # what it lacks is said before anything is written
     work = out.with_name(out.name + ".work")
@@ -144,7 +154,9 @@ def write_raw(
     splits = _splits(recipe, pictures, official, config)
     first = Chunks(work, lengths, [0])[0]
     annotation = next(name for name in first if name not in ("image", "id", "annotated"))
-    builder.write(
+    what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
+    what += in_words(annotated)
+    seen = builder.write(
         out,
         {name: Chunks(work, lengths, rows) for name, rows in splits.items()},
         height=recipe.height,
@@ -157,11 +169,11 @@ def write_raw(
         metadata={**metadata, "left_out": len(left_out)},
         files={LEFT_OUT: left_out_csv(left_out)},
         annotated=annotated_rows(splits, annotated),
+        command=told,
+        what=what,
     )
     shutil.rmtree(work)
-    what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
-    what += in_words(annotated)
-    return builder.Written({name: len(rows) for name, rows in splits.items() if rows}, what, left_out)
+    return builder.Written({name: len(rows) for name, rows in splits.items() if rows}, what, left_out, (*notes, *seen))
 
 
 def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list, list[int]]:

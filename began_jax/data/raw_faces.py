@@ -14,6 +14,7 @@ from began_jax import plugins
 from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
 from began_jax.data.builder import unannotated
+from began_jax.data.landmark_files import outside, resized
 from began_jax.images import fit_image, fit_landmarks, read_image
 
 
@@ -33,6 +34,7 @@ class FaceRecipe:
     kind: str = "landmarks"  # of `known`: landmarks, in pixels of the photograph, or attributes
     known: Mapping[str, np.ndarray] | None = None  # id -> annotation
     partial: bool = False  # whether photographs that are not in `known` are kept
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load detector and T, and return a function from a photograph's number to its one example."""
@@ -49,6 +51,12 @@ class FaceRecipe:
             if self.known is not None and known is None and not self.partial:
                 raise Unsure(f"no {self.kind} in the file")
             photograph = read_image(self.root / name, self.channels)
+            size = photograph.shape[1::-1]
+            wrong = ""
+            if known is not None and self.kind == "landmarks":
+                wrong = outside(known, *size) or resized(self.sizes.get(name), *size)
+            if wrong:
+                raise Unsure(wrong.partition(";")[0])
             top, left, height, width = self._crop(photograph, detect)
             crop = photograph[top : top + height, left : left + width]
             made = {"image": fit_image(crop, self.height, self.width), "id": name}

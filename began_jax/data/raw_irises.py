@@ -1,7 +1,7 @@
 """Section 3.2.1 as a recipe: segment an eye picture, crop it to 4:3, resize it, and add low-quality copies of it."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
 from began_jax.data.builder import unannotated
-from began_jax.images import fit_image, fit_mask, read_image, read_mask, to_float, to_uint8
+from began_jax.data.mask_files import Values, read_mask
+from began_jax.images import fit_image, fit_mask, read_image, to_float, to_uint8
 
 # Subject and eye in the names of CASIA-Iris: S1001L01 is frame 01 of the left eye of subject 001.
 CASIA = r"S\d(\d{3})[LR]\d+\.\w+$"
@@ -25,7 +26,8 @@ class IrisRecipe:
     height: int
     width: int
     channels: int
-    masks: Path | None  # human masks, STEM.png; or
+    masks: Mapping[str, Path] | None  # id -> human mask, whose values
+    inside: Values | None  # are; or
     annotator: str | None  # T by name
     copies: int = 1  # the picture as it is, and copies - 1 of low quality
     seed: int = 0  # of the low-quality copies
@@ -39,15 +41,15 @@ class IrisRecipe:
         def examples(index: int) -> list[dict[str, Any]]:
             name = self.ids[index]
             picture = read_image(self.root / name, self.channels)
-            if self.partial and self.masks and not (self.masks / Path(name).with_suffix(".png")).is_file():
+            if self.partial and self.masks and name not in self.masks:
                 image = fit_image(picture, self.height, self.width)
                 return [{"image": image, "id": name} | unannotated("mask", (self.height, self.width, 1))]
             if annotate is not None:
                 # T sees the whole picture as it is: more of it than 4:3, and at its own resolution
-                mask = (np.asarray(annotate(picture)) > 0).astype(np.uint8)
+                mask = annotator.binary(annotate(picture), picture.shape[:2])
             else:
-                assert self.masks is not None  # one of the two is given
-                mask = read_mask(self.masks / Path(name).with_suffix(".png"))
+                assert self.masks is not None and self.inside is not None  # one of the two is given
+                mask = read_mask(self.masks[name], self.inside)
             if mask.shape != (*picture.shape[:2], 1):
                 raise Unsure(f"its mask is {list(mask.shape)}, its picture {list(picture.shape)}")
             image = fit_image(picture, self.height, self.width)

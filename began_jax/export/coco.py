@@ -1,7 +1,8 @@
 """Pictures with landmarks as a COCO keypoints data set: `images/`, `annotations.json`, `latents.npy`.
 
-Coordinates are continuous, as in COCO's boxes and polygons: x = fraction * width, so that the picture spans
-0..width and the centre of the first pixel is at 0.5. Subtract 0.5 for pixel centres at integers.
+Keypoints are 0-indexed pixel positions, as pycocotools, detectron2, mmpose and CVAT read them: the centre of the first
+pixel is (0, 0), and x = fraction * width - 0.5. A point that is absent has 0, 0, 0. Boxes are in the same numbers, at
+least a pixel wide and high, and within the picture where the points are.
 """
 
 import contextlib
@@ -23,17 +24,22 @@ Write = Callable[..., None]
 
 def _annotations(indices: range, faces: Float[np.ndarray, "batch points 2"], width: int, height: int) -> Iterator[dict]:
     """Yield an annotation for each face, in pixels; a point outside of the picture is labelled, not visible."""
-    visible = np.where(((faces >= 0) & (faces <= (width, height))).all(-1), 2, 1).tolist()
-    low, high = faces.min(1), faces.max(1)
-    corners, sizes = low.tolist(), (high - low).round(_DECIMALS).tolist()
-    areas = (high - low).prod(1).round(_DECIMALS).tolist()
+    there, size = np.isfinite(faces[..., 0]), (width - 1, height - 1)
+    inside = ((faces >= -0.5) & (faces <= (width - 0.5, height - 0.5))).all(-1)
+    visible = np.where(there, np.where(inside, 2, 1), 0).tolist()
+    counts = there.sum(1).tolist()
+    low, high = np.clip(np.nanmin(faces, 1), 0, size), np.clip(np.nanmax(faces, 1), 0, size)
+    middle, half = (low + high) / 2, np.maximum(high - low, 1) / 2  # one point alone has a box too
+    corners, sizes = (middle - half).round(_DECIMALS).tolist(), (2 * half).round(_DECIMALS).tolist()
+    areas = (2 * half).prod(1).round(_DECIMALS).tolist()
+    faces = np.where(there[..., None], faces, 0)
     for i, (index, points) in enumerate(zip(indices, faces.tolist(), strict=True)):
         yield {
             "id": index + 1,  # pycocotools takes an annotation 0 for "no match"
             "image_id": index,
             "category_id": 1,
             "keypoints": [value for (x, y), seen in zip(points, visible[i], strict=True) for value in (x, y, seen)],
-            "num_keypoints": len(points),
+            "num_keypoints": counts[i],
             "bbox": corners[i] + sizes[i],
             "area": areas[i],
             "iscrowd": 0,
@@ -49,7 +55,7 @@ def _head(points: Scheme, category: str) -> str:
         "skeleton": points.skeleton,
     }
     info = {
-        "description": "generated images with keypoints; (0, 0) is the outer corner of the first pixel",
+        "description": "generated images with keypoints; (0, 0) is the centre of the first pixel",
         "version": "1.0",
     }
     head = json.dumps({"info": info, "licenses": [], "categories": [face]}, indent=2)
@@ -71,10 +77,12 @@ def coco_writer(
 ) -> Iterator[Write]:
     """Give `write(latents, images, landmarks, doubt=None)` to call batch by batch; `out` appears when the block ends.
 
-    Landmarks are (x, y) fractions [batch, K, 2]; `points` names them (by default from K, see `scheme`).
+    Landmarks are (x, y) fractions [batch, K, 2]; `points` names them (by default from K, see `scheme`). Those that are
+    NaN are absent.
 
     Raises:
-        InputError: `out` is not empty, a landmark is not finite, or batches differ in size or in points.
+        InputError: `out` is not empty, a picture's landmarks are all absent or one is infinite, or batches differ in
+            size or in points.
     """
     with dataset(out, provenance) as written, (written.folder / "annotations.json").open("w") as file:
         known = points
@@ -87,12 +95,14 @@ def coco_writer(
         ) -> None:
             nonlocal known
             height, width = images.shape[1:3]
-            pixels = np.asarray(landmarks, np.float64) * (width, height)
+            pixels = np.asarray(landmarks, np.float64) * (width, height) - 0.5
             known = known or scheme(landmarks.shape[1])
             if len(known.names) != landmarks.shape[1]:
                 raise InputError(f"{landmarks.shape[1]} landmarks cannot take {len(known.names)} names")
-            if not np.isfinite(pixels).all():
-                raise InputError("a landmark is not a finite number; COCO cannot hold it")
+            absent = np.isnan(pixels).any(-1, keepdims=True)
+            pixels = np.where(absent, np.nan, pixels)
+            if np.isnan(pixels).all((1, 2)).any() or np.isinf(pixels).any():
+                raise InputError("a picture's landmarks are no finite numbers; COCO cannot hold them")
             if written.count == 0:
                 file.write(_head(known, category))
             for found in _annotations(written.add(latents, images, doubt), pixels.round(_DECIMALS), width, height):

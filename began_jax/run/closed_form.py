@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from began_jax import aspects, gaussian_process, metrics
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
+from began_jax.landmarks import completed
 from began_jax.run import checkpoints
 from began_jax.run.latents import Columns, ColumnsHandler
 from began_jax.sampling import evenly
@@ -68,7 +69,11 @@ class Beside(NamedTuple):
 
 
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
-    """Fit a process to all pairs and one to its errors, and keep validation latents of the network's training."""
+    """Fit a process to all pairs and one to its errors, and keep validation latents of the network's training.
+
+    Absent values of targets (NaN) get likely ones, see `landmarks.completed`.
+    """
+    targets = completed(targets)
     _, held = aspects.validation_split(config, len(latents))
     held = evenly(np.asarray(held), VALIDATION)
     rows = np.union1d(held, evenly(np.arange(len(latents)), ERRORS))

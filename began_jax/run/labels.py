@@ -76,9 +76,11 @@ def _open(name: str, kind: str) -> Callable[[np.ndarray], list[np.ndarray | None
 
 def _one(annotate: annotator.Annotator, image: np.ndarray, name: str, kind: str) -> np.ndarray | None:
     try:
-        found = annotator.annotated(annotate, image, *image.shape[:2])
+        found = annotator.annotated(annotate, image, *image.shape[:2], kind=kind)
     except annotator.Unsure:
         return None
+    except annotator.WrongAnswer as error:
+        raise InputError(f"--annotator {name}: {error}") from None
     except Exception as error:
         raise InputError(f"--annotator {name}: {type(error).__name__} on a generated image: {error}") from error
     if kind not in found:

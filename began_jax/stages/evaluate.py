@@ -223,7 +223,7 @@ def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarr
     further = {n: float(measure(predicted[name], test.truth, run.data)) for n, measure in kind.further.items()}
     return {
         f"{prefix}_{kind.metric}": scores[name],
-        kind.mean_metric: score(np.broadcast_to(train.truth.mean(0), test.truth.shape)),
+        kind.mean_metric: score(np.broadcast_to(np.nanmean(train.truth, 0), test.truth.shape)),
         f"ridge_{kind.metric}": score(metrics.Ridge(train.annotated, train.truth)(test.annotated)),
         **{f"{prefix}_{figure}": value for figure, value in further.items()},
         **{f"{prefix}_{kind.metric}_{n}": value for n, value in scores.items()},

@@ -26,6 +26,7 @@ from began_jax.data.configs import (
     IrisesConfig,
     PrepareConfig,
     check_group_regex,
+    check_of_annotations,
     check_partial,
 )
 from began_jax.data.synthetic.dataset import write_synthetic
@@ -72,6 +73,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
         raise InputError(f"--workers {workers}: must be 0 (all in one process) or more")
     check_group_regex(config)
     check_partial(config)
+    check_of_annotations(config)
     return args, config
 
 
@@ -79,17 +81,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check the command line, write the data set and say what it wrote."""
     args, config = parse(argv)
     sharding.keep_to_cpu()
-    left_out = []
     if isinstance(config, FolderConfig):
-        sizes, what, left_out = folder.write_folder(args.out, config)
+        written = folder.write_folder(args.out, config)
     elif isinstance(config, FacesConfig):
-        sizes, what, left_out = raw.write_faces(args.out, config)
+        written = raw.write_faces(args.out, config)
     elif isinstance(config, IrisesConfig):
-        sizes, what, left_out = raw.write_irises(args.out, config)
+        written = raw.write_irises(args.out, config)
     else:
-        sizes = write_synthetic(args.kind, args.out, **dataclasses.asdict(config))
-        what = "3 with 49 landmarks" if args.kind == "synthetic-faces" else "1 with masks"
-    if left_out:
-        print(f"prepare: left out {len(left_out):,} pictures ({reasons(left_out)}) -> {args.out / raw.LEFT_OUT}")
-    counts = " and ".join(f"{n:,} {name}" for name, n in sizes.items())
-    print(f"prepare: {counts} images, {config.height}x{config.width}x{what} -> {args.out}")
+        written = write_synthetic(args.kind, args.out, **dataclasses.asdict(config))
+    for note in written.notes:
+        print(f"prepare: {note}")
+    if out := written.left_out:
+        print(f"prepare: left out {len(out):,} pictures ({reasons(out)}) -> {args.out / raw.LEFT_OUT}")
+    counts = " and ".join(f"{n:,} {name}" for name, n in written.splits.items())
+    done = "done before, " if written.before else ""
+    print(f"prepare: {done}{counts} images, {config.height}x{config.width}x{written.what} -> {args.out}")

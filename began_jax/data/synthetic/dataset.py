@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from began_jax.data.builder import Example, write
+from began_jax.data.builder import Example, Written, write, written_before
 from began_jax.errors import InputError
 
 KINDS = ("synthetic-faces", "synthetic-irises")
@@ -43,10 +43,8 @@ class Examples(Sequence):
         return example
 
 
-def write_synthetic(
-    kind: str, out: Path, count: int, holdout: float, height: int, width: int, seed: int
-) -> dict[str, int]:
-    """Render `count` examples to `out`, the last `holdout` share as test split; returns the split sizes."""
+def write_synthetic(kind: str, out: Path, count: int, holdout: float, height: int, width: int, seed: int) -> Written:
+    """Render `count` examples to `out`, the last `holdout` share as test split, unless this has been done before."""
     if kind not in KINDS:
         raise InputError(f"{kind}: no built-in data set; there are {' and '.join(KINDS)}")
     test = round(count * holdout)
@@ -54,11 +52,15 @@ def write_synthetic(
         raise InputError(f"{count} images with {test} of them held out: none is left for training")
     if holdout and not test:
         raise InputError(f"--holdout {holdout:g}: less than one image of {count}; give a larger fraction or count")
+    told = {"kind": kind, "count": count, "holdout": holdout, "height": height, "width": width, "seed": seed}
+    if before := written_before(out, told):
+        return before
     examples = Examples(kind, seed, 0, count - test, height, width)
     splits = {"train": examples}
     if test:
         splits["test"] = dataclasses.replace(examples, start=count - test, stop=count)
     faces = kind == "synthetic-faces"
+    what = "3 with 49 landmarks" if faces else "1 with masks"
     write(
         out,
         splits,
@@ -76,5 +78,7 @@ def write_synthetic(
             "seed": seed,
             "count": count,
         },
+        command=told,
+        what=what,
     )
-    return {name: len(split) for name, split in splits.items()}
+    return Written({name: len(split) for name, split in splits.items()}, what)

@@ -1,0 +1,181 @@
+"""Landmarks as files hold them: .npz, .csv, COCO keypoints (.json), 300-W's .pts beside the pictures.
+
+All become (x, y) in pixels of the upright picture with pixel centres at integers, and NaN for a point that is absent.
+"""
+
+import collections
+import csv
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from began_jax.data.pictures import files_below
+from began_jax.errors import InputError
+
+FORMATS = ".npz, .csv, COCO's .json, or a folder of .pts"
+OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
+_SHOWN = 4
+
+
+@dataclasses.dataclass
+class Landmarks:
+    """What a file says: names of pictures, their points [N, K, 2], sizes where they are told, and notes to print."""
+
+    names: list[str]
+    points: np.ndarray
+    sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # name -> (width, height)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def read(path: Path) -> Landmarks:
+    """Read a file of landmarks; InputError where it is none."""
+    where = f"--landmarks {path}"
+    if path.is_dir():
+        return _read_pts(path)
+    readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_coco}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{where}: neither {FORMATS.replace(', or', ' nor')}")
+    if not path.is_file():
+        raise InputError(f"{where}: no such file")
+    try:
+        return readers[path.suffix.lower()](path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make numpy, zipfile, json and csv raise many kinds
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError | TypeError) else error
+        raise InputError(f"{where}: cannot be read ({reason})") from None
+
+
+def _absent(where: str, names: Sequence[str], points: np.ndarray, visible: np.ndarray | None) -> Landmarks:
+    """Return the landmarks with NaN for what is not there, by visibility [N, K] (0: absent) or by how lists say it."""
+    points = np.array(points, np.float32)
+    if visible is not None:
+        points[visible == 0] = np.nan
+        return Landmarks(list(names), points)
+    zero = (points == 0).all(-1)
+    if zero.any():
+        first = names[int(np.flatnonzero(zero.any(1))[0])]
+        remedy = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
+        raise InputError(f"{where}: {zero.sum():,} points lie at (0, 0), the first of {first}; {remedy}")
+    minus = (points == -1).all(-1)
+    points[minus] = np.nan
+    notes = [f"{minus.sum():,} landmarks at (-1, -1) are taken as absent"] if minus.any() else []
+    return Landmarks(list(names), points, notes=notes)
+
+
+def _read_npz(path: Path) -> Landmarks:
+    where = f"--landmarks {path}"
+    with np.load(path, allow_pickle=False) as arrays:
+        keys = [key for key in arrays.files if re.fullmatch(r"landmarks\d*", key)]
+        if "name" not in arrays.files or len(keys) != 1:
+            raise InputError(
+                f"{where}: holds {', '.join(arrays.files) or 'nothing'}; it needs name [N] and "
+                "one array landmarks or landmarksK [N, K, 2]"
+            )
+        names, points = arrays["name"], arrays[keys[0]]
+        visible = arrays["visible"] if "visible" in arrays.files else None
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(f"{where}: name is {names.dtype} {names.shape}, not strings [N]")
+    k = keys[0].removeprefix("landmarks")
+    shape = (len(names), int(k) if k else max(1, *points.shape[1:2], 1), 2)
+    if points.shape != shape or points.dtype.kind not in "fiu":
+        raise InputError(
+            f"{where}: {keys[0]} is {points.dtype} {list(points.shape)}; it must be numbers "
+            f"[{len(names)}, {k or 'K'}, 2]"
+        )
+    if visible is not None and (visible.shape != shape[:2] or visible.dtype.kind not in "biuf"):
+        raise InputError(f"{where}: visible is {visible.dtype} {list(visible.shape)}; it must be {list(shape[:2])}")
+    decoded = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return _absent(where, decoded, points, visible)
+
+
+def _read_csv(path: Path) -> Landmarks:
+    where = f"--landmarks {path}"
+    names, rows = [], []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        header = [field.strip() for field in next(reader, [])]
+        axes = "xyv" if "v0" in header else "xy"
+        k = (len(header) - 1) // len(axes)
+        columns = [f"{axis}{i}" for i in range(k) for axis in axes]
+        if k < 1 or header[0] not in ("name", "file_name") or header[1:] != columns:
+            raise InputError(f"{where}: the header must be name,x0,y0,x1,y1,... or name,x0,y0,v0,x1,y1,v1,...")
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) != len(header):
+                raise InputError(f"{where}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
+            try:
+                rows.append(np.array([field.strip() or "nan" for field in fields[1:]], np.float32))
+            except ValueError as error:
+                raise InputError(f"{where}: line {reader.line_num}: {error}") from None
+            names.append(fields[0].strip())
+    table = np.reshape(np.array(rows, np.float32), (len(names), k, len(axes)))
+    if axes == "xy":
+        return _absent(where, names, table, None)
+    if wrong := set(np.unique(table[..., 2]).tolist()) - {0, 1, 2}:
+        raise InputError(f"{where}: v has the value {min(wrong):g}; it must be 0 (absent), 1 (hidden) or 2 (visible)")
+    return _absent(where, names, table[..., :2], table[..., 2])
+
+
+def _read_coco(path: Path) -> Landmarks:
+    where = f"--landmarks {path}"
+    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+        raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")
+    images = {image["id"]: image for image in content["images"]}
+    found = [a for a in content["annotations"] if not a.get("iscrowd") and any(a.get("keypoints", ())[2::3])]
+    if not found:
+        raise InputError(f"{where}: no annotation has keypoints")
+    ids = collections.Counter(annotation.get("category_id") for annotation in found)
+    if len(ids) > 1:
+        called = {category["id"]: category["name"] for category in content["categories"]}
+        shown = ", ".join(f"{count:,} {called.get(i, i)}" for i, count in ids.items())
+        raise InputError(f"{where}: keypoints of several categories ({shown}); keep one of them in the file")
+    lengths = {len(annotation["keypoints"]) for annotation in found}
+    if len(lengths) > 1 or min(lengths) % 3:
+        raise InputError(f"{where}: keypoints of {sorted(lengths)} numbers; each must have x, y, v of the same points")
+    if lost := [a["image_id"] for a in found if a["image_id"] not in images]:
+        raise InputError(f"{where}: an annotation is of image_id {lost[0]}, which is not among the images")
+    table = np.array([annotation["keypoints"] for annotation in found], np.float32).reshape(len(found), -1, 3)
+    names = [str(images[annotation["image_id"]]["file_name"]) for annotation in found]
+    result = _absent(where, names, table[..., :2], table[..., 2])
+    if OUTER_CORNER in str(content.get("info", {}).get("description", "")):
+        result.points -= 0.5
+    result.sizes = {
+        str(image["file_name"]): (int(image["width"]), int(image["height"]))
+        for image in images.values()
+        if image.get("width") and image.get("height")
+    }
+    return result
+
+
+def _read_pts(folder: Path) -> Landmarks:
+    """Read the .pts files in a folder or below; they number pixels from 1, and are named without picture's ending."""
+    files = sorted(path for path in files_below(folder) if path.suffix.lower() == ".pts")
+    if not files:
+        raise InputError(f"--landmarks {folder}: holds no .pts file")
+    names, points = [], []
+    for path in files:
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        inside = re.search(r"n_points:\s*(\d+).*?\{(.*?)\}", text, re.DOTALL)
+        numbers = inside and inside[2].split()
+        try:
+            values = np.array(numbers or (), np.float32).reshape(-1, 2)
+        except ValueError:
+            values = np.zeros((0, 2))
+        if not inside or len(values) != int(inside[1]) or not len(values):
+            raise InputError(f"--landmarks {path}: is no .pts file (n_points: K, and K lines x y between braces)")
+        names.append(path.relative_to(folder).with_suffix("").as_posix())
+        points.append(values - 1)
+    counts = collections.Counter(map(len, points))
+    if len(counts) > 1:
+        few = counts.most_common()[-1][0]
+        path = files[next(i for i, values in enumerate(points) if len(values) == few)]
+        raise InputError(f"--landmarks {folder}: {path.name} has {few} points, others {counts.most_common(1)[0][0]}")
+    return Landmarks(names, np.array(points, np.float32))

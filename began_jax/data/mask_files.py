@@ -1,0 +1,251 @@
+"""Mask files as people have them: which stored values are inside is found out from all masks of a set together.
+
+Two values: the brighter, or higher, one is inside. Grey, as soft edges and JPEG leave it: cut at the middle. Several
+classes: the caller has to say which values are inside. Anything else is refused. What one mask holds says too little:
+of a set with several classes it may show two.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from began_jax.data.pictures import list_pictures, same_name
+from began_jax.errors import InputError
+from began_jax.images import unreadable
+
+FEW = 16  # distinct values at most that are looked at one by one: more come from soft edges, not from classes
+ENDS = 0.15  # of the range: a value farther from both ends lies between inside and outside
+FLAT = 0.02  # of the range, by which the neighbours of a pixel in an even area differ at most
+EVEN = 5e-4  # share of pixels in even areas between the ends, from which on these are a class of their own
+TINT = 24  # of 255, by which JPEG tints what was grey at most, but for a thousandth of the pixels
+BETWEEN = 4  # times as many pixels lie between the ends as at the upper one, at most, where edges are soft
+_ASK = "say which are inside with --mask-values, such as {} or 128-255"
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Which values of a mask are inside: ranges of numbers, both ends included, and colours."""
+
+    ranges: tuple[tuple[float, float], ...] = ()
+    colours: tuple[int, ...] = ()  # 0xRRGGBB
+
+
+def parse_values(text: str) -> Values:
+    """Return the values that a list such as 2 or 1,3 or 128-255 or #ff0000 names; InputError where it is none."""
+    ranges, colours = [], []
+    for part in text.replace(" ", "").split(","):
+        if colour := re.fullmatch(r"#([0-9a-fA-F]{6})", part):
+            colours.append(int(colour[1], 16))
+        elif number := re.fullmatch(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?", part):
+            ranges.append((float(number[1]), float(number[2] or number[1])))
+        else:
+            raise InputError(f"--mask-values {text}: must be values, ranges or colours, such as 2 or 1,3 or 128-255")
+    return Values(tuple(ranges), tuple(colours))
+
+
+def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Values:
+    """Return which values of these masks are inside, or raise InputError where they do not tell.
+
+    Args:
+        paths: of all masks.
+        where: they are, for the message.
+        given: the values that are inside, as `parse_values` takes them.
+    """
+    wanted = parse_values(given) if given else None
+    asked = bool(wanted and wanted.colours)
+    held = _survey(paths, asked)
+    if held.colours and not asked:  # then black ones are colours too
+        held = _survey(paths, True)
+    if wanted:
+        if not any(_among(wanted, value, held.colours) for value in held.values):
+            raise InputError(f"{where}: no mask holds a value of --mask-values {given}; {held.in_words()}")
+        return wanted
+    values = sorted(map(float, held.values))
+    if len(values) == 1:
+        raise InputError(f"{where}: {held.in_words()} alone; there must be an inside and an outside")
+    if held.colours:
+        if len(values) == 2 and values[0] == 0:
+            return Values(colours=(int(values[1]),))
+        raise InputError(f"{where}: {held.in_words()}; {_ASK.format(held.name(held.most()[1]))}")
+    if len(values) == 2:
+        return Values(((values[1], np.inf),))
+    if _several_classes(held):
+        raise InputError(f"{where}: {held.in_words()}; {_ASK.format(held.name(values[1]))}")
+    low, high = values[0], values[-1]
+    if low > 0.2 * held.full or high < 0.8 * held.full or held.between > BETWEEN * held.upper:
+        some = f"values from {low:g} to {high:g}, {100 * held.between / len(paths):.0f} % of them between the ends"
+        remedy = _ASK.format(f"{(low + high) / 2:.0f}-{high:g}")
+        raise InputError(f"{where}: the masks hold {some}, and nothing is clearly inside; {remedy}")
+    return Values((((low + high) / 2, np.inf),))
+
+
+def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Path]:
+    """Return picture -> its mask, a file of the same relative path with any ending, .png before others.
+
+    Raises:
+        InputError: a picture has none, or two share one; with `partial`: none has one, or one belongs to no picture.
+    """
+    by_stem: dict[str, list[Path]] = {}
+    for name in list_pictures(masks, "--masks").ids:
+        by_stem.setdefault(_stem(name), []).append(masks / name)
+    found: dict[str, Path] = {}
+    for name in ids:
+        files = by_stem.get(_stem(name), [])
+        same = [path for path in files if path.suffix == ".png"] or files
+        if len(same) > 1:
+            raise InputError(f"--masks {masks}: {same[0].name} and {same[1].name} may be the mask of {name}; keep one")
+        if same:
+            found[name] = same[0]
+    missing = [name for name in ids if name not in found]
+    first = Path(missing[0]).with_suffix(".png") if missing else None
+    if len(missing) == len(ids):
+        raise InputError(f"--masks {masks}: holds no mask of any of {len(ids)} images; the first would be {first}")
+    if missing and not partial:
+        there = f"masks for {len(found)} of {len(ids)} images"
+        raise InputError(f"--masks {masks}: {there}; the first missing is {first}; --partial keeps such images")
+    files = list(found.values())
+    if len(set(files)) < len(files):
+        one, other = [name for name, path in found.items() if files.count(path) > 1][:2]
+        raise InputError(f"--masks {masks}: {one} and {other} would share the mask {found[one].name}; rename one")
+    used = {_stem(name) for name in found}
+    if partial and (surplus := sorted(stem for stem in by_stem if stem not in used)):
+        path = by_stem[surplus[0]][0].relative_to(masks)
+        raise InputError(f"--masks {masks}: {len(surplus)} masks without an image; the first is {path}")
+    return found
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(same_name(name)).with_suffix("").as_posix()
+
+
+def read_mask(path: Path, values: Values) -> np.ndarray:
+    """Decode a mask to uint8 [h, w, 1] in {0, 1}, 1 where its value is inside."""
+    plane, of_colours = _plane(path, bool(values.colours))
+    within = np.zeros(plane.shape, bool)
+    for low, high in () if of_colours else values.ranges:
+        within |= (plane >= low) & (plane <= high)
+    for colour in values.colours if of_colours else ():
+        within |= plane == colour
+    return within.astype(np.uint8)[..., None]
+
+
+@dataclasses.dataclass
+class _Held:
+    """What masks hold, summed over them: values with their shares of the pixels, and shares by where these lie."""
+
+    colours: bool = False
+    full: float = 1.0  # the largest value that their format can hold
+    values: dict[float, float] = dataclasses.field(default_factory=dict)
+    even: dict[float, float] = dataclasses.field(default_factory=dict)  # those in even areas
+    between: float = 0.0
+    upper: float = 0.0
+    count: int = 0
+
+    def name(self, value: float) -> str:
+        """Return a value as --mask-values takes it."""
+        return f"#{int(value):06x}" if self.colours else f"{value:g}"
+
+    def most(self) -> list[float]:
+        """Return the values, the most frequent first."""
+        return sorted(self.values, key=lambda value: -self.values[value])
+
+    def in_words(self) -> str:
+        """Return the values with their shares, those of the larger ones where they are many."""
+        shown = [f"{self.name(v)} ({100 * self.values[v] / self.count:.1f} %)" for v in self.most()[:6]]
+        more = f" and {len(self.values) - 6:,} more" if len(self.values) > 6 else ""
+        kind = ("colour" if self.colours else "value") + ("s" if len(self.values) > 1 else "")
+        return f"the masks hold the {kind} {', '.join(shown)}{more}"
+
+
+def _several_classes(held: _Held) -> bool:
+    """Say whether values between the least and the largest fill even areas, as those of soft edges do not."""
+    low, high = min(held.values), max(held.values)
+    if len(held.values) <= 4:
+        return True
+    if len(held.values) <= FEW:
+        return any(share > EVEN * held.count for value, share in held.even.items() if low < value < high)
+    margin = ENDS * (high - low)
+    return sum(s for v, s in held.even.items() if low + margin < v < high - margin) > EVEN * held.count
+
+
+def _survey(paths: Sequence[Path], asked: bool) -> _Held:
+    held = _Held(colours=asked)
+    with ThreadPoolExecutor() as pool:
+        for each in pool.map(lambda path: _seen(path, asked), paths):
+            held.colours |= each.colours
+            held.full = max(held.full, each.full)
+            for total, own in ((held.values, each.values), (held.even, each.even)):
+                total.update({value: total.get(value, 0.0) + share for value, share in own.items()})
+            held.between += each.between
+            held.upper += each.upper
+            held.count += 1
+    return held
+
+
+def _seen(path: Path, asked: bool) -> _Held:
+    plane, of_colours = _plane(path, asked)
+    most = plane.max()
+    full = 1.0 if plane.dtype.kind == "f" and most <= 1 else 255.0 if most <= 255 else 65535.0
+    levels = np.unique(plane)
+    if len(levels) > 1024 and not of_colours:
+        plane = np.round(plane * (1024 / full)) * (full / 1024)
+    values = _shares(plane, plane.size)
+    if of_colours:
+        return _Held(True, full, values, count=1)
+    height, width = (max(side - 2, 0) for side in plane.shape)
+    block = np.stack([plane[i : i + height, j : j + width] for i in range(3) for j in range(3)]).astype(np.float64)
+    even = np.ptp(block, axis=0) <= (0 if len(levels) <= FEW else FLAT * full)
+    upper = plane >= (1 - ENDS) * full
+    between = (plane > ENDS * full) & ~upper
+    return _Held(
+        False, full, values, _shares(block[4][even], plane.size), float(between.mean()), float(upper.mean()), 1
+    )
+
+
+def _shares(values: np.ndarray, size: int) -> dict[float, float]:
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.astype(float).tolist(), (counts / size).tolist(), strict=True))
+
+
+def _plane(path: Path, asked: bool) -> tuple[np.ndarray, bool]:
+    """Return a mask's values [h, w], and whether these are colours 0xRRGGBB."""
+    try:
+        with Image.open(path) as picture:
+            plane, of_colours = _values_of(picture, asked)
+        if not np.isfinite(plane).all():
+            raise ValueError("it holds values that are no numbers")
+    except Exception as error:
+        raise unreadable(path, error) from None
+    return plane, of_colours
+
+
+def _values_of(picture: Image.Image, asked: bool) -> tuple[np.ndarray, bool]:
+    """Return the values of a mask, with colours where these are `asked` for or all that it has."""
+    if picture.mode == "P" and not asked:
+        palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        if np.ptp(palette, axis=1).any() or np.ptp(palette[:, 0]) < 128:
+            return np.asarray(picture), False  # colours that only tell classes apart
+    if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
+        return np.asarray(picture).astype(np.uint8) if picture.mode == "1" else np.asarray(picture), False
+    alpha = None
+    if picture.has_transparency_data:
+        shown = picture.convert("RGBA")
+        alpha = np.asarray(shown)[..., 3]
+        picture = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown)
+    pixels = np.asarray(picture.convert("RGB"))
+    if alpha is not None and np.ptp(alpha) and not np.ptp(pixels.reshape(-1, 3), axis=0).any():
+        return alpha, False  # what is cut out is as black as its ground
+    if not asked and (np.ptp(pixels, axis=-1) > TINT).mean() < 1e-3:
+        return np.round(pixels.mean(-1)).astype(np.uint8), False
+    return (pixels.astype(np.int64) * (65536, 256, 1)).sum(-1), True
+
+
+def _among(values: Values, value: float, of_colours: bool) -> bool:
+    if of_colours:
+        return value in values.colours
+    return any(low <= value <= high for low, high in values.ranges)

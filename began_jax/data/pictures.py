@@ -1,0 +1,149 @@
+"""The pictures in a folder or below: which files are pictures, and what is to be said of the others."""
+
+import collections
+import os
+import unicodedata
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from began_jax.errors import InputError
+
+# Pixels that Pillow decodes itself; what else it opens are documents, or needs another program.
+FORMATS = (
+    *(
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".bmp",
+        ".dib",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".pgm",
+        ".ppm",
+    ),
+    *(
+        ".pbm",
+        ".pnm",
+        ".avif",
+        ".avifs",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".tga",
+        ".pcx",
+        ".sgi",
+        ".ras",
+        ".qoi",
+        ".ico",
+        ".psd",
+    ),
+)
+SEVERAL = (".gif", ".tif", ".tiff", ".webp", ".png", ".apng", ".avif", ".avifs")  # may hold frames or pages
+OF_THE_SYSTEM = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+
+
+class Pictures(NamedTuple):
+    """The relative POSIX paths of the pictures, sorted, and what the rest was: notes to print, a line each."""
+
+    ids: list[str]
+    notes: list[str]
+
+
+def list_pictures(
+    root: Path, option: str = "--images", without: Path | None = None, beside: Collection[str] = ()
+) -> Pictures:
+    """List the pictures below a folder, through links too; hidden files and folders are left alone.
+
+    Args:
+        root: the folder.
+        option: that named it.
+        without: a folder below it that holds no pictures, such as one of masks.
+        beside: extensions of files that something else reads, which are not said to be skipped.
+
+    Raises:
+        InputError: there is no such folder, no picture in it, or a name that is not UTF-8.
+    """
+    if not root.is_dir():
+        raise InputError(f"{option} {root}: no such folder")
+    known = known_formats()
+    ids, skipped, several = [], collections.Counter(), 0
+    for path in files_below(root, without):
+        name, kind = path.relative_to(root).as_posix(), path.suffix.lower()
+        if kind not in known or not path.is_file():
+            broken = path.is_symlink() and not path.exists()
+            if broken or kind not in beside:
+                skipped["broken links" if broken else kind or "without an extension"] += 1
+            continue
+        ids.append(checked_name(name, root))
+        several += kind in SEVERAL and _holds_several(path)
+    if not ids:
+        there = f"; it holds {_counted(skipped)}" if skipped else ""
+        raise InputError(f"{option} {root}: holds no image ({' '.join(known)}){there}")
+    notes = [f"{_counted(skipped)} in {root} are no pictures that can be read, and are skipped"] if skipped else []
+    if several:
+        notes.append(f"{several:,} files in {root} hold several pictures, of which the first is taken")
+    return Pictures(sorted(ids), notes)
+
+
+def known_formats() -> list[str]:
+    """Return the extensions of the formats that the installed Pillow reads."""
+    registered = Image.registered_extensions()
+    return [extension for extension in FORMATS if registered.get(extension) in Image.OPEN]
+
+
+def hidden(name: str) -> bool:
+    """Say whether a file or folder is one that systems and tools keep for themselves."""
+    return name.startswith(".") or name in OF_THE_SYSTEM
+
+
+def checked_name(name: str, root: Path) -> str:
+    """Return a relative path; InputError where it cannot be written as UTF-8, as ids and lists are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise InputError(f"{root}: the name {shown} is not UTF-8; rename the file, for instance with convmv") from None
+    return name
+
+
+def same_name(name: str) -> str:
+    """Return the form in which two spellings of a path are equal: accents composed, / between folders, no ./ before."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+def files_below(root: Path, without: Path | None = None) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, through links, but never to a folder that they are in."""
+    left = without.resolve() if without else None
+    folders: list[tuple[Path, tuple[Path, ...]]] = [(root, (root.resolve(),))]
+    while folders:
+        folder, above = folders.pop()
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if hidden(entry.name):
+                continue
+            path = folder / entry.name
+            if not entry.is_dir():
+                yield path
+            elif (place := path.resolve()) not in above and place != left:
+                folders.append((path, (*above, place)))
+
+
+def _holds_several(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return bool(getattr(picture, "is_animated", False))
+    except Exception:  # whatever is wrong with it is said when it is read
+        return False
+
+
+def _counted(counts: collections.Counter[str]) -> str:
+    """Return how many files there are of each kind: "3 files (2 .txt, 1 broken links)"."""
+    shown = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    return f"{counts.total():,} files ({shown})"

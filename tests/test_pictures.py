@@ -1,0 +1,205 @@
+"""Pictures and masks as people have them: each is read as it is meant, or refused, or left out and said."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from began_jax.data.mask_files import inside, match_masks, read_mask
+from began_jax.data.pictures import list_pictures
+from began_jax.errors import InputError
+from began_jax.images import read_image
+
+
+def disc(radius, height=96, width=128):
+    y, x = np.mgrid[:height, :width]
+    return np.hypot(x - width / 2, y - height / 2) < radius
+
+
+def jpeg(mask, quality):
+    buffer = io.BytesIO()
+    mask.save(buffer, "jpeg", quality=quality)
+    return Image.open(buffer)
+
+
+def black_and_white(mask):
+    return Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def indexed(values, colours):
+    picture = Image.fromarray(values.astype(np.uint8))
+    picture = picture.convert("P") if picture.mode != "P" else picture
+    picture.putpalette(np.ravel(colours).tolist())
+    return picture
+
+
+def stored(folder, **pictures):
+    """Writes pictures as PNG by their names and returns their paths in order."""
+    folder.mkdir(exist_ok=True, parents=True)
+    for name, picture in pictures.items():
+        picture.save(folder / f"{name}.png")
+    return sorted(folder.iterdir())
+
+
+MASK = disc(30)
+WHITE_FIRST = [[255, 255, 255], [0, 0, 0]]
+CUT_OUT = np.dstack([np.full((*MASK.shape, 3), 30, np.uint8), MASK.astype(np.uint8) * 255])
+TWO_VALUED = {
+    "white": black_and_white(MASK),
+    "one": Image.fromarray(MASK.astype(np.uint8)),
+    "two": Image.fromarray(MASK.astype(np.uint8) + 1),
+    "bits": Image.fromarray(MASK),
+    "deep": Image.fromarray(MASK.astype(np.uint16) * 65535),
+    "fractions": Image.fromarray(MASK.astype(np.float32)),
+    "colour": Image.fromarray(np.where(MASK[..., None], [200, 0, 40], 0).astype(np.uint8)),
+    "white in colour": black_and_white(MASK).convert("RGB"),
+    "inverted palette": indexed(~MASK, WHITE_FIRST),
+    "dark palette": indexed(MASK, [[9, 9, 9], [0, 0, 0]]),
+    "classes palette": indexed(MASK, [[0, 0, 0], [128, 0, 0]]),
+    "cut out": Image.fromarray(CUT_OUT),
+    "black cut out": Image.fromarray(CUT_OUT * np.uint8([0, 0, 0, 1])),
+    "opaque": Image.fromarray(np.dstack([MASK.astype(np.uint8) * 255] * 3 + [np.full(MASK.shape, 255, np.uint8)])),
+}
+
+
+@pytest.mark.parametrize("name", TWO_VALUED)
+def test_of_two_values_the_higher_or_brighter_is_inside(tmp_path, name):
+    picture = TWO_VALUED[name]
+    if picture.mode == "F":
+        (path,) = [tmp_path / "m.tiff"]
+        picture.save(path)
+    else:
+        (path,) = stored(tmp_path / "m", mask=picture)
+    np.testing.assert_array_equal(read_mask(path, inside([path], "masks"))[..., 0], MASK)
+
+
+def test_soft_and_jpeg_masks_are_cut_at_the_middle(tmp_path):
+    white = black_and_white(MASK)
+    soft = white.filter(ImageFilter.GaussianBlur(3))
+    anti_aliased = black_and_white(disc(120, 384, 512)).resize((128, 96), Image.Resampling.BOX)
+    pictures = {"crisp": white, "jpeg75": jpeg(white, 75), "jpeg40": jpeg(white, 40), "soft": soft, "aa": anti_aliased}
+    for some in (pictures, *({name: picture} for name, picture in pictures.items())):
+        paths = stored(tmp_path / "-".join(some), **some)
+        values = inside(paths, "masks")
+        for path in paths:
+            found = read_mask(path, values)[..., 0]
+            assert abs(found.mean() - MASK.mean()) < 0.01 and (found != MASK).mean() < 0.01
+    (path,) = stored(tmp_path / "colour", jpeg=jpeg(white.convert("RGB"), 60))
+    assert (read_mask(path, inside([path], "masks"))[..., 0] != MASK).mean() < 0.01
+
+
+CLASSES = np.select([disc(10), disc(25), disc(40)], [3, 2, 1], 0).astype(np.uint8)
+RING = np.where(disc(27) & ~disc(23), 255, disc(25)).astype(np.uint8)
+COLOURS = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], *[[0, 0, 0]] * 251, [224, 224, 192]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("picture", "given", "expected"),
+    [
+        (Image.fromarray(CLASSES), "2", CLASSES == 2),
+        (Image.fromarray(CLASSES), "2,3", CLASSES >= 2),
+        (Image.fromarray(CLASSES), "1-2", (CLASSES == 1) | (CLASSES == 2)),
+        (Image.fromarray(CLASSES * 80), "160", CLASSES == 2),
+        (indexed(RING, COLOURS), "1", RING == 1),
+        (indexed(RING, COLOURS), "#800000", RING == 1),
+        (Image.fromarray(COLOURS[CLASSES]), "#008000, #808000", CLASSES >= 2),
+    ],
+)
+def test_several_classes_ask_which_are_inside(tmp_path, picture, given, expected):
+    empty = np.zeros(CLASSES.shape, np.uint8)
+    paths = stored(tmp_path, a=picture, b=indexed(empty, COLOURS) if picture.mode == "P" else Image.fromarray(empty))
+    with pytest.raises(InputError, match=r"masks: the masks hold the (values|colours) .*--mask-values, such as"):
+        inside(paths, "masks")
+    values = inside(paths, "masks", given)
+    np.testing.assert_array_equal(read_mask(paths[0], values)[..., 0], expected)
+    assert not read_mask(paths[1], values).any()
+
+
+def test_classes_are_seen_in_the_whole_set_and_in_jpeg(tmp_path):
+    two = [Image.fromarray(np.where(value == CLASSES, value, 0).astype(np.uint8)) for value in (1, 2)]
+    with pytest.raises(InputError, match=r"0 \(.*1 \(.*2 \("):
+        inside(stored(tmp_path / "two", a=two[0], b=two[1]), "masks")
+    with pytest.raises(InputError, match="--mask-values"):
+        inside(stored(tmp_path / "jpeg", a=jpeg(Image.fromarray(CLASSES * 80), 80)), "masks")
+    depth = np.random.default_rng(0).integers(0, 256, MASK.shape, np.uint8)
+    with pytest.raises(InputError, match="nothing is clearly inside"):
+        inside(stored(tmp_path / "depth", a=Image.fromarray(depth)), "masks")
+    with pytest.raises(InputError, match=r"hold the value 0 \(100.0 %\) alone"):
+        inside(stored(tmp_path / "empty", a=Image.fromarray(0 * CLASSES)), "masks")
+    for given in ("7", "#123456"):
+        with pytest.raises(InputError, match=f"no mask holds a value of --mask-values {given}"):
+            inside(stored(tmp_path / "two"), "masks", given)
+    with pytest.raises(InputError, match="must be values, ranges or colours"):
+        inside(stored(tmp_path / "two"), "masks", "iris")
+
+
+def test_a_mask_belongs_to_one_picture(tmp_path):
+    for name in ("a.png", "b.png"):
+        stored(tmp_path / "m", **{name[0]: black_and_white(MASK)})
+    black_and_white(MASK).save(tmp_path / "m" / "c.bmp")
+    found = match_masks(tmp_path / "m", ["a.jpg", "b.png", "c.jpg"], False)
+    assert [path.name for path in found.values()] == ["a.png", "b.png", "c.bmp"]
+    with pytest.raises(InputError, match=r"a\.gif and a\.jpg would share the mask a\.png"):
+        match_masks(tmp_path / "m", ["a.gif", "a.jpg"], False)
+    black_and_white(MASK).save(tmp_path / "m" / "c.gif")
+    with pytest.raises(InputError, match=r"c\.bmp and c\.gif may be the mask of c\.jpg"):
+        match_masks(tmp_path / "m", ["c.jpg"], False)
+
+
+def test_what_is_transparent_shows_white_whatever_it_hides(tmp_path):
+    rng, inner = np.random.default_rng(0), disc(10, 32, 32)
+    expected = np.where(inner[..., None], 120, 255)
+    alpha = inner.astype(np.uint8) * 255
+    for name, hidden in {"noise": rng.integers(0, 255, (32, 32, 3)), "black": 0, "white": 255}.items():
+        colour = np.where(inner[..., None], 120, hidden).astype(np.uint8)
+        stored(tmp_path / "p", **{name: Image.fromarray(np.dstack([colour, alpha]))})
+    grey = np.where(inner, 120, rng.integers(0, 255, (32, 32))).astype(np.uint8)
+    stored(tmp_path / "p", la=Image.fromarray(np.dstack([grey, alpha])))
+    red = Image.fromarray(np.where(inner[..., None], [120] * 3, [255, 0, 0]).astype(np.uint8))
+    red.save(tmp_path / "p" / "trns.png", transparency=(255, 0, 0))
+    red.quantize(4).save(tmp_path / "p" / "palette.gif", transparency=int(np.asarray(red.quantize(4))[0, 0]))
+    ids = list_pictures(tmp_path / "p").ids
+    assert len(ids) == 6
+    for name in ids:
+        for channels in (1, 3):
+            found = read_image(tmp_path / "p" / name, channels)
+            np.testing.assert_array_equal(found, np.broadcast_to(expected, (32, 32, channels)), err_msg=name)
+    half = np.dstack([np.zeros((4, 4, 3), np.uint8), np.full((4, 4), 51, np.uint8)])
+    (path,) = stored(tmp_path / "half", a=Image.fromarray(half))
+    assert (read_image(path, 3) == 204).all()  # a fifth black, the rest white
+
+
+def test_a_folder_is_listed_through_links_without_what_is_hidden(tmp_path):
+    root, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8))
+    for folder in (root, root / "own", elsewhere, root / ".thumbnails", root / "@eaDir", root / "__MACOSX"):
+        folder.mkdir(exist_ok=True, parents=True)
+        picture.save(folder / "a.png")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "own" / "b.png").symlink_to(elsewhere / "a.png")
+    (elsewhere / "back").symlink_to(root)  # no circle
+    (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    for name in ("x.jfif", "x.gif", "x.ppm", "x.pgm", "x.tga", "x.jp2", "x.TIF"):
+        (picture.convert("L") if name.endswith("pgm") else picture).save(root / name)
+    picture.save(root / "pages.tif", save_all=True, append_images=[picture.rotate(90)])
+    for name in ("notes.txt", "y.heic", "z.heic", ".DS_Store", "Thumbs.db", "x.jpg~", "._x.jpg"):
+        (root / name).write_bytes(b"\0" * 40)
+    found = list_pictures(root)
+    here = ["x.jfif", "x.gif", "x.ppm", "x.pgm", "x.tga", "x.jp2", "x.TIF", "pages.tif", "a.png"]
+    assert found.ids == sorted([*here, "own/a.png", "own/b.png", "linked/a.png"])
+    skipped, several = found.notes
+    assert "5 files (2 .heic, " in skipped and all(f"1 {kind}" in skipped for kind in (".txt", ".jpg~", "broken links"))
+    assert several.startswith("1 files in") and "the first is taken" in several
+    np.testing.assert_array_equal(read_image(root / "pages.tif", 3), np.asarray(picture))
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
+    try:
+        with open(os.fsencode(tmp_path) + b"/Mu\xf1oz.jpg", "wb") as file:
+            Image.new("RGB", (8, 8)).save(file, "jpeg")
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    with pytest.raises(InputError, match=r"the name Mu\\xf1oz\.jpg is not UTF-8; rename"):
+        list_pictures(tmp_path)
