@@ -331,6 +331,21 @@ UNUSABLE = {
         RECORD | {"landmarks": np.full((2, 2), 3, np.float32)},
         "landmarks reach 3; they must be fractions",
     ),
+    "whole landmarks": (
+        IMAGE | {"landmarks": tfds.features.Tensor(shape=(2, 2), dtype=np.int64)},
+        RECORD | {"landmarks": np.full((2, 2), 3)},
+        r"its landmarks are int64 \[2, 2\]; they must be floats \[K, 2\], \(x, y\) as fractions",
+    ),
+    "a mask that is no picture": (
+        IMAGE | {"mask": tfds.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)},
+        RECORD | {"mask": np.ones((4, 4, 1), np.uint8)},
+        r"its mask are uint8 \[4, 4, 1\]; they must be a picture .*#none trains without",
+    ),
+    "a mask of classes": (
+        IMAGE | {"mask": tfds.features.Image(shape=(4, 4, 1), encoding_format="png")},
+        RECORD | {"mask": png(np.arange(16, dtype=np.uint8).reshape(4, 4))},
+        "masks hold the values 0, 1, 2, 3; they must be two-valued",
+    ),
     "signs": (
         IMAGE | {"attributes": tfds.features.Tensor(shape=(2,), dtype=np.int64)},
         RECORD | {"attributes": [1, -1]},
@@ -344,6 +359,15 @@ def test_unusable_features(tmp_path, case):
     features, record, message = UNUSABLE[case]
     with pytest.raises(InputError, match=message):
         open_data(fake(tmp_path, features, record))
+    if "its image" not in message and "no feature" not in message:
+        assert open_data(f"{tmp_path}#none").annotation is None
+
+
+def test_landmarks_of_any_float_are_read(tmp_path):
+    features = IMAGE | {"landmarks": tfds.features.Tensor(shape=(2, 2), dtype=np.float64)}
+    fake(tmp_path, features, RECORD | {"landmarks": np.float64([[0.25, 0.5], [np.nan, np.nan]])})
+    got = open_data(tmp_path).source("train")[0]["landmarks"]
+    np.testing.assert_array_equal(got, np.float32([[0.25, 0.5], [np.nan, np.nan]]))
 
 
 def test_an_array_of_the_images_size_is_not_resized(tmp_path):

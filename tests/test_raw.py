@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import sys
 
 import numpy as np
@@ -36,6 +37,30 @@ def dark(image):
 
 def broken(image):
     raise ZeroDivisionError("a bug of mine")
+
+def soft(image):
+    "The same mask, blurred to 0.2 outside and 0.8 inside at its edge."
+    height, width, _ = image.shape
+    x = np.abs(np.linspace(-1, 1, width))[None, :, None] * np.ones((height, 1, 1))
+    return np.clip(1.5 - 2 * x, 0, 1)
+
+def depth(image):
+    return 0.5 + 4 * np.ones(image.shape[:2])
+
+def box(image):
+    return np.array([0.25, 0.25, 0.75, image.mean() / 510])
+
+def named_box(image):
+    return box(image)
+
+def named_depth(image):
+    height, width, _ = image.shape
+    return np.mgrid[:height, :width][0][..., None] / height
+
+def in_pixels(image):
+    return np.array([[30.0, 40.0], [50.0, 60.0]])
+
+named_box.kind, named_depth.kind = "box", "depth"
 """
 
 
@@ -145,6 +170,68 @@ def test_another_command_does_not_go_on_where_this_one_stopped(crops, capfd):
     (crops / "other2.work" / "config.json").write_text(json.dumps({"height": 24}))
     message = refused(capfd, *command(crops), "--out", crops / "other2", "--workers", 0)
     assert "other2.work was begun with" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("depth", r"float64 \[128, 128\] from 4.5 to 4.5 is neither landmarks .*NAME.kind = 'depth'"),
+        ("box", r"float64 \[4\] from 0\.\d+ to 0\.75 is neither"),
+        ("in_pixels", r"float64 \[2, 2\] from 30 to 60 are no landmarks \[K, 2\], \(x, y\) as fractions"),
+    ],
+)
+def test_a_t_whose_answer_is_no_annotation_is_refused_at_its_first_picture(crops, capfd, name, message, tmp_path):
+    assert re.search(message, refused(capfd, *command(crops, name), "--out", tmp_path / "out", "--workers", 0))
+    assert not (tmp_path / "out").exists() and not list((tmp_path / "out.work").glob("*.npz"))
+
+
+def test_a_t_has_a_soft_mask_or_a_kind_of_its_own(crops, tmp_path):
+    run(*command(crops, "soft"), "--out", tmp_path / "soft", "--workers", 0)
+    masks = ordered(open_data(tmp_path / "soft").source("train"), 0, 4)["mask"]
+    expected = np.abs(np.arange(16) - 7.5) < 4  # half of the width, where the ramp passes 0.5
+    np.testing.assert_array_equal(masks, np.broadcast_to(expected[None, None, :, None], masks.shape))
+    for name, shape in (("box", (4,)), ("depth", (16, 16, 1))):
+        run(*command(crops, f"named_{name}"), "--out", tmp_path / name, "--workers", 0)
+        data = open_data(tmp_path / name)
+        assert data.annotation == name and data.shape == shape
+    depth = data.source("train").annotation(0)
+    np.testing.assert_allclose(depth[:, 3, 0], (8 * np.arange(16) + 3.5) / 128, atol=1e-6)
+
+
+def test_the_same_command_after_its_end_says_so_and_changes_nothing(crops, prepared, capfd):
+    before = {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()}
+    run(*command(crops), "--out", prepared, "--workers", 2)
+    assert "prepare: done before, 118 train and 30 test images, 16x16x3 with 2 landmarks" in capfd.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in prepared.iterdir()} == before
+    message = refused(capfd, *command(crops), "--holdout", 0.3, "--out", prepared)
+    assert "exists, prepared with holdout 0.2, and now 0.3; remove it or give another folder" in message
+
+
+@pytest.mark.parametrize("name", ["fractions", "two_faces", "surplus", "far_outside"])
+def test_faces_refuse_the_lists_that_ready_pictures_refuse(tmp_path, capfd, name):
+    points = np.array([[40, 44], [60, 44], [50, 55], [43, 66], [57, 66]], float)
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(4):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (100, 100, 3), np.uint8)).save(images / f"{i}.jpg")
+
+    def rows(points, ids):
+        return "".join(f"{i}.jpg," + ",".join(f"{v:g}" for v in points.ravel()) + "\n" for i in ids)
+
+    text, message = {
+        "fractions": (rows(points / 100, range(4)), "looks like fractions"),
+        "two_faces": (rows(points, range(4)) + rows(points / 4 + 30, range(4)), "0.jpg is there twice"),
+        "surplus": (rows(points, range(5)), "1 names without an image; the first is 4.jpg"),
+        "far_outside": (
+            rows(points * 10, range(4)),
+            "its landmark at (430, 660) is more than a picture's size outside",
+        ),
+    }[name]
+    head = "name," + ",".join(f"{a}{i}" for i in range(5) for a in "xy") + "\n"
+    (tmp_path / "points.csv").write_text(head + text)
+    options = ("--images", images, "--landmarks", tmp_path / "points.csv", "--out", tmp_path / "out")
+    for kind in (("faces", "--detector", "whole", "--workers", 0), ()):
+        assert message in refused(capfd, *kind, *options)
 
 
 def test_a_set_of_which_nothing_can_be_used_is_refused_with_the_reasons(crops, capfd):

@@ -43,13 +43,13 @@ class Source(Sequence):
         return len(self.records)
 
     def __getitem__(self, i: SupportsIndex) -> dict[str, Any]:
-        fields = self._fields(i)
+        fields = self.fields(i)
         annotation = self.layout.annotation
         return self._picture(fields, i) | ({annotation: self._annotation(fields)} if annotation else {})
 
     def picture(self, i: SupportsIndex) -> dict[str, Any]:
         """Return image and id alone; no annotation is decoded."""
-        return self._picture(self._fields(i), i)
+        return self._picture(self.fields(i), i)
 
     def _picture(self, fields: Mapping[str, Any], i: SupportsIndex) -> dict[str, Any]:
         layout = self.layout
@@ -60,12 +60,12 @@ class Source(Sequence):
 
     def image(self, i: SupportsIndex) -> np.ndarray:
         """Return the image alone, uint8 [H, W, C]; no annotation is decoded."""
-        picture = _decode(self._fields(i)[self.layout.image], self.layout.channels)
+        picture = _decode(self.fields(i)[self.layout.image], self.layout.channels)
         return fit_image(picture, self.height, self.width)
 
     def annotation(self, i: SupportsIndex) -> np.ndarray:
         """Return the annotation alone; no image is decoded."""
-        return self._annotation(self._fields(i))
+        return self._annotation(self.fields(i))
 
     def _annotation(self, fields: Mapping[str, Any]) -> np.ndarray:
         layout, (names, shape) = self.layout, self.layout.annotated
@@ -80,7 +80,8 @@ class Source(Sequence):
         fits = layout.annotation != "landmarks" or stored == wanted
         return values if fits else fit_landmarks(values, stored, wanted)
 
-    def _fields(self, i: SupportsIndex) -> Mapping[str, Any]:
+    def fields(self, i: SupportsIndex) -> Mapping[str, Any]:
+        """Return the fields of a record as they are stored, by their names."""
         i = operator.index(i)
         if not 0 <= i < len(self):
             raise IndexError(f"{i}: {self.split} has {len(self)} examples")
@@ -152,7 +153,7 @@ def open_data(data: str | os.PathLike, height: int | None = None, width: int | N
         data: a folder that `prepare.py` wrote, any prepared TFDS folder (or the parent of a single one), or
             `tfds:NAME` for a data set prepared in TFDS_DATA_DIR or ~/tensorflow_datasets. Of several annotations
             landmarks are read, else a mask, else attributes, else another array of one known shape, the first by
-            name; `#ANNOTATION` at the end names which: `tfds:celeb_a#attributes`.
+            name; `#ANNOTATION` at the end names which: `tfds:celeb_a#attributes`, or with `#none` that it is none.
         height: of the images that sources give; None for the stored height.
         width: likewise.
 
@@ -196,6 +197,10 @@ def _check_annotation(data: DataSet) -> None:
     if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
         largest = np.nanmax(np.abs(_first_annotation(data)))
         wrong = f"landmarks reach {largest:.4g}; they must be fractions of the image" if largest > 2 else ""
+    elif data.annotation == "mask" and "began_jax" not in data.builder.info.description:
+        values = _mask_values(data)
+        known = ", ".join(map(str, values))
+        wrong = f"masks hold the values {known}; they must be two-valued, 0 outside" if len(values) > 2 else ""
     elif data.annotation == "attributes":
         other = set(_first_annotation(data).tolist()) - {0, 1}
         wrong = f"attributes have the value {min(other):g}; they must be 0 or 1" if other else ""
@@ -209,6 +214,17 @@ def _check_annotation(data: DataSet) -> None:
         )
     if wrong:
         raise InputError(f"--data {data.path}: {wrong}")
+
+
+def _mask_values(data: DataSet) -> list[int]:
+    """Return the values of the first masks as they are stored, at most four of them."""
+    values: set[int] = set()
+    split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
+    source = data.source(split)
+    for row in rows[:16]:
+        with Image.open(io.BytesIO(_bytes(source.fields(int(row))[data.layout.annotated.fields[0]]))) as picture:
+            values |= set(np.unique(np.asarray(picture)).tolist())
+    return sorted(values)[:4]
 
 
 def _first_annotation(data: DataSet) -> np.ndarray:

@@ -13,6 +13,15 @@ CELEB_A_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 ID_FEATURES = ("id", "file_name", "filename", "image/filename", "image_id")
 
 
+NONE = "none"  # in the place of an annotation's name
+# What the annotations of these names have to be.
+UNITS = {
+    "landmarks": "floats [K, 2], (x, y) as fractions of width and height",
+    "mask": "a picture (tfds.features.Image) with 0 outside",
+    "attributes": "numbers [K], 0 or 1",
+}
+
+
 class Annotated(NamedTuple):
     """The fields of an annotation and its shape: one field holds all numbers, or each its own (celeb_a)."""
 
@@ -71,9 +80,16 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
             "file_format='array_record'"
         )
     found = annotations(flat)
-    if wanted and wanted not in found:
+    other = next((name for name in UNITS if name in flat and name not in found), None)
+    if other and wanted in ("", other):
+        rest = "".join(f", or name another annotation as in --data {place(data)}#{name}" for name in list(found)[:1])
+        raise InputError(
+            f"--data {data}: its {other} are {_described(flat[other])}; they must be {UNITS[other]}{rest}; "
+            f"{place(data)}#{NONE} trains without"
+        )
+    if wanted and wanted not in (*found, NONE):
         raise InputError(f"--data {data}: has no annotation {wanted}; it has {', '.join(found) or 'none'}")
-    annotation = wanted or next(iter(found), None)
+    annotation = None if wanted == NONE else wanted or next(iter(found), None)
     annotated = found[annotation] if annotation else Annotated((), ())
     if annotation == "mask" and annotated.shape != (*shape[:2], 1):
         raise InputError(f"--data {data}: its mask is {annotated.shape}, its image {shape}; sizes must agree")
@@ -82,13 +98,25 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
     return Layout(height, width, channels, image, ids[0] if ids else None, annotation, annotated)
 
 
+def place(data: str) -> str:
+    """Return where a data set is, without the annotation that `data` names."""
+    return data.rpartition("#")[0] or data
+
+
+def _described(feature: Any) -> str:
+    shape = getattr(feature, "shape", None)
+    kind = getattr(feature, "np_dtype", None)
+    kind = getattr(kind, "__name__", kind) if type(feature) is tfds.features.Tensor else type(feature).__name__
+    return f"{kind} {list(shape)}" if isinstance(shape, tuple) else f"{kind}"
+
+
 def annotations(flat: Mapping[str, Any]) -> dict[str, Annotated]:
     """Return the annotations among features: landmarks, a mask, attributes, then any other array of one known shape."""
     arrays = {name: feature.shape for name, feature in flat.items() if _is_array(feature)}
     tensor, vector = arrays.pop("landmarks", ()), arrays.pop("attributes", ())
     arrays.pop("mask", None)  # only a picture is one
     found = {}
-    if len(tensor) == 2 and tensor[1] == 2 and flat["landmarks"].np_dtype == np.float32:
+    if len(tensor) == 2 and tensor[1] == 2 and np.issubdtype(flat["landmarks"].np_dtype, np.floating):
         found["landmarks"] = Annotated(("landmarks",), tensor)
     for prefix in ("landmarks/", ""):
         points = tuple(f"{prefix}{point}_{axis}" for point in CELEB_A_POINTS for axis in "xy")
