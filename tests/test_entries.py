@@ -3,6 +3,7 @@
 Runs that are killed, and those they are compared with, are processes of their own; the others run in this one.
 """
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -35,6 +36,7 @@ from ways import (
 
 from began_jax import aspects, began, density, gaussian_process, metrics, sampling
 from began_jax.data.datasets import ordered
+from began_jax.data.landmark_files import match_landmarks
 from began_jax.images import to_float, to_uint8
 from began_jax.run import checkpoints, closed_form, networks
 from began_jax.run.folder import Run
@@ -124,6 +126,43 @@ def test_latents_are_in_data_set_order_and_their_errors_those_of_the_generators_
     np.testing.assert_allclose(stored["invert/psnr_db"], psnr.mean(), rtol=1e-5)
     np.testing.assert_allclose(stored["invert/fraction_outside_cube"], (np.abs(z) > 1).mean(), rtol=1e-6)
     assert stored["invert/failed"] == (l1 > 0.3).sum()
+
+
+def test_photographs_are_framed_inverted_and_annotated_in_their_own_pixels(way, tmp_path):
+    """Pictures of the data set, three times as large and with margins that are cut off, give what they give there."""
+    run = Run.open(way.run)
+    source, kind = run.data.source("train"), run.kind.name
+    for i in range(3):
+        large = np.pad(source.image(i).repeat(3, 0).repeat(3, 1), ((0, 0), (6, 6), (0, 0)), constant_values=9)
+        (tmp_path / "own" / "sub").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(large.squeeze()).save(tmp_path / "own" / "sub" / f"{i}.png")
+    (tmp_path / "own" / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "found"
+    printed = done("invert.py", way.run, "--images", tmp_path / "own", "--out", out)
+    assert printed.startswith("invert: 3 photographs, L1 ") and printed.endswith(f", 1 left out -> {out}\n")
+    known = latents(way.run)
+    z = np.load(out / "latents.npy")
+    np.testing.assert_allclose(z, known["z"][:3], atol=1e-2)  # batches of another size round otherwise
+    rows = list(csv.DictReader((out / "photographs.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == [f"sub/{i}.png" for i in range(3)]
+    np.testing.assert_allclose([float(row["l1"]) for row in rows], known["l1"][:3], rtol=1e-3)
+    height, width = run.data.height, run.data.width
+    assert {(row["top"], row["left"], row["height"], row["width"]) for row in rows} == {
+        ("0", "6", str(3 * height), str(3 * width))
+    }
+    said = networks.load(run, networks.newest(run)).known(run, "train", np.arange(3), z)
+    if kind == "landmarks":
+        points = match_landmarks(out / "landmarks.csv", [row["name"] for row in rows], out).points
+        np.testing.assert_allclose((points + 0.5 - (6, 0)) / (3 * width, 3 * height), said, atol=1e-4)
+    else:
+        for i in range(3):
+            mask = np.asarray(Image.open(out / "masks" / "sub" / f"{i}.png"))
+            assert mask.shape == (3 * height, 3 * width + 12) and not mask[:, :6].any()
+            np.testing.assert_array_equal(mask[1::3, 7:-6:3] == 255, said[i, ..., 0] >= 0.5)  # centres of its pixels
+    for name in ("reconstructions", "annotated"):
+        with Image.open(out / f"{name}.png") as picture:
+            picture.load()
+    assert "broken.jpg,cannot be decoded" in (out / "left_out.csv").read_text()
 
 
 def test_generated_faces_are_a_coco_data_set_of_what_the_networks_make_of_its_latents(faces):
@@ -354,6 +393,9 @@ def test_a_plan_says_what_a_stage_needs_and_leaves_the_run_as_it_is(faces, tmp_p
         (["--start", "uniform"], ["start zero, and now uniform"]),
         (["--steps", -1], ["--steps is -1; it must be at least 0"]),
         (["--images", -1], ["--images is -1"]),
+        (["--out", "found"], ["--out: goes with --images DIR"]),
+        (["--images", "nowhere"], ["--images nowhere: needs --out DIR"]),
+        (["--images", "nowhere", "--out", "found"], ["--images nowhere: no such folder"]),
         (["--steps-per-call", 0], ["--steps-per-call is 0"]),
     ],
 )

@@ -15,7 +15,7 @@ from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
 from began_jax.data.builder import unannotated
 from began_jax.data.landmark_files import outside, resized
-from began_jax.images import fit_image, fit_landmarks, read_image
+from began_jax.images import Crop, fit_image, fit_landmarks, read_image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +38,7 @@ class FaceRecipe:
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load detector and T, and return a function from a photograph's number to its one example."""
-        detect = None
-        if self.detector == "haar":
-            detect = plugins.import_module("began_jax.annotators.faces", "--detector haar").FaceDetector()
+        detect = load_detector(self.detector)
         annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
 
         shape = np.shape(next(iter(self.known.values()))) if self.known else ()
@@ -57,7 +55,7 @@ class FaceRecipe:
                 wrong = outside(known, *size) or resized(self.sizes.get(name), *size)
             if wrong:
                 raise Unsure(wrong.partition(";")[0])
-            top, left, height, width = self._crop(photograph, detect)
+            top, left, height, width = face_window(photograph, detect, self.several)
             crop = photograph[top : top + height, left : left + width]
             made = {"image": fit_image(crop, self.height, self.width), "id": name}
             if self.partial:
@@ -76,13 +74,22 @@ class FaceRecipe:
 
         return example
 
-    def _crop(self, photograph: np.ndarray, detect: Callable | None) -> tuple[int, int, int, int]:
-        height, width = photograph.shape[:2]
-        if detect is None:
-            return 0, 0, height, width
-        faces = detect(photograph)
-        if not faces:
-            raise Unsure("no face")
-        if len(faces) > 1 and self.several == "leave-out":
-            raise Unsure("several faces")
-        return faces[0].top, faces[0].left, faces[0].size, faces[0].size
+
+def load_detector(name: str) -> Callable | None:
+    """Return what finds the faces of a photograph, or None for `whole`, where the photograph is the crop."""
+    if name == "whole":
+        return None
+    return plugins.import_module("began_jax.annotators.faces", f"--detector {name}").FaceDetector()
+
+
+def face_window(photograph: np.ndarray, detect: Callable | None, several: str) -> Crop:
+    """Return the window of a photograph that holds its face, or all of it without a detector; Unsure for none."""
+    height, width = photograph.shape[:2]
+    if detect is None:
+        return Crop(0, 0, height, width)
+    faces = detect(photograph)
+    if not faces:
+        raise Unsure("no face")
+    if len(faces) > 1 and several == "leave-out":
+        raise Unsure("several faces")
+    return Crop(faces[0].top, faces[0].left, faces[0].size, faces[0].size)

@@ -1,6 +1,7 @@
 """Invert a trained generator over the whole data set: a latent for every image -> RUN/latents/.
 
     python invert.py --run runs/demo
+    python invert.py --run runs/demo --images photographs/ --out found    # pictures that are not in the data set
 
 Shards are written as they complete; the same command makes the missing ones only. Progress shows the error (L1 per
 pixel and channel, [-1, 1] scale) and the PSNR of the shards so far.
@@ -8,6 +9,7 @@ pixel and channel, [-1, 1] scale) and the PSNR of the shards so far.
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +18,17 @@ import numpy as np
 
 from began_jax import sharding
 from began_jax.configs import InvertConfig
+from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
 from began_jax.options import check_options
 from began_jax.presets import INVERT_PRESETS
 from began_jax.progress import Progress
-from began_jax.run import cli, plan, shards
+from began_jax.run import cli, photographs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
+
+PHOTOGRAPHS = 256  # inverted together at most, unless --shard-size says more
 
 
 def parser() -> cli.ArgumentParser:
@@ -32,9 +37,23 @@ def parser() -> cli.ArgumentParser:
     parser.add_argument("--run", type=Path, required=True, help="the folder that train.py made")
     parser.add_argument(
         "--images",
-        type=int,
-        default=0,
-        help="invert only the first N images of the training split, rounded up to whole shards; 0: all of them",
+        default="0",
+        metavar="N|DIR",
+        help="invert only the first N images of the training split, rounded up to whole shards; 0: all of them. Or a "
+        "folder of photographs that are not in the data set: they are cropped as its pictures were, inverted, and "
+        "annotated in their own pixels -> --out",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the photographs' latents and annotations go")
+    parser.add_argument(
+        "--aspect", default="", metavar="NAME", help="aspect network for photographs; default: the one trained last"
+    )
+    parser.add_argument(
+        "--detector",
+        choices=("haar", "whole"),
+        help="what crops photographs: OpenCV's face cascade, or nothing; default: as the run's data set was prepared",
+    )
+    parser.add_argument(
+        "--several", choices=("leave-out", "largest"), help="photographs with several faces; default: likewise"
     )
     parser.add_argument(
         "--checkpoint",
@@ -69,8 +88,15 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
     run = Run.open(args.run)
     config = cli.given_options(args, preset_of(run))
     check_options(config)
+    args.photographs = None if re.fullmatch(r"-?\d+", args.images) else Path(args.images)
+    args.images = 0 if args.photographs else int(args.images)
     if args.images < 0:
-        raise InputError(f"--images is {args.images}; it must be at least 0")
+        raise InputError(f"--images is {args.images}; it must be at least 0, or a folder of photographs")
+    for name in ("out", "aspect", "detector", "several"):
+        if getattr(args, name) and not args.photographs:
+            raise InputError(f"--{name}: goes with --images DIR, a folder of photographs")
+    if args.photographs and not args.out:
+        raise InputError(f"--images {args.photographs}: needs --out DIR for what is found")
     if config.tolerance and not config.steps:
         raise InputError(f"--tolerance is {config.tolerance}; it must be 0 where --steps is")
     if config.optimizer == "bfgs" and "schedule" not in args:
@@ -98,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plan:
         print(plan.inversion(run, *fitted(run, config, generator), generator, args.images))
         sharding.leave()
+        return
+    if args.photographs:
+        of_photographs(args, run, config)
         return
     with sharding.first_process_first("configuration"):
         config, mesh = fitted(run, config, generator)
@@ -131,6 +160,32 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"PSNR {figures['psnr_db']:.2f} dB, {figures['failed']} failed -> {run.folder / 'latents'}"
         )
     sharding.leave()
+
+
+def of_photographs(args: argparse.Namespace, run: Run, config: InvertConfig) -> None:
+    """Invert and annotate photographs that are not in the data set, with the generator that the run was inverted with.
+
+    Without latents of the data set it is the one of --checkpoint.
+    """
+    if jax.process_count() > 1:
+        raise InputError("--images DIR: photographs are inverted by one process; leave out --coordinator")
+    there = (run.folder / "latents" / "config.json").is_file()
+    generator = run.inverted if there else run.generator(args.checkpoint, remat=args.remat)
+    listed = list_pictures(args.photographs)
+    size = min(config.shard_size or PHOTOGRAPHS, 1 << (len(listed.ids) - 1).bit_length())  # no copies of a few
+    config = dataclasses.replace(config, shard_size=size)
+    devices = sharding.most_devices(config.shard_size, jax.local_device_count())
+    mesh = sharding.data_mesh(config.shard_size, devices, local=True)
+    invert = shards.inverter(config, generator, mesh, args.steps_per_call)
+    detector = args.detector or run.data.metadata.get("detector", "whole")
+    crop = photographs.Cropping(detector, args.several or run.data.metadata.get("several", "leave-out"))
+    found = photographs.project(
+        run, generator, config, invert, args.photographs, listed.ids, args.out, crop, args.aspect
+    )
+    for note in listed.notes:
+        print(f"invert: {note}")
+    left_out = f", {found['left_out']} left out" if found["left_out"] else ""
+    print(f"invert: {found['photographs']:,} photographs, L1 {found['l1']:.4f}{left_out} -> {args.out}")
 
 
 def kept_size(run: Run, config: InvertConfig) -> int:

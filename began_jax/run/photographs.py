@@ -1,0 +1,222 @@
+"""Photographs that are not in the data set: framed as its pictures were, inverted, and annotated where they are.
+
+OUT/latents.npy          float32 [N, latent], in the order of photographs.csv
+OUT/photographs.csv      name, error and PSNR of the reconstruction, doubt of the annotation, and the window (top,
+                         left, height, width) of the photograph that the run sees, in pixels
+OUT/landmarks.csv        name,x0,y0,... in pixels of the photograph, as prepare.py --landmarks reads it; or
+OUT/masks/STEM.png       of the photograph's size, 255 inside; or attributes.csv; or annotations.npy [N, ...]
+OUT/reconstructions.png, OUT/annotated.png    the first ones, as the run sees them
+OUT/left_out.csv         photographs without a usable picture, with the reason
+"""
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from began_jax import figures
+from began_jax.annotators.annotator import Unsure
+from began_jax.configs import InvertConfig
+from began_jax.data.chunks import left_out_csv
+from began_jax.data.raw_faces import face_window, load_detector
+from began_jax.errors import InputError
+from began_jax.files import new_folder, refuse_taken
+from began_jax.images import Crop, centre_crop, fit_image, read_image, to_float
+from began_jax.progress import Progress
+from began_jax.run import doubt, networks
+from began_jax.run.folder import Run
+from began_jax.run.generator import Generator
+
+SHOWN = 64
+
+
+class Framed(NamedTuple):
+    """A photograph as a run sees it: its name, size (height, width), the window that is seen, and that as an image."""
+
+    name: str
+    size: tuple[int, int]
+    window: Crop
+    image: np.ndarray
+
+
+class Known(NamedTuple):
+    """What an aspect network says of images: annotations [N, ...] and doubts [N] or None."""
+
+    annotations: np.ndarray
+    doubt: np.ndarray | None
+
+
+class Cropping(NamedTuple):
+    """How a photograph is cropped before it is cut to the images' ratio, see `FacesConfig`."""
+
+    detector: str = "whole"
+    several: str = "leave-out"
+
+
+def framed(
+    run: Run, root: Path, ids: list[str], cropping: Cropping, left_out: list[tuple[str, str]]
+) -> Iterator[Framed]:
+    """Yield the photographs as the run sees them; those that cannot be used are added to `left_out` with the reason."""
+    data = run.data
+    detect = load_detector(cropping.detector)
+    for name in ids:
+        try:
+            photograph = read_image(root / name, data.channels)
+            outer = face_window(photograph, detect, cropping.several)
+        except Unsure as why:
+            left_out.append((name, str(why)))
+            continue
+        except InputError as error:
+            left_out.append((name, str(error).partition(": ")[2].partition(";")[0]))
+            continue
+        inner = centre_crop((outer.height, outer.width), (data.height, data.width))
+        window = Crop(outer.top + inner.top, outer.left + inner.left, inner.height, inner.width)
+        seen = photograph[window.top : window.top + window.height, window.left : window.left + window.width]
+        yield Framed(name, photograph.shape[:2], window, fit_image(seen, data.height, data.width))
+
+
+def project(
+    run: Run,
+    generator: Generator,
+    config: InvertConfig,
+    invert: Callable[..., Iterator[Any]],
+    root: Path,
+    ids: list[str],
+    out: Path,
+    cropping: Cropping,
+    aspect: str = "",
+) -> dict[str, Any]:
+    """Invert and annotate the photographs of a folder, and return the figures.
+
+    Args:
+        run: says how pictures are framed and annotated.
+        generator: that is inverted.
+        config: of the inversion.
+        invert: of shards, see `shards.inverter`.
+        root: the folder.
+        ids: of the photographs, their paths below it.
+        out: the folder that is written, whole or not at all.
+        cropping: of the photographs.
+        aspect: name of the aspect network; by default the one that was trained last, if there is any.
+
+    Raises:
+        InputError: no photograph can be used, `out` is taken, or there is no such network.
+    """
+    refuse_taken(out)
+    annotate = _annotator(run, aspect)
+    if annotate and run.kind.name == "mask":
+        stems = [Path(name).with_suffix(".png") for name in ids]
+        if twice := next((name for name, stem in zip(ids, stems, strict=True) if stems.count(stem) > 1), None):
+            raise InputError(f"--images {root}: several pictures are called {Path(twice).stem}; rename one")
+    left_out: list[tuple[str, str]] = []
+    shown: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
+    latents, errors = [], []
+    bar = Progress("invert", len(ids), unit="photograph")
+    with new_folder(out) as partial, contextlib.ExitStack() as files:
+        write = _writer(run, partial, files) if annotate else None
+        table = csv.writer(files.enter_context((partial / "photographs.csv").open("w", newline="", encoding="utf-8")))
+        table.writerow(["name", "l1", "psnr_db", "doubt", *Crop._fields])
+        given: dict[int, list[Framed]] = {}
+
+        def shards() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+            number, part = 0, list[Framed]()
+            for each in framed(run, root, ids, cropping, left_out):
+                part.append(each)
+                if len(part) == config.shard_size:
+                    yield _shard(given, number, part, config.shard_size)
+                    number, part = number + 1, []
+            if part:
+                yield _shard(given, number, part, config.shard_size)
+
+        for key, found in invert(shards(), config.shard_size):
+            part = given.pop(key)
+            images = np.stack([each.image for each in part])
+            known = annotate(found["z"], images) if annotate else None
+            latents.append(found["z"])
+            errors += found["l1"].tolist()
+            for i, each in enumerate(part):
+                doubted = "" if known is None or known.doubt is None else f"{known.doubt[i]:.6g}"
+                measures = [f"{found['l1'][i]:.6g}", f"{found['psnr_db'][i]:.4f}", doubted]
+                table.writerow([each.name, *measures, *each.window])
+                if write and known:
+                    write(each, known.annotations[i])
+            if sum(len(x) for x, *_ in shown) < SHOWN:
+                shown.append((images, generator.images(found["z"]), known.annotations if known else None))
+            bar.update(len(part), l1=float(np.mean(errors)))
+        bar.close()
+        if not latents:
+            raise InputError(f"--images {root}: none of {len(ids)} photographs can be used: {left_out[0][1]}")
+        np.save(partial / "latents.npy", np.concatenate(latents))
+        (partial / "left_out.csv").write_text(left_out_csv(left_out), encoding="utf-8")
+        _draw(run, partial, shown)
+    return {"photographs": len(errors), "left_out": len(left_out), "l1": float(np.mean(errors))}
+
+
+def _shard(
+    given: dict[int, list[Framed]], number: int, part: list[Framed], size: int
+) -> tuple[int, np.ndarray, np.ndarray]:
+    given[number] = part
+    return number, np.stack([each.image for each in part]), number * size + np.arange(len(part))
+
+
+def _annotator(run: Run, name: str) -> Callable[[np.ndarray, np.ndarray], Known] | None:
+    """Return a function from latents and images uint8 to what a network says of them, or None where there is none."""
+    if not name and not networks.trained(run):
+        return None
+    aspect = networks.load(run, name or networks.newest(run))
+    doubts = doubt.of(run, aspect)
+
+    def annotate(z: np.ndarray, images: np.ndarray) -> Known:
+        given = (z + run.inverted.read(images)) / 2 if aspect.read else z
+        answers = (aspect.answer or aspect.annotate)(given)
+        return Known(answers, doubts(z, images, True) if doubts else None)
+
+    return annotate
+
+
+def _writer(run: Run, out: Path, files: contextlib.ExitStack) -> Callable[[Framed, np.ndarray], None]:
+    """Return a function that writes the annotation of a photograph, in the photograph's own pixels."""
+    kind = run.kind.name
+    if kind == "mask":
+        return lambda photograph, mask: _write_mask(out / "masks", photograph, mask)
+    if kind not in ("landmarks", "attributes"):
+        rows: list[np.ndarray] = []
+        files.callback(lambda: np.save(out / "annotations.npy", np.stack(rows)) if rows else None)
+        return lambda photograph, annotation: rows.append(annotation)
+    file = files.enter_context((out / f"{kind}.csv").open("w", newline="", encoding="utf-8"))
+    table = csv.writer(file, lineterminator="\n")
+    if kind == "attributes":
+        table.writerow(["name", *run.data.names])
+        return lambda photograph, values: table.writerow([photograph.name, *(values >= 0.5).astype(int).tolist()])
+    table.writerow(["name", *(f"{axis}{i}" for i in range(run.data.shape[0]) for axis in "xy")])
+
+    def write(photograph: Framed, points: np.ndarray) -> None:
+        top, left, height, width = photograph.window
+        pixels = np.asarray(points, np.float64) * (width, height) + (left, top) - 0.5
+        table.writerow([photograph.name, *(f"{value:.3f}" for value in pixels.ravel())])
+
+    return write
+
+
+def _write_mask(folder: Path, photograph: Framed, mask: np.ndarray) -> None:
+    top, left, height, width = photograph.window
+    soft = Image.fromarray(np.asarray(mask[..., 0], np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    whole = np.zeros(photograph.size, np.uint8)
+    whole[top : top + height, left : left + width] = 255 * (np.asarray(soft) >= 0.5)
+    path = (folder / photograph.name).with_suffix(".png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(whole).save(path)
+
+
+def _draw(run: Run, out: Path, shown: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> None:
+    images = to_float(np.concatenate([images for images, *_ in shown])[:SHOWN])
+    again = np.concatenate([made for _, made, _ in shown])[:SHOWN]
+    figures.save_image(out / "reconstructions.png", figures.reconstructions(images, again))
+    annotations = [said for *_, said in shown if said is not None]
+    if annotations:
+        marks = run.kind.marks(np.concatenate(annotations)[:SHOWN], run.data)
+        figures.save_image(out / "annotated.png", figures.annotated_grid(images, **marks))
