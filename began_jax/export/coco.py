@@ -1,4 +1,4 @@
-"""Pictures with landmarks as a COCO keypoints data set: `images/`, `annotations.json`, `latents.npy`.
+"""Pictures with landmarks as a COCO keypoints data set: `images/`, `annotations.json`, `latents.npy`, `landmarks.npy`.
 
 Keypoints are 0-indexed pixel positions, as pycocotools, detectron2, mmpose and CVAT read them: the centre of the first
 pixel is (0, 0), and x = fraction * width - 0.5. A point that is absent has 0, 0, 0. Boxes are in the same numbers, at
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Doubts, Pictures, dataset, file_name
+from began_jax.export.dataset import Doubts, Pictures, Rows, dataset, file_name
 from began_jax.landmarks import Scheme, scheme
 
 _DECIMALS = 3  # a thousandth of a pixel
@@ -84,7 +84,11 @@ def coco_writer(
         InputError: `out` is not empty, a picture's landmarks are all absent or one is infinite, or batches differ in
             size or in points.
     """
-    with dataset(out, provenance) as written, (written.folder / "annotations.json").open("w") as file:
+    with (
+        dataset(out, provenance) as written,
+        contextlib.closing(Rows(written.folder / "landmarks.npy")) as rows,
+        (written.folder / "annotations.json").open("w") as file,
+    ):
         known = points
 
         def write(
@@ -103,6 +107,7 @@ def coco_writer(
             pixels = np.where(absent, np.nan, pixels)
             if np.isnan(pixels).all((1, 2)).any() or np.isinf(pixels).any():
                 raise InputError("a picture's landmarks are no finite numbers; COCO cannot hold them")
+            rows.add(landmarks)
             if written.count == 0:
                 file.write(_head(known, category))
             for found in _annotations(written.add(latents, images, doubt), pixels.round(_DECIMALS), width, height):

@@ -2,6 +2,7 @@
 
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated
     python generate.py --run runs/demo --count 1000 --out runs/demo/sure --keep 0.9    # without the most doubtful tenth
+    python generate.py --run runs/demo --count 1000 --out runs/demo/generated --format yolo,tfds    # for other tools
 
 OUT gets images/*.png, latents.npy, dataset.json, and the annotations: annotations.json (COCO keypoints), masks/*.png,
 attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
@@ -22,7 +23,10 @@ import numpy as np
 from began_jax import figures, sampling, sharding
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
+from began_jax.export import formats
+from began_jax.export.content import open_content
 from began_jax.images import to_float
+from began_jax.kinds import KINDS
 from began_jax.progress import Progress
 from began_jax.run import cli, doubt, networks, pairs, plan, shards
 from began_jax.run.folder import Run
@@ -69,6 +73,10 @@ def parser() -> cli.ArgumentParser:
         help="image whose interpolation to its mirror image is "
         "drawn (fig. 7): its number in the held-out split, or in the training split where none is",
     )
+    known = "; ".join(f"{name}: {form.text}" for name, form in formats.FORMATS.items())
+    parser.add_argument(
+        "--format", default="", metavar="NAME,...", help=f"also write OUT/NAME/ in the formats of other tools. {known}"
+    )
     cli.add_plan(parser)
     return parser
 
@@ -89,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plan:
         print(plan.generation(run, args.count, pairs.BATCH))
         return
+    wanted = [name.strip() for name in args.format.split(",") if name.strip()]
+    formats.check(kind.name if kind.name in KINDS else "annotations", wanted)
     name = args.aspect or networks.newest(run)
     aspect = networks.load(run, name)
     doubts = doubt.of(run, aspect)
@@ -101,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin = provenance(args, run, name, aspect.epoch)
     if written_by_this_command(args.out, origin | {"count": args.count}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
+        in_formats(args.out, wanted)
         return
     with kind.writer(args.out, origin, run.data) as write:
         takes_doubt = "doubt" in inspect.signature(write).parameters  # a kind of the user's may not
@@ -119,11 +130,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             bar.update(len(made.z))
         bar.close()
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
+    in_formats(args.out, wanted)
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
         f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents{kept}) "
         f"-> {args.out}, {run.folder / 'figures'}"
     )
+
+
+def in_formats(out: Path, names: list[str]) -> None:
+    """Write a data set in further formats, which it may have already."""
+    if names:
+        print(f"generate: {', '.join(map(str, formats.convert(open_content(out), names)))}")
 
 
 def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> dict[str, Any]:
