@@ -29,8 +29,13 @@ def replacing(path: str | os.PathLike, mark: str | None = None) -> Iterator[Path
 
 
 @contextlib.contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, keep: str = "", again: bool = False) -> Iterator[Path]:
     """Give a folder OUT.partial to fill, which takes the name OUT when the block ends well and else is removed.
+
+    Args:
+        out: its name.
+        keep: name of a file in it; where there is one, the folder stays when the block does not end well.
+        again: whether what a block before has left is given.
 
     Raises:
         InputError: there can be no folder of this name.
@@ -40,16 +45,18 @@ def new_folder(out: Path) -> Iterator[Path]:
     new_parents = [parent for parent in out.parents if not parent.exists()]
     done = False
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed command left
+        if not again:
+            shutil.rmtree(partial, ignore_errors=True)  # what a killed command left
         try:
-            partial.mkdir(parents=True)
+            partial.mkdir(parents=True, exist_ok=again)
         except OSError as error:
             raise InputError(f"--out {out}: cannot be written ({error.strerror}); give a folder that can") from None
         yield partial
         os.replace(partial, out)
         done = True
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if done or not (keep and (partial / keep).is_file()):
+            shutil.rmtree(partial, ignore_errors=True)
         for parent in () if done else new_parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()

@@ -58,13 +58,13 @@ def test_a_share_of_the_pairs_is_that_with_the_least_doubt_in_the_same_order():
         found = list(pairs.drawn(run(), UNSURE, count, pairs.Draw(keep=keep), 3))
         return [np.concatenate([getattr(part, name) for part in found]) for name in pairs.Pairs._fields]
 
-    z, images, annotations, doubts = drawn(1000, 1.0)
+    z, images, annotations, doubts, numbers = drawn(1000, 1.0)
     kept = drawn(600, 0.5)
     assert all(len(values) == 600 for values in kept)
     most = kept[3].max()
     assert abs((doubts <= most).mean() - 0.5) < 0.06
     rows = np.flatnonzero(doubts <= most)
     rows = rows[: min(len(rows), 600)]
-    for every, some in zip((z, images, annotations, doubts), kept, strict=True):
+    for every, some in zip((z, images, annotations, doubts, numbers), kept, strict=True):
         np.testing.assert_array_equal(every[rows], some[: len(rows)])
     np.testing.assert_array_equal(drawn(10, 0.5)[0], kept[0][:10])

@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 
 from began_jax.data.landmark_formats import read as read_landmarks
 from began_jax.errors import InputError
+from began_jax.export import dataset
 from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer
 from began_jax.export.coco import coco_writer
@@ -145,6 +146,65 @@ def test_interrupted_writer_leaves_nothing(tmp_path, interruption):
         write(z, images, np.ones((7, 12, 16, 1), np.float32))
         raise interruption
     assert list(tmp_path.iterdir()) == []
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+WRITERS = {
+    "landmarks": (coco_writer, {}, (5, 2)),
+    "mask": (mask_writer, {}, (12, 16, 1)),
+    "attributes": (attribute_writer, {"names": ["a, b", "c"]}, (2,)),
+    "array": (array_writer, {}, (3, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("stop", [2, 5, 7])
+def test_a_stopped_set_goes_on_where_it_was_noted_and_is_the_same_bytes(tmp_path, monkeypatch, kind, stop):
+    monkeypatch.setattr(dataset, "PART", 4)
+    writer, options, shape = WRITERS[kind]
+    z, images = samples(count=14)
+    annotations = np.random.default_rng(1).uniform(size=(14, *shape)).astype(np.float32)
+    doubts, numbers = np.arange(14, dtype=np.float32), 2**40 + np.arange(0, 28, 2)
+
+    def wrote(out, stop=None):
+        with writer(out, ORIGIN, **options) as write:
+            start = write.written.count
+            assert write.written.next_number == (numbers[start - 1] + 1 if start else 0)
+            for i in range(start, 14, 2):
+                if i // 2 == stop:
+                    raise KeyboardInterrupt
+                rows = slice(i, i + 2)
+                write(z[rows], images[rows], annotations[rows], doubts[rows], numbers[rows])
+            return start
+
+    assert wrote(tmp_path / "whole") == 0
+    if stop < 7:
+        with pytest.raises(KeyboardInterrupt):
+            wrote(tmp_path / "out", stop)
+        partial = tmp_path / "out.partial"
+        for place in partial.glob("*.*"):  # more than was noted
+            if place.name not in ("progress.json",):
+                with place.open("ab") as file:
+                    file.write(b"rest of a batch")
+    assert wrote(tmp_path / "out") == {2: 4, 5: 8, 7: 0}[stop]
+    both = [files(tmp_path / name) for name in ("whole", "out")]
+    assert both[0] == both[1] and not (tmp_path / "out.partial").exists()
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "numbers.npy"), numbers)
+
+
+def test_a_set_of_another_origin_begins_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "PART", 2)
+    z, images = samples()
+    masks = np.ones((7, 12, 16, 1), np.float32)
+    for origin, there in ((ORIGIN, 0), (ORIGIN, 7), (ORIGIN | {"seed": 9}, 0)):
+        with pytest.raises(KeyboardInterrupt), mask_writer(tmp_path / "out", origin) as write:
+            assert write.written.count == there
+            if not there:
+                write(z, images, masks)
+            raise KeyboardInterrupt
 
 
 def test_leftovers_of_a_killed_run_are_replaced(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Array, Float
 
-from began_jax.export.dataset import Doubts, Pictures, Rows, dataset
+from began_jax.export.dataset import Doubts, Pictures, dataset, resumable
 
 Write = Callable[..., None]
 
@@ -21,16 +21,18 @@ def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
     """
     with (
         dataset(out, provenance) as written,
-        contextlib.closing(Rows(written.folder / "annotations.npy")) as rows,
     ):
+        rows = written.rows("annotations.npy")
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],
             images: Pictures,
             annotations: Float[Array | np.ndarray, "batch ..."],
             doubt: Doubts = None,
+            numbers: np.ndarray | None = None,
         ) -> None:
-            written.add(latents, images, doubt)
+            written.add(latents, images, doubt, numbers)
             rows.add(annotations)
+            written.batch_done()
 
-        yield write
+        yield resumable(write, written)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Doubts, Pictures, dataset, file_name
+from began_jax.export.dataset import Doubts, Pictures, dataset, file_name, resumable
 
 Write = Callable[..., None]
 
@@ -23,23 +23,23 @@ def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[s
     Raises:
         InputError: `out` is not empty, the attributes are not as many as the names, or batches differ in size.
     """
-    with (
-        dataset(out, provenance) as written,
-        (written.folder / "attributes.csv").open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file_name", *names])
+    with dataset(out, provenance) as written:
+        table = csv.writer(written.text("attributes.csv"), lineterminator="\n")
+        if not written.count:
+            table.writerow(["file_name", *names])
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],
             images: Pictures,
             attributes: Float[Array | np.ndarray, "batch attributes"],
             doubt: Doubts = None,
+            numbers: np.ndarray | None = None,
         ) -> None:
             if attributes.shape[1] != len(names):
                 raise InputError(f"{attributes.shape[1]} attributes cannot take {len(names)} names")
             answers = (np.asarray(attributes, np.float32) >= 0.5).astype(int).tolist()
-            for index, row in zip(written.add(latents, images, doubt), answers, strict=True):
+            for index, row in zip(written.add(latents, images, doubt, numbers), answers, strict=True):
                 table.writerow([file_name(index), *row])
+            written.batch_done()
 
-        yield write
+        yield resumable(write, written)

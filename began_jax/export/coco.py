@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Doubts, Pictures, Rows, dataset, file_name
+from began_jax.export.dataset import Doubts, Pictures, dataset, file_name, resumable
 from began_jax.landmarks import Scheme, scheme
 
 _DECIMALS = 3  # a thousandth of a pixel
@@ -84,11 +84,8 @@ def coco_writer(
         InputError: `out` is not empty, a picture's landmarks are all absent or one is infinite, or batches differ in
             size or in points.
     """
-    with (
-        dataset(out, provenance) as written,
-        contextlib.closing(Rows(written.folder / "landmarks.npy")) as rows,
-        (written.folder / "annotations.json").open("w") as file,
-    ):
+    with dataset(out, provenance) as written:
+        rows, file = written.rows("landmarks.npy"), written.text("annotations.json")
         known = points
 
         def write(
@@ -96,6 +93,7 @@ def coco_writer(
             images: Pictures,
             landmarks: Float[Array | np.ndarray, "batch points 2"],
             doubt: Doubts = None,
+            numbers: np.ndarray | None = None,
         ) -> None:
             nonlocal known
             height, width = images.shape[1:3]
@@ -110,10 +108,14 @@ def coco_writer(
             rows.add(landmarks)
             if written.count == 0:
                 file.write(_head(known, category))
-            for found in _annotations(written.add(latents, images, doubt), pixels.round(_DECIMALS), width, height):
+            for found in _annotations(
+                written.add(latents, images, doubt, numbers), pixels.round(_DECIMALS), width, height
+            ):
                 file.write(("" if found["image_id"] == 0 else ",\n") + json.dumps(found))
 
-        yield write
+            written.batch_done()
+
+        yield resumable(write, written)
         if written.image_shape:
             height, width, _ = written.image_shape
             file.writelines(_tail(written.count, width, height))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.errors import InputError
-from began_jax.export.dataset import Doubts, Pictures, dataset
+from began_jax.export.dataset import Doubts, Pictures, dataset, resumable
 
 Write = Callable[..., None]
 
@@ -29,10 +29,13 @@ def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
             images: Pictures,
             masks: Float[Array | np.ndarray, "batch mask_height mask_width 1"],
             doubt: Doubts = None,
+            numbers: np.ndarray | None = None,
         ) -> None:
             if images.shape[1:3] != masks.shape[1:3]:
                 raise InputError(f"masks of {masks.shape[1:3]} pixels for images of {images.shape[1:3]}")
             inside = np.asarray(masks, np.float32) >= 0.5
-            written.save_pictures("masks", written.add(latents, images, doubt), inside.astype(np.uint8) * 255)
+            indices = written.add(latents, images, doubt, numbers)
+            written.save_pictures("masks", indices, inside.astype(np.uint8) * 255)
+            written.batch_done()
 
-        yield write
+        yield resumable(write, written)

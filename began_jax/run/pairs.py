@@ -28,25 +28,31 @@ class Draw(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Latents [N, latent], their images uint8 [N, H, W, C], annotations [N, ...] and, where it is known, doubts [N]."""
+    """Latents [N, latent], their images uint8 [N, H, W, C], annotations [N, ...] and, where it is known, doubts [N].
+
+    Each is a sample of its draw, and has its number there [N].
+    """
 
     z: np.ndarray
     images: np.ndarray
     annotations: np.ndarray
     doubt: np.ndarray | None
+    numbers: np.ndarray
 
 
-def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int) -> Iterator[Pairs]:
+def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, first: int = 0) -> Iterator[Pairs]:
     """Yield `count` pairs, batch by batch; each sample is a function of the seed and of its own number alone.
 
-    To keep a share below 1 takes an aspect network that has a doubt.
+    Samples before number `first`, rounded up to a whole batch, are left out. To keep a share below 1 takes an aspect
+    network that has a doubt.
     """
     doubts = doubt.of(run, aspect)
 
     def pairs(sample: Callable, first: int) -> Pairs:
         z = np.asarray(sample(jnp.arange(first, first + BATCH)))  # whole batches, so that every call has one shape
         images, annotations = run.inverted.pictures(z), aspect.annotate(z)
-        return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None)
+        numbers = np.arange(first, first + BATCH)
+        return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None, numbers)
 
     key, z_data = jax.random.key(seed), run.latents("train")["z"]
     given, most = (run.config.latent_size, z_data, draw.jitter, draw.truncation), np.inf
@@ -60,12 +66,12 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int) ->
             raise InputError(f"--keep {draw.keep}: doubts are not finite; train the aspect network again")
     sample = jax.jit(sampling.sampler(draw.sampler, key, *given))
     missing = count
-    for first in itertools.count(0, BATCH):
-        made = pairs(sample, first)
+    for start in itertools.count(-(-first // BATCH) * BATCH, BATCH):
+        if missing <= 0:
+            return
+        made = pairs(sample, start)
         rows = (np.arange(BATCH) if made.doubt is None else np.flatnonzero(made.doubt <= most))[:missing]
         known = None if made.doubt is None else made.doubt[rows]
         if len(rows):
-            yield Pairs(made.z[rows], made.images[rows], made.annotations[rows], known)
+            yield Pairs(made.z[rows], made.images[rows], made.annotations[rows], known, made.numbers[rows])
         missing -= len(rows)
-        if not missing:
-            return

@@ -113,19 +113,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         in_formats(args.out, wanted)
         return
-    with kind.writer(args.out, origin, run.data) as write:
-        takes_doubt = "doubt" in inspect.signature(write).parameters  # a kind of the user's may not
+    with kind.writer(args.out, origin | {"count": args.count}, run.data) as write:
+        taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
+        written = getattr(write, "written", None)
+        there, first = (written.count, written.next_number) if written else (0, 0)
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(run, args.mirror_image)
         draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
-        bar = Progress("generate", args.count, unit="image")
+        bar = Progress("generate", args.count, there, unit="image")
         draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation)
-        for number, made in enumerate(pairs.drawn(run, aspect, args.count, draw, args.seed)):
-            if number == 0:
+        for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
+            if made.numbers[0] < pairs.BATCH:
                 marks = kind.marks(made.annotations[:36], run.data)
                 picture = figures.annotated_grid(to_float(made.images[:36]), **marks)
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
-            known = {"doubt": made.doubt} if takes_doubt and made.doubt is not None else {}
+            known = {name: getattr(made, name) for name in ("doubt", "numbers") if name in taken}
             write(made.z, made.images, made.annotations, **known)
             bar.update(len(made.z))
         bar.close()
