@@ -4,11 +4,11 @@ import importlib
 import sys
 
 from began_jax.run.cli import run
-from began_jax.stages import NAMES
+from began_jax.stages import COMMANDS, NAMES
 
 USAGE = f"""usage: began-jax STAGE OPTIONS
 
-The stages, in order: {", ".join(NAMES)}.
+The stages, in order: {", ".join(NAMES)}. And {", ".join(COMMANDS[len(NAMES) :])}, for the networks.
 `began-jax STAGE --help` has the options of each. Where a text says `python STAGE.py`, say `began-jax STAGE`.
 """
 
@@ -19,8 +19,8 @@ def main() -> None:
     if stage in ("-h", "--help"):
         print(USAGE, end="")
         return
-    if stage not in NAMES:
-        print(f"began-jax: error: there is no stage {stage}; there are {', '.join(NAMES)}", file=sys.stderr)
+    if stage not in COMMANDS:
+        print(f"began-jax: error: there is no stage {stage}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         raise SystemExit(2)
     sys.argv = [f"began-jax {stage}", *sys.argv[2:]]
     run(importlib.import_module(f"began_jax.stages.{stage}").main)

@@ -9,7 +9,13 @@ from typing import Any
 
 from began_jax.errors import InputError
 
-EXTRA = {"cv2": "opencv-python-headless<5", "dlib": "dlib-bin", "face_recognition_models": "face_recognition_models"}
+# Module -> what to install, and the extra that has it.
+EXTRA = {
+    "cv2": ("opencv-python-headless<5", "faces"),
+    "dlib": ("dlib-bin", "faces"),
+    "face_recognition_models": ("face_recognition_models", "faces"),
+    **{name: (name, "onnx") for name in ("jax2onnx", "onnx", "onnxruntime", "safetensors")},
+}
 
 
 def load(name: str, option: str) -> Any:
@@ -37,8 +43,8 @@ def import_module(place: str, option: str) -> Any:
     try:
         return importlib.import_module(place)
     except ImportError as error:
-        missing = EXTRA.get(error.name or "")
-        remedy = f"pip install '{missing}' (or began_jax[faces])" if missing else "check the name"
+        missing, extra = EXTRA.get((error.name or "").partition(".")[0], ("", ""))
+        remedy = f"pip install '{missing}' (or began_jax[{extra}])" if missing else "check the name"
         raise InputError(f"{option}: {error}; {remedy}") from None
 
 

@@ -43,6 +43,16 @@ def newest(run: Run) -> str:
     return max(found, key=lambda path: max(p.stat().st_mtime for p in path.iterdir())).name
 
 
+class Pure(NamedTuple):
+    """A function of (parameters, latents [N, latent]) -> annotations [N, ...], with its parameters."""
+
+    function: Callable[[Any, Any], Any]
+    parameters: Any
+
+    def __call__(self, z: Any) -> jax.Array:
+        return self.function(self.parameters, z)
+
+
 class TrainedAspect(NamedTuple):
     """An aspect network of a run, as functions of numpy arrays.
 
@@ -57,6 +67,7 @@ class TrainedAspect(NamedTuple):
     expected_error: Callable[[np.ndarray], np.ndarray] | None = None  # of the answers [N], see `closed_form`
     answer: Callable[[np.ndarray], np.ndarray] | None = None  # None: annotate
     read: bool = False
+    pure: tuple[Pure, Pure] | None = None  # `annotate` and `answer` as functions to transform, such as to export
 
     def known(self, run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Return the annotations of images of a split, by their numbers [N] and inverted latents [N, latent]."""
@@ -184,7 +195,9 @@ def _answering(
         return share * answer + (1 - share) * gaussian_process.predict(parameters["process"], read, shape)
 
     parameters = {"network": own, "process": process}
-    answer = annotate = batched(lambda p, z: answers(p, z, z), parameters)
+    pure = Pure(lambda p, z: answers(p, z, z), parameters)
+    answer, pures = batched(*pure), (pure, pure)
+    annotate = answer
     if config.read:
         read, of_reading = reading.of_new(run.inverted)
 
@@ -193,8 +206,9 @@ def _answering(
             # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
             return answers(both[1], z if config.features else seen, seen)
 
-        annotate = batched(of_new, (of_reading, parameters))
-    return TrainedAspect(annotate, state.done, share, expected, answer, config.read)
+        pures = (Pure(of_new, (of_reading, parameters)), pure)
+        annotate = batched(*pures[0])
+    return TrainedAspect(annotate, state.done, share, expected, answer, config.read, pures)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

@@ -1,3 +1,4 @@
 """The six stages, in order; each module has its command line, `parser`, and its story, `main`."""
 
 NAMES = ("prepare", "train", "invert", "aspect", "generate", "evaluate")
+COMMANDS = (*NAMES, "export")  # what a run gives to others besides its images

@@ -1,0 +1,151 @@
+"""Write a run's networks as files that run without JAX and without this package.
+
+    python export.py --run runs/demo --out exported
+
+OUT gets, as ONNX and as StableHLO (by jax.export), each for any number of rows,
+
+    generator   latents [batch, latent] -> images [batch, height, width, channels] in [-1, 1]
+    aspect      latents -> annotations of the images that the generator draws from them
+    pairs       latents -> images and annotations, in one file
+    encoder     images -> latents, where the run has an encoder
+    reader      images -> annotations, by the encoder and the aspect network: T in one pass
+
+and parameters.safetensors, networks.json (shapes, units, how far each file is from the original), and draw_pairs.py, a
+script that draws annotated pairs with onnxruntime, numpy and Pillow alone.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from began_jax.errors import InputError
+from began_jax.export import functions
+from began_jax.files import new_folder, refuse_taken
+from began_jax.run import cli, networks
+from began_jax.run.folder import Run
+
+FORMATS = ("onnx", "stablehlo", "safetensors")
+CHECKED = 16  # rows on which a file is compared with the original
+TOLERANCE = 1e-4  # the largest difference; images are from -1 to 1, landmarks and masks from 0 to 1
+UNITS = {
+    "landmarks": "(x, y) as fractions of width and height; the pixel is fraction * size - 0.5",
+    "mask": "0 outside to 1 inside; cut at 0.5",
+    "attributes": "0 no to 1 yes; cut at 0.5",
+}
+SCRIPT = '''"""Draw annotated images: python draw_pairs.py COUNT OUT [SEED]. Needs onnxruntime, numpy and Pillow."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+here, count, out = Path(__file__).parent, int(sys.argv[1]), Path(sys.argv[2])
+draw = np.random.default_rng(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+pairs = onnxruntime.InferenceSession(str(here / "pairs.onnx"), providers=["CPUExecutionProvider"])
+(out / "images").mkdir(parents=True)
+annotations = []
+for first in range(0, count, 64):
+    z = draw.uniform(-1, 1, (min(64, count - first), pairs.get_inputs()[0].shape[1])).astype(np.float32)
+    images, found = pairs.run(["images", "annotations"], {"input": z})
+    annotations.append(found)
+    for i, image in enumerate(((images + 1) * 127.5).clip(0, 255).round().astype(np.uint8)):
+        Image.fromarray(image.squeeze()).save(out / "images" / f"{first + i:06d}.png")
+np.save(out / "annotations.npy", np.concatenate(annotations))
+'''
+
+
+class Network(NamedTuple):
+    """A function of rows of a shape, and the names of its outputs."""
+
+    function: functions.Function
+    shape: tuple[int, ...]
+    outputs: tuple[str, ...]
+
+
+def parser() -> cli.ArgumentParser:
+    """Return the command line."""
+    parser = cli.ArgumentParser(
+        prog=cli.program("export.py"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, required=True, help="the folder that the earlier stages made")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the files")
+    parser.add_argument("--aspect", default="", metavar="NAME", help="aspect network; default: the one trained last")
+    parser.add_argument("--format", default=",".join(FORMATS), metavar="NAME,...", help=f"some of {', '.join(FORMATS)}")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write each network in each format, and compare what is read back with the original."""
+    args = parser().parse_args(argv)
+    wanted = [name.strip() for name in args.format.split(",") if name.strip()]
+    if not wanted or set(wanted) - set(FORMATS):
+        raise InputError(f"--format {args.format}: must be some of {', '.join(FORMATS)}, parted by commas")
+    refuse_taken(args.out)
+    run = Run.open(args.run)
+    name = args.aspect or networks.newest(run)
+    aspect = networks.load(run, name)
+    made, parameters = of_run(run, aspect)
+    rng = np.random.default_rng(0)
+    told: dict[str, Any] = {}
+    with new_folder(args.out) as partial:
+        for called, network in made.items():
+            rows = rng.uniform(-1, 1, (CHECKED, *network.shape)).astype(np.float32)
+            original = jax.jit(network.function)(rows)
+            apart = {}
+            for form in [form for form in wanted if form != "safetensors"]:
+                path = partial / f"{called}.{form}"
+                if form == "onnx":
+                    functions.to_onnx(network.function, network.shape, path, network.outputs)
+                    again = functions.of_onnx(path)(rows)
+                else:
+                    functions.to_stablehlo(network.function, network.shape, path)
+                    again = functions.of_stablehlo(path)(rows)
+                apart[form] = functions.largest_difference(again, original)
+                if not apart[form] <= TOLERANCE:
+                    raise InputError(f"{path.name} differs from the run's network by {apart[form]:.2g}")
+            told[called] = {"input": ["batch", *network.shape], "outputs": network.outputs, "difference": apart}
+        if "safetensors" in wanted:
+            functions.to_safetensors(parameters, partial / "parameters.safetensors")
+        if "onnx" in wanted:
+            (partial / "draw_pairs.py").write_text(SCRIPT)
+        kind = run.kind.name
+        known = {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}
+        known |= {"unit": UNITS.get(kind, ""), "networks": told}
+        (partial / "networks.json").write_text(json.dumps(known, indent=2) + "\n")
+    most = max((value for each in told.values() for value in each["difference"].values()), default=0.0)
+    print(f"export: {', '.join(told)} as {', '.join(wanted)}, at most {most:.1g} from the originals -> {args.out}")
+
+
+def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network], dict[str, Any]]:
+    """Return a run's networks as functions of rows, and their parameters."""
+    generator, latent = run.inverted, (run.config.latent_size,)
+    assert aspect.pure is not None  # `networks.load` gives it
+    annotate, answer = aspect.pure
+    parameters = {"generator": generator.parameters, "aspect": answer.parameters["network"]["network"]}
+    if answer.parameters["process"] is not None:
+        parameters["process"] = answer.parameters["process"]._asdict()
+
+    def generate(z: Any) -> jax.Array:
+        return generator.apply(generator.parameters, z)
+
+    made = {
+        "generator": Network(generate, latent, ("images",)),
+        "aspect": Network(lambda z: annotate(z), latent, ("annotations",)),
+        "pairs": Network(lambda z: (generate(z), annotate(z)), latent, ("images", "annotations")),
+    }
+    if generator.encode is not None:
+        encode = generator.encode
+        parameters["encoder"] = generator.encoder_parameters
+
+        def read(x: Any) -> jax.Array:
+            return encode(generator.encoder_parameters, x)
+
+        made["encoder"] = Network(read, generator.image_shape, ("latents",))
+        made["reader"] = Network(lambda x: answer(read(x)), generator.image_shape, ("annotations",))
+    return made, parameters
