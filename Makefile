@@ -29,6 +29,9 @@ WHEEL := $(VENV)-dist/wheel
 # Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
 SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 
+# numpy's own threads would only be in each other's way.
+ALONE = OPENBLAS_NUM_THREADS=1
+
 .PHONY: demo demo-irises demo-train demo-irises-train weights environment test quick test-entries test-lowest test-wheel lint format bench clean
 
 demo: PRESET = synthetic-faces
@@ -67,15 +70,15 @@ weights: $(READY)
 environment: $(READY_TEST)
 
 test: $(READY_TEST)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	$(ALONE) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 quick: $(READY_TEST)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+	$(ALONE) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 # What depends on JAX's version the most: all stages with what they write, and what is killed and goes on.
 ON_EACH_JAX = (every_stage or latents_are or generated_ or evaluations or killed) and not irises
 test-entries: $(READY_TEST)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/test_entries.py -k "$(ON_EACH_JAX)"
+	$(ALONE) $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/test_entries.py -k "$(ON_EACH_JAX)"
 
 # By way of a source archive, so that no file of an earlier build gets into the wheel.
 $(WHEEL): $(READY_TEST)

@@ -11,7 +11,7 @@ import pytest
 from ways import call
 
 import began_jax
-from began_jax.stages import NAMES
+from began_jax.stages import COMMANDS
 
 ROOT = Path(began_jax.__file__).parent
 
@@ -69,7 +69,7 @@ def command(monkeypatch):
     signal.signal(signal.SIGTERM, terminated)
 
 
-@pytest.mark.parametrize("stage", NAMES)
+@pytest.mark.parametrize("stage", COMMANDS)
 def test_each_stage_is_a_script_a_module_and_a_command(stage, command, capsys):
     module = importlib.import_module(f"began_jax.stages.{stage}")
     assert module.main.__module__ == module.__name__
@@ -81,4 +81,4 @@ def test_each_stage_is_a_script_a_module_and_a_command(stage, command, capsys):
 
 def test_a_stage_that_is_none_is_refused_with_the_names_of_all(command, capsys):
     assert command("draw") == 2
-    assert capsys.readouterr().err == f"began-jax: error: there is no stage draw; there are {', '.join(NAMES)}\n"
+    assert capsys.readouterr().err == f"began-jax: error: there is no stage draw; there are {', '.join(COMMANDS)}\n"

@@ -46,7 +46,7 @@ def to_onnx(function: Function, shape: tuple[int, ...], path: Path, outputs: tup
     converter = plugins.import_module("jax2onnx", "--format onnx")
     onnx = plugins.import_module("onnx", "--format onnx")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which names each value whose type it does not know
-    with jax.enable_x64(False):
+    with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):  # the converter promotes
         model = converter.to_onnx(function, [(batch or "batch", *shape)], model_name=path.stem)
     names = dict(zip([output.name for output in model.graph.output], outputs, strict=True))
     names[model.graph.input[0].name] = "input"
