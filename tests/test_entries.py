@@ -169,6 +169,8 @@ def test_photographs_are_framed_inverted_and_annotated_in_their_own_pixels(way, 
 def test_generated_faces_are_a_coco_data_set_of_what_the_networks_make_of_its_latents(faces):
     out = faces.run / "generated"
     assert not (out / "doubt.npy").exists()  # neither a process nor an encoder knows it
+    card = (out / "README.md").read_text()
+    assert "# 20 generated images with landmarks" in card and "16x16, 3 channels" in card and "synthetic-faces" in card
     coco, z = COCO(out / "annotations.json"), np.load(out / "latents.npy")
     assert z.shape == (20, 8)
     assert coco.getImgIds() == list(range(20))

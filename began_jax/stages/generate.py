@@ -4,8 +4,8 @@
     python generate.py --run runs/demo --count 1000 --out runs/demo/sure --keep 0.9    # without the most doubtful tenth
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated --format yolo,tfds    # for other tools
 
-OUT gets images/*.png, latents.npy, dataset.json, and the annotations: annotations.json (COCO keypoints), masks/*.png,
-attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
+OUT gets images/*.png, latents.npy, dataset.json, README.md (a card), and the annotations: annotations.json (COCO
+keypoints), masks/*.png, attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
 RUN/figures gets samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a
 GIF.
 """
@@ -23,8 +23,9 @@ import numpy as np
 from began_jax import figures, sampling, sharding
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
-from began_jax.export import formats
+from began_jax.export import card, formats
 from began_jax.export.content import open_content
+from began_jax.files import read_json, replacing
 from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.progress import Progress
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin = provenance(args, run, name, aspect.epoch)
     if written_by_this_command(args.out, origin | {"count": args.count}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
-        in_formats(args.out, wanted)
+        finish(args.out, run, wanted)
         return
     with kind.writer(args.out, origin | {"count": args.count}, run.data) as write:
         taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
@@ -132,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             bar.update(len(made.z))
         bar.close()
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
-    in_formats(args.out, wanted)
+    finish(args.out, run, wanted)
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
         f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents{kept}) "
@@ -140,8 +141,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def in_formats(out: Path, names: list[str]) -> None:
-    """Write a data set in further formats, which it may have already."""
+def finish(out: Path, run: Run, names: list[str]) -> None:
+    """Give a data set its card, and write it in further formats, both of which it may have already."""
+    if not (out / "README.md").exists():
+        source = run.data.metadata.get("source") or Path(run.data.metadata.get("images", run.data.path)).name
+        figures_of_run = read_json(run.folder / "metrics.json")
+        with replacing(out / "README.md") as partial:
+            partial.write_text(card.text(read_json(out / "dataset.json"), figures_of_run, run.kind.plural, source))
     if names:
         print(f"generate: {', '.join(map(str, formats.convert(open_content(out), names)))}")
 

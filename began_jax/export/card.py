@@ -1,0 +1,46 @@
+"""What a generated data set is, for the people who get it: OUT/README.md, in Hugging Face's form of a data card."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SAMPLERS = {
+    "uniform": "uniform on the cube",
+    "data": "drawn from those of the training images, with a little noise",
+    "interpolated": "between two of those of the training images",
+    "density": "drawn from a mixture of Gaussians fitted to those of the training images",
+}
+
+
+def text(told: Mapping[str, Any], figures: Mapping[str, Any], plural: str, source: str) -> str:
+    """Return the card.
+
+    Args:
+        told: what its dataset.json tells.
+        figures: of the run, by their names in RUN/metrics.json.
+        plural: name of the annotations.
+        source: where the training images came from.
+    """
+    size = f"{told['height']}x{told['width']}, {told['channels']} channels"
+    kept = f", of which the {100 * told['keep']:g} % with the least doubt are kept" if told["keep"] < 1 else ""
+    shown = {name: value for name, value in sorted(figures.items()) if name.split("/")[0] in ("invert", "evaluate")}
+    rows = "".join(f"| `{name}` | {value:.6g} |\n" for name, value in shown.items() if isinstance(value, int | float))
+    head = "\n## How good they are\n\nFigures of the run that they come from:\n\n| figure | |\n|---|---|\n"
+    measured = head + rows if rows else ""
+    return f"""---
+tags: [synthetic, began_jax]
+---
+
+# {told["count"]:,} generated images with {plural}
+
+Nobody photographed these images, and nobody annotated them. A generator has learnt from pictures to draw an image from
+a latent, a vector of {told["latent_size"]} numbers. A network annotates the image from the same latent (Bazrafkan,
+Javidnia and Corcoran, 2018).
+
+- **Images**: {size}.
+- **Latents**: {SAMPLERS.get(told["sampler"], told["sampler"])}, seed {told["seed"]}{kept}. `latents.npy` has them, and
+  `numbers.npy` says which sample each one is.
+- **Generator**: step {told["generator_step"]} of its training. **Annotations**: network {told["aspect"]}, after
+  {told["aspect_epoch"]} epochs.
+- **Doubt**: `doubt.npy`, where it is there, says how far each annotation may be off, in the annotation's unit.
+- **Training images**: {source}. Their terms may bind what was learnt from them; this card cannot say so.
+{measured}"""
