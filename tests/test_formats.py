@@ -147,6 +147,9 @@ def test_hugging_face(written, kind, tmp_path):
         assert row["doubt"] == pytest.approx(doubts[i], abs=1e-6)
         if kind == "landmarks":
             np.testing.assert_allclose(row["landmarks"], in_pixels(annotations[i]), atol=1e-3)
+            names = [f"images/{i:06d}.png" for i in range(COUNT)]
+            again = match_landmarks(out / "train" / "metadata.jsonl", names, out).points
+            np.testing.assert_allclose(again, in_pixels(annotations), atol=1e-3)
         elif kind == "mask":
             np.testing.assert_array_equal(np.asarray(row["mask"]) // 255, annotations[i, ..., 0])
         elif kind == "attributes":

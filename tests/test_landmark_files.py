@@ -136,6 +136,28 @@ def test_pts_files_count_pixels_from_one(tmp_path, images):
         read(images)
 
 
+def test_lists_of_other_sets(tmp_path):
+    points = np.random.default_rng(2).uniform(1, 40, (2, 98, 2)).round(3)
+    names = ["37--Soccer/37 Soccer.jpg", "a.jpg"]
+    lines = [" ".join([*map(str, p.ravel()), *"1234", *"010010", n]) for p, n in zip(points, names, strict=True)]
+    (tmp_path / "wflw.txt").write_bytes("\r\n".join(lines).encode())
+    np.testing.assert_allclose(match_landmarks(tmp_path / "wflw.txt", names, tmp_path).points, points, rtol=1e-6)
+    assert match_landmarks(tmp_path / "wflw.txt", names, tmp_path, only=49).points.shape == (2, 49, 2)
+    rows = [{"file_name": n, "landmarks": p[:3].tolist()} for p, n in zip(points, names, strict=True)]
+    rows[0]["landmarks"][1] = [None, None]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = match_landmarks(tmp_path / "metadata.jsonl", names, tmp_path).points
+    assert np.isnan(found[0, 1]).all()
+    np.testing.assert_allclose(found[1], points[1, :3], rtol=1e-6)
+    for text, message in (("1 2 a.jpg", "line 1 is none of WFLW"), ("", "holds no line")):
+        (tmp_path / "wflw.txt").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / "wflw.txt")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg"}')
+    with pytest.raises(InputError, match="line 1 has not file_name and landmarks"):
+        read(tmp_path / "metadata.jsonl")
+
+
 def test_names_are_the_same_however_they_are_spelt(tmp_path):
     ids = ["Mu\u0308ller.jpg", "b/c d.jpg"]
     (tmp_path / "a.csv").write_text(table(POINTS[:2], [".\\M\u00fcller.jpg", "./b\\c d.jpg"]))

@@ -14,9 +14,9 @@ SHARE = Valid(lambda value: 0 <= value < 1, "at least 0 and less than 1")
 
 IMAGES = "pictures, in this folder or below; the relative path is the id. faces: CelebA's own folder is recognised"
 LANDMARKS = (
-    ".npz with name [N] and landmarks [N, K, 2]; .csv with the header name,x0,y0,x1,y1,...; COCO keypoints (.json); or "
-    "a folder of .pts, which number pixels from 1. (x, y) in pixels of the upright picture, pixel centres at integers; "
-    "docs/data.md says how to leave out a point"
+    ".npz with name [N] and landmarks [N, K, 2]; .csv with the header name,x0,y0,x1,y1,...; COCO keypoints (.json); "
+    ".jsonl; WFLW's .txt; or a folder of .pts, which number pixels from 1. (x, y) in pixels of the upright picture, pixel "
+    "centres at integers; docs/data.md says how to leave out a point"
 )
 MASKS = "a mask for each picture, of its name and size; what is inside is found out from the values of all masks"
 MASK_VALUES = "which values of a mask are inside, where there are several classes: 2, or 1,3, or 128-255, or #ff0000"

@@ -1,4 +1,4 @@
-"""Landmarks as files hold them: .npz, .csv, COCO keypoints (.json), 300-W's .pts beside the pictures.
+"""Landmarks as files hold them: .npz, .csv, COCO keypoints (.json), .jsonl, WFLW's list (.txt), 300-W's .pts.
 
 All become (x, y) in pixels of the upright picture with pixel centres at integers, and NaN for a point that is absent.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from began_jax.data.pictures import files_below
 from began_jax.errors import InputError
 
-FORMATS = ".npz, .csv, COCO's .json, or a folder of .pts"
+FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
 _SHOWN = 4
 
@@ -37,7 +37,7 @@ def read(path: Path) -> Landmarks:
     where = f"--landmarks {path}"
     if path.is_dir():
         return _read_pts(path)
-    readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_coco}
+    readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_coco, ".jsonl": _read_lines, ".txt": _read_wflw}
     if path.suffix.lower() not in readers:
         raise InputError(f"{where}: neither {FORMATS.replace(', or', ' nor')}")
     if not path.is_file():
@@ -153,6 +153,43 @@ def _read_coco(path: Path) -> Landmarks:
         if image.get("width") and image.get("height")
     }
     return result
+
+
+def _read_lines(path: Path) -> Landmarks:
+    """Read an image folder's metadata.jsonl: file_name, landmarks (or keypoints) [[x, y], ...], null if absent."""
+    where, names, rows = f"--landmarks {path}", [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        row: Any = json.loads(line)
+        given = row.get("landmarks", row.get("keypoints")) if isinstance(row, dict) else None
+        if not given or "file_name" not in row:
+            raise InputError(f"{where}: line {number} has not file_name and landmarks (or keypoints)")
+        points = np.array([[np.nan if v is None else v for v in point] for point in given], np.float32)
+        if points.ndim != 2 or points.shape[1] not in (2, 3) or (rows and points.shape != rows[0].shape):
+            raise InputError(f"{where}: line {number} has points {list(points.shape)}; all must be [K, 2], or [K, 3]")
+        names.append(str(row["file_name"]))
+        rows.append(points)
+    if not rows:
+        raise InputError(f"{where}: holds no line")
+    table = np.stack(rows)
+    return _absent(where, names, table[..., :2], table[..., 2] if table.shape[2] == 3 else None)
+
+
+def _read_wflw(path: Path) -> Landmarks:
+    """Read a list of WFLW: 98 points, a box of 4, 6 attributes and the picture's name in each line."""
+    where, names, rows = f"--landmarks {path}", [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        fields = line.split(maxsplit=2 * 98 + 10)
+        if not fields:
+            continue
+        if len(fields) != 2 * 98 + 11:
+            raise InputError(f"{where}: line {number} is none of WFLW's, which have 98 points, 10 numbers and a name")
+        rows.append(np.array(fields[: 2 * 98], np.float32).reshape(98, 2))
+        names.append(fields[-1].strip())
+    if not rows:
+        raise InputError(f"{where}: holds no line")
+    return Landmarks(names, np.stack(rows))
 
 
 def _read_pts(folder: Path) -> Landmarks:

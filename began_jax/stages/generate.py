@@ -5,7 +5,8 @@
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated --format yolo,tfds    # for other tools
 
 OUT gets images/*.png, latents.npy, dataset.json, README.md (a card), and the annotations: annotations.json (COCO
-keypoints), masks/*.png, attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
+keypoints), masks/*.png, attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may
+be off (docs/aspects.md).
 RUN/figures gets samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a
 GIF.
 """
