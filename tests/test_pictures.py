@@ -1,13 +1,18 @@
 """Pictures and masks as people have them: each is read as it is meant, or refused, or left out and said."""
 
 import io
+import json
 import os
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
+from pycocotools import mask as coco
 
+import prepare
+from began_jax.data.datasets import open_data, ordered
 from began_jax.data.mask_files import inside, match_masks, read_mask
+from began_jax.data.mask_shapes import match_shapes
 from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.images import read_image
@@ -203,3 +208,93 @@ def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
         pytest.skip("the file system takes UTF-8 names only")
     with pytest.raises(InputError, match=r"the name Mu\\xf1oz\.jpg is not UTF-8; rename"):
         list_pictures(tmp_path)
+
+
+def test_outlines_of_coco_are_the_masks_that_pycocotools_draws(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"{i}.png" for i in range(4)]
+    images = [{"id": i, "file_name": name, "width": 40, "height": 30} for i, name in enumerate(names)]
+    masks = [(np.hypot(*(np.mgrid[:30, :40] - rng.uniform(10, 20, (2, 1, 1)))) < rng.uniform(4, 9)) for _ in range(2)]
+    packed = [coco.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+    rows = [{"size": [30, 40], "counts": packed[0]["counts"].decode()}]
+    rows.append({"size": [30, 40], "counts": coco_runs(masks[1])})
+    corners = [[5.2, 4.1, 30.7, 6.3, 22.4, 25.9], [31, 20, 39, 20, 39, 29, 31, 29]]
+    found = [{"image_id": i, "category_id": 1, "segmentation": s} for i, s in enumerate([*rows, corners])]
+    found.append({"image_id": 0, "category_id": 2, "segmentation": [[0, 0, 40, 0, 40, 30, 0, 30]]})
+    document = {
+        "images": images,
+        "annotations": found,
+        "categories": [{"id": 1, "name": "iris"}, {"id": 2, "name": "eye"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.raises(
+        InputError, match=r"holds shapes of iris \(4\), eye \(1\); say which are inside with --mask-values"
+    ):
+        match_shapes(tmp_path / "a.json", names, False)
+    shapes = match_shapes(tmp_path / "a.json", names, False, "iris")
+    drawn = [shapes.read(name, 30, 40)[..., 0] for name in names]
+    np.testing.assert_array_equal(drawn[0], masks[0])
+    np.testing.assert_array_equal(drawn[1], masks[1])
+    theirs = coco.decode(coco.merge(coco.frPyObjects(corners, 30, 40)))
+    assert (drawn[2] & theirs).sum() / (drawn[2] | theirs).sum() > 0.95 and not drawn[3].any()
+    np.testing.assert_array_equal(drawn[2][20:29, 31:39], 1)  # the square of whole pixels is exact
+    assert match_shapes(tmp_path / "a.json", names, False, "iris,eye").read("0.png", 30, 40).all()
+    with pytest.raises(InputError, match=r"shapes of 0\.png are drawn in 40x30, and 0\.png has 30x30 pixels"):
+        shapes.read("0.png", 30, 30)
+
+
+def coco_runs(mask):
+    flat = np.concatenate([[0], mask.ravel(order="F").astype(int), [-1]])
+    return np.diff([0, *np.flatnonzero(np.diff(flat))]).tolist()
+
+
+def test_outlines_of_labelme_and_cvat(tmp_path):
+    square = np.zeros((12, 16), bool)
+    square[3:8, 2:9] = True
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (16, 12)).save(images / f"{name}.png")
+    shape = {"label": "iris", "points": [[2, 3], [9, 3], [9, 8], [2, 8]], "shape_type": "polygon"}
+    label = {"version": "5", "shapes": [shape], "imagePath": "a.png", "imageWidth": 16, "imageHeight": 12}
+    (images / "a.json").write_text(json.dumps(label))
+    box = {"label": "iris", "points": [[2, 3], [9, 8]], "shape_type": "rectangle"}
+    ball = {"label": "pupil", "points": [[8, 6], [11, 6]], "shape_type": "circle"}
+    (images / "b.json").write_text(json.dumps(label | {"shapes": [box, ball]}))
+    shapes = match_shapes(images, ["a.png", "b.png"], False, "iris")
+    for name in ("a.png", "b.png"):
+        np.testing.assert_array_equal(shapes.read(name, 12, 16)[..., 0], square)
+    found = match_shapes(images, ["a.png", "b.png"], False, "pupil").read("b.png", 12, 16)[..., 0]
+    assert abs(found.sum() - np.pi * 9) < 4
+    rle = f"0,{5 * 7}"
+    (tmp_path / "cvat.xml").write_text(
+        '<annotations><image id="0" name="a.png" width="16" height="12">'
+        '<polygon label="iris" points="2,3;9,3;9,8;2,8"/></image>'
+        '<image id="1" name="b.png" width="16" height="12">'
+        f'<mask label="iris" rle="{rle}" left="2" top="3" width="7" height="5"/></image></annotations>'
+    )
+    shapes = match_shapes(tmp_path / "cvat.xml", ["a.png", "b.png"], False)
+    for name in ("a.png", "b.png"):
+        np.testing.assert_array_equal(shapes.read(name, 12, 16)[..., 0], square)
+    out = tmp_path / "out"
+    prepare.main(
+        [
+            "--images",
+            str(images),
+            "--masks",
+            str(images),
+            "--mask-values",
+            "iris",
+            "--out",
+            str(out),
+            "--height",
+            "12",
+            "--width",
+            "16",
+        ]
+    )
+    got = ordered(open_data(out).source("train"), 0, 2)
+    np.testing.assert_array_equal(got["mask"][..., 0], np.stack([square, square]))
+    (images / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"--masks .*: cannot be read \(JSONDecodeError"):
+        match_shapes(images, ["a.png", "b.png"], False)

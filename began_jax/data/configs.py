@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from began_jax.data.mask_files import parse_values
+from began_jax.data.mask_shapes import holds_shapes
 from began_jax.errors import InputError
 from began_jax.options import Valid, option
 
@@ -15,11 +16,16 @@ SHARE = Valid(lambda value: 0 <= value < 1, "at least 0 and less than 1")
 IMAGES = "pictures, in this folder or below; the relative path is the id. faces: CelebA's own folder is recognised"
 LANDMARKS = (
     ".npz with name [N] and landmarks [N, K, 2]; .csv with the header name,x0,y0,x1,y1,...; COCO keypoints (.json); "
-    ".jsonl; WFLW's .txt; or a folder of .pts, which number pixels from 1. (x, y) in pixels of the upright picture, pixel "
-    "centres at integers; docs/data.md says how to leave out a point"
+    ".jsonl; WFLW's .txt; or a folder of .pts, which number pixels from 1. (x, y) in pixels of the upright picture, "
+    "pixel centres at integers; docs/data.md says how to leave out a point"
 )
-MASKS = "a mask for each picture, of its name and size; what is inside is found out from the values of all masks"
-MASK_VALUES = "which values of a mask are inside, where there are several classes: 2, or 1,3, or 128-255, or #ff0000"
+MASKS = (
+    "a folder with a mask for each picture, of its name and size: what is inside is found out from the values of all "
+    "masks. Or outlines: COCO's .json, CVAT's .xml, a folder of LabelMe's .json"
+)
+MASK_VALUES = (
+    "what is inside, where there are several classes: values 2, or 1,3, or 128-255, or #ff0000; or names of classes"
+)
 POINTS = "49: keep the paper's 49 points of 68 (iBUG, 300-W) or 98 (WFLW)"
 PARTIAL = (
     "some of the pictures are annotated: the others are kept too, and train the generator; without this a picture that "
@@ -172,7 +178,8 @@ def check_of_annotations(config: PrepareConfig) -> None:
     for name, of in (("mask_values", "masks"), ("points", "landmarks")):
         if getattr(config, name, None) is not None and getattr(config, of, None) is None:
             raise InputError(f"--{name.replace('_', '-')}: needs --{of}, which it is about")
-    if values := getattr(config, "mask_values", None):
+    masks, values = getattr(config, "masks", None), getattr(config, "mask_values", None)
+    if values and masks and isinstance(config, FolderConfig | IrisesConfig) and not holds_shapes(masks, config.images):
         parse_values(values)
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 from began_jax.data.builder import Annotation, Example, Written, unannotated, write, written_before
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
 from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized
-from began_jax.data.mask_files import Values, inside, match_masks, read_mask
+from began_jax.data.mask_files import MaskFiles, inside, match_masks
+from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
 from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
@@ -31,8 +32,7 @@ class Folder:
     root: Path
     ids: tuple[str, ...]
     landmarks: np.ndarray | None = None  # float32 [N, K, 2], (x, y) in pixels of the picture, NaN where absent
-    masks: dict[str, Path] | None = None  # id -> file
-    inside: Values | None = None  # which values of the masks are
+    masks: MaskFiles | MaskShapes | None = None
     annotated: np.ndarray | None = None  # bool [N], where some are not
     sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
     notes: tuple[str, ...] = ()  # to print
@@ -63,12 +63,14 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
     if landmarks is not None and masks is not None:
         raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
     if masks is not None:
-        if not masks.is_dir():
-            raise InputError(f"--masks {masks}: no such folder")
-        if images.is_dir() and masks.samefile(images):
+        if not masks.exists():
+            raise InputError(f"--masks {masks}: no such folder or file")
+        if images.is_dir() and masks.samefile(images) and not holds_shapes(masks, images):
             raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
     beside = {".pts"} if landmarks is not None and landmarks.is_dir() else {landmarks.suffix} if landmarks else ()
-    ids, notes = list_pictures(images, without=masks, beside=beside)
+    outlines = masks is not None and holds_shapes(masks, images)
+    beside = {".json"} if outlines else beside
+    ids, notes = list_pictures(images, without=None if outlines else masks, beside=beside)
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)
         found = match_landmarks(landmarks, ids, images, gaps, getattr(config, "points", None))
@@ -77,10 +79,14 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
         return Folder(images, tuple(ids), found.points, annotated=there, sizes=found.sizes, notes=said)
     if masks is None:
         return Folder(images, tuple(ids), notes=tuple(notes))
-    of_images = match_masks(masks, ids, config.partial)
+    given: str | None = getattr(config, "mask_values", None)
+    if outlines:
+        of_images = match_shapes(masks, ids, config.partial, given)
+    else:
+        files = match_masks(masks, ids, config.partial)
+        of_images = MaskFiles(files, inside(list(files.values()), f"--masks {masks}", given))
     having = np.array([name in of_images for name in ids]) if config.partial else None
-    values = inside(list(of_images.values()), f"--masks {masks}", getattr(config, "mask_values", None))
-    return Folder(images, tuple(ids), masks=of_images, inside=values, annotated=having, notes=tuple(notes))
+    return Folder(images, tuple(ids), masks=of_images, annotated=having, notes=tuple(notes))
 
 
 def mostly_colour(folder: Folder) -> bool:
@@ -127,14 +133,7 @@ class Examples(Sequence):
             fractions = (points.astype(np.float64) + 0.5) / (w, h)  # pixel centres are at integers
             example["landmarks"] = fit_landmarks(fractions, (h, w), wanted)
         if folder.masks is not None:
-            assert folder.inside is not None
-            mask = read_mask(folder.masks[name], folder.inside)
-            if mask.shape[:2] != (h, w):
-                raise InputError(
-                    f"{folder.masks[name]}: is {mask.shape[1]}x{mask.shape[0]}, its image {w}x{h} pixels "
-                    "(width x height); a mask must have the size of its image"
-                )
-            example["mask"] = fit_mask(mask, *wanted)
+            example["mask"] = fit_mask(folder.masks.read(name, h, w), *wanted)
         return example
 
 

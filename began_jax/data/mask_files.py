@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -82,6 +83,26 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
         remedy = _ASK.format(f"{(low + high) / 2:.0f}-{high:g}")
         raise InputError(f"{where}: the masks hold {some}, and nothing is clearly inside; {remedy}")
     return Values((((low + high) / 2, np.inf),))
+
+
+class MaskFiles(NamedTuple):
+    """The masks of pictures by their ids: files, and which of their values are inside."""
+
+    of: dict[str, Path]
+    values: Values
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.of
+
+    def read(self, name: str, height: int, width: int) -> np.ndarray:
+        """Return the mask uint8 [height, width, 1] of a picture; InputError where it has another size."""
+        mask = read_mask(self.of[name], self.values)
+        if mask.shape[:2] != (height, width):
+            raise InputError(
+                f"{self.of[name]}: is {mask.shape[1]}x{mask.shape[0]}, its image {width}x{height} pixels "
+                "(width x height); a mask must have the size of its image"
+            )
+        return mask
 
 
 def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Path]:

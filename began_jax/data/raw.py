@@ -100,8 +100,7 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
             raise InputError(f"--holdout: the ids do not name the subjects as CASIA's do (S1001L01.jpg); {remedy}")
         config = dataclasses.replace(config, group_regex=CASIA)
     size = (config.height, config.width, config.channels)
-    masks = (folder.masks, folder.inside)
-    recipe = IrisRecipe(config.images, ids, *size, *masks, annotator, config.copies, config.seed, config.partial)
+    recipe = IrisRecipe(config.images, ids, *size, folder.masks, annotator, config.copies, config.seed, config.partial)
     metadata = _metadata(config) | {"annotator": annotator, "masks": str(config.masks or "")}
     told = command("irises", config, len(ids))
     return write_raw(out, recipe, config, metadata=metadata, told=told, notes=folder.notes)

@@ -1,7 +1,7 @@
 """Section 3.2.1 as a recipe: segment an eye picture, crop it to 4:3, resize it, and add low-quality copies of it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
 from began_jax.data.builder import unannotated
-from began_jax.data.mask_files import Values, read_mask
+from began_jax.data.mask_files import MaskFiles
+from began_jax.data.mask_shapes import MaskShapes
 from began_jax.images import fit_image, fit_mask, read_image, to_float, to_uint8
 
 # Subject and eye in the names of CASIA-Iris: S1001L01 is frame 01 of the left eye of subject 001.
@@ -26,8 +27,7 @@ class IrisRecipe:
     height: int
     width: int
     channels: int
-    masks: Mapping[str, Path] | None  # id -> human mask, whose values
-    inside: Values | None  # are; or
+    masks: MaskFiles | MaskShapes | None  # of humans; or
     annotator: str | None  # T by name
     copies: int = 1  # the picture as it is, and copies - 1 of low quality
     seed: int = 0  # of the low-quality copies
@@ -48,8 +48,8 @@ class IrisRecipe:
                 # T sees the whole picture as it is: more of it than 4:3, and at its own resolution
                 mask = annotator.binary(annotate(picture), picture.shape[:2])
             else:
-                assert self.masks is not None and self.inside is not None  # one of the two is given
-                mask = read_mask(self.masks[name], self.inside)
+                assert self.masks is not None  # one of the two is given
+                mask = self.masks.read(name, *picture.shape[:2])
             if mask.shape != (*picture.shape[:2], 1):
                 raise Unsure(f"its mask is {list(mask.shape)}, its picture {list(picture.shape)}")
             image = fit_image(picture, self.height, self.width)
