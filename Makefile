@@ -113,10 +113,14 @@ $(READY): $(MADE)
 	$(INSTALL) -e .
 	touch $@
 
+# With what it asks for besides what we call, Orbax would be an older one than users have.
+ONNX = jax2onnx
+
 # By uv, which takes half a minute where pip takes more than one.
 $(READY_TEST): $(MADE)
 	$(INSTALL) uv
 	$(UV) pip install --quiet --python $(BIN)/python -e '.[test]'
+	test "$(VERSION)" != 3.11 || $(UV) pip install --quiet --no-deps --python $(BIN)/python $(ONNX)
 	touch $(READY) $@
 
 $(READY_BENCH): $(MADE)

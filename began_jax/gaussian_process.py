@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from began_jax.errors import InputError
+from began_jax.landmarks import completed
 from began_jax.sampling import evenly
 
 MOST = 4096  # examples that it is fitted to: the time grows with their cube
@@ -59,6 +60,7 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     Args:
         z: latents.
         targets: annotations of any shape, such as landmarks [count, points, 2] or masks [count, height, width, 1].
+            Values that are NaN are absent, see `landmarks.completed`.
         rows: the examples whose left-out answers are wanted; by default all.
 
     Raises:
@@ -66,7 +68,7 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     """
     if len(z) < 3:
         raise InputError(f"a Gaussian process cannot be fitted to {len(z)} examples: it takes at least 3")
-    rows = np.arange(len(z)) if rows is None else np.asarray(rows)
+    rows, targets = np.arange(len(z)) if rows is None else np.asarray(rows), completed(targets)
     z = np.asarray(z, np.float64)
     centre, unit = z.mean(0), np.maximum(z.std(0), 1e-6)
     z = (z - centre) / unit

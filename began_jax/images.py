@@ -126,11 +126,15 @@ def read_image(path: Path, channels: int) -> np.ndarray:
     """
     try:
         with Image.open(path) as stored:
-            picture = ImageOps.exif_transpose(stored)
-        if picture.mode in ("I", "F"):
+            picture, container = ImageOps.exif_transpose(stored), stored.format
+        whole = picture.mode == "I" and container == "PPM"  # 16 bits of a .pgm
+        if picture.mode in ("I", "F") and not whole:
             raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
-        if picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
-            picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+        if whole or picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
+            values = np.asarray(picture)
+            if 0 < values.max() < 4096:  # 8, 10 or 12 bits, which would be all but black
+                raise InputError(f"{path}: has 16 bits a pixel and values to {values.max()} only; scale them to 65535")
+            picture = Image.fromarray((values // 257).astype(np.uint8))
         elif picture.has_transparency_data:
             shown = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)

@@ -72,7 +72,7 @@ class Kind:
     score: Measure
     further: dict[str, Measure] = dataclasses.field(default_factory=dict)
     marks: Marks = lambda annotations, data: {}
-    writer: Writer = lambda out, provenance, data: array_writer(out, provenance)
+    writer: Writer = lambda out, provenance, data: array_writer(out, provenance, resume=True)
     head: Callable[[DataSet], nn.Module] | None = None
 
 
@@ -111,7 +111,7 @@ LANDMARKS = Kind(
         "auc_10": lambda predicted, truth, data: metrics.auc(_nme(predicted, truth, data)),
     },
     marks=lambda landmarks, data: {"landmarks": landmarks},
-    writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.shape[0])),
+    writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.shape[0]), resume=True),
 )
 MASK = Kind(
     name="mask",
@@ -127,7 +127,7 @@ MASK = Kind(
         "f1": lambda predicted, truth, data: metrics.f1(predicted, truth),
     },
     marks=lambda masks, data: {"masks": masks},
-    writer=lambda out, provenance, data: mask_writer(out, provenance),
+    writer=lambda out, provenance, data: mask_writer(out, provenance, resume=True),
 )
 ATTRIBUTES = Kind(
     name="attributes",
@@ -141,7 +141,7 @@ ATTRIBUTES = Kind(
         "balanced_accuracy_percent": lambda predicted, truth, data: metrics.balanced_accuracy_percent(predicted, truth)
     },
     marks=_captions,
-    writer=lambda out, provenance, data: attribute_writer(out, provenance, data.names),
+    writer=lambda out, provenance, data: attribute_writer(out, provenance, data.names, resume=True),
 )
 KINDS = {kind.name: kind for kind in (LANDMARKS, MASK, ATTRIBUTES)}
 

@@ -28,7 +28,7 @@ POINTS_49 = {
 }
 
 
-_COMPONENTS, _ROUNDS = 12, 30  # of `completed`
+_COMPONENTS, _ROUNDS, _LARGEST = 12, 30, 1000  # of `completed`
 
 
 class Scheme(NamedTuple):
@@ -161,16 +161,16 @@ def completed(targets: Float[np.ndarray, "count ..."]) -> Float[np.ndarray, "cou
 
     The rows are taken to lie near a plane of a few dimensions (principal components with missing values, Roweis 1998).
     Closed-form answers need whole rows; what is trained or measured leaves absent values out instead. Without a NaN the
-    targets come back as they are.
+    targets come back as they are. Of rows with more than 1,000 values an absent one is its mean.
     """
+    if not np.issubdtype(np.asarray(targets).dtype, np.floating) or not np.isnan(targets).any():
+        return targets
     values = np.asarray(targets, np.float64).reshape(len(targets), -1)
     absent = np.isnan(values)
-    if not absent.any():
-        return targets
     there = (~absent).sum(0)
     mean = np.where(there > 0, np.nansum(values, 0) / np.maximum(there, 1), np.nanmean(values))
     whole = np.where(absent, mean, values)
-    rank = min(_COMPONENTS, len(values) // 4, values.shape[1] // 2)
+    rank = min(_COMPONENTS, len(values) // 4, values.shape[1] // 2) if values.shape[1] <= _LARGEST else 0
     for _ in range(_ROUNDS if rank else 0):
         mean = whole.mean(0)
         centred = whole - mean

@@ -1,7 +1,7 @@
 """Measures on held-out data and the baselines beside them; numpy in, numpy out."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from began_jax.landmarks import OUTER_EYES_OF, completed
 
@@ -26,12 +26,13 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
         scale = np.linalg.norm(whole[:, left] - whole[:, right], axis=-1)
     else:
         scale = np.linalg.norm(whole.max(1) - whole.min(1), axis=-1)
-    return 100 * _mean_present(np.linalg.norm(p - t, axis=-1)) / scale
+    return 100 * _mean_present(np.linalg.norm(p - t, axis=-1), np.isnan(t[..., 0])) / scale
 
 
-def _mean_present(values: Float[np.ndarray, "count values"]) -> Float[np.ndarray, " count"]:
-    """Return each row's mean over the values that are no NaN; NaN where all are."""
-    absent = np.isnan(values)
+def _mean_present(
+    values: Float[np.ndarray, "count values"], absent: Bool[np.ndarray, "count values"]
+) -> Float[np.ndarray, " count"]:
+    """Return each row's mean over the values that are not absent; NaN where all are."""
     if not absent.any():
         return values.mean(1)
     with np.errstate(invalid="ignore"):
@@ -95,7 +96,8 @@ def rms_error(
     True values that are NaN are left out.
     """
     squares = (np.asarray(predicted, np.float32) - truth) ** 2
-    return np.sqrt(_mean_present(squares.reshape(len(squares), -1)))
+    absent = np.isnan(truth) if np.issubdtype(truth.dtype, np.floating) else np.zeros(truth.shape, bool)
+    return np.sqrt(_mean_present(squares.reshape(len(squares), -1), absent.reshape(len(squares), -1)))
 
 
 def rank_correlation(a: Float[np.ndarray, " count"], b: Float[np.ndarray, " count"]) -> float:

@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("exported", type=Path, help="the folder that export.py wrote")
     parser.add_argument("--annotator", required=True, help="T, see prepare.py --help")
     args = parser.parse_args()
-    run, kind = Run.open(args.run), Run.open(args.run).kind
+    run = Run.open(args.run)
+    kind = run.kind
     rows = run.data.annotated("test")[:PICTURES]
     held_out = chosen(run.data.source("test"), rows)
     runtime = plugins.import_module("onnxruntime", "benchmarks.reader")
@@ -61,15 +62,15 @@ def main() -> None:
         except annotator.Unsure:
             return None
 
-    both = {}
+    times, answers = {}, {}
     for name, answer in (("reader", read), (args.annotator, say)):
-        both[name], answers = timed(answer, held_out["image"])
-        sure = [i for i, given in enumerate(answers) if given is not None]
-        truth = held_out[kind.name][sure]
-        error = kind.score(np.stack([answers[i] for i in sure]), truth, run.data).mean()
-        sureness = f"sure of {len(sure)} of {len(answers)}"
-        print(f"{name}: {both[name]:.2f} ms a picture, {kind.shown.format(error)}, {sureness}")
-    print(f"the reader is {both[args.annotator] / both['reader']:.1f} times as fast")
+        times[name], answers[name] = timed(answer, held_out["image"])
+    sure = [i for i, given in enumerate(answers[args.annotator]) if given is not None]
+    print(f"{args.annotator} is sure of {len(sure)} of {len(rows)} pictures, on which both are measured")
+    for name, given in answers.items() if sure else ():
+        error = kind.score(np.stack([given[i] for i in sure]), held_out[kind.name][sure], run.data).mean()
+        print(f"{name}: {times[name]:.2f} ms a picture, {kind.shown.format(error)}")
+    print(f"the reader is {times[args.annotator] / times['reader']:.1f} times as fast")
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def test_a_stopped_set_goes_on_where_it_was_noted_and_is_the_same_bytes(tmp_path
     doubts, numbers = np.arange(14, dtype=np.float32), 2**40 + np.arange(0, 28, 2)
 
     def wrote(out, stop=None):
-        with writer(out, ORIGIN, **options) as write:
+        with writer(out, ORIGIN, **options, resume=True) as write:
             start = write.written.count
             assert write.written.next_number == (numbers[start - 1] + 1 if start else 0)
             for i in range(start, 14, 2):
@@ -200,7 +200,7 @@ def test_a_set_of_another_origin_begins_anew(tmp_path, monkeypatch):
     z, images = samples()
     masks = np.ones((7, 12, 16, 1), np.float32)
     for origin, there in ((ORIGIN, 0), (ORIGIN, 7), (ORIGIN | {"seed": 9}, 0)):
-        with pytest.raises(KeyboardInterrupt), mask_writer(tmp_path / "out", origin) as write:
+        with pytest.raises(KeyboardInterrupt), mask_writer(tmp_path / "out", origin, resume=True) as write:
             assert write.written.count == there
             if not there:
                 write(z, images, masks)

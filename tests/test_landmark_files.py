@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import prepare
-from began_jax import aspects, metrics, student
+from began_jax import aspects, gaussian_process, metrics, student
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.landmark_files import match_landmarks
@@ -85,7 +85,7 @@ def test_what_cannot_be_meant_is_refused_with_a_remedy(tmp_path):
         (table(POINTS, ["no" + name for name in IDS]), r"for 0 of 6 .* the first name in the file is no0\.jpg"),
         (
             table(np.concatenate([POINTS, POINTS[..., :1] * 0 + 3], -1), head="name,x0,y0,v0,x1,y1,v1,x2,y2,v2\n"),
-            "v has",
+            "visibility 3",
         ),
     ):
         path.write_text(text)
@@ -131,6 +131,11 @@ def test_pts_files_count_pixels_from_one(tmp_path, images):
     (images / "0.png").write_bytes((images / "0.jpg").read_bytes())
     with pytest.raises(InputError, match=r"0 may be 0\.jpg or 0\.png"):
         match_landmarks(images, [*IDS, "0.png"], images)
+    (images / "1.pts").write_text("version: 1\nn_points: 3\n{\n0 0\n1 1\n2 2\n}\n")
+    with pytest.raises(InputError, match=r"1 points lie at \(0, 0\), the first of 1"):
+        read(images)
+    (images / "1.pts").write_text("version: 1\nn_points: 3\n{\n-1 -1\n1 1\n2 2\n}\n")
+    assert np.isnan(read(images).points[1, 0]).all()
     (images / "0.pts").write_text("n_points: 4\n{\n1 1\n}\n")
     with pytest.raises(InputError, match=r"0\.pts: is no \.pts file"):
         read(images)
@@ -210,6 +215,23 @@ def test_absent_points_go_the_way_to_the_data_set(tmp_path, images, capsys):
         prepare.main([*options, "--out", str(tmp_path / "other")])
 
 
+def test_a_point_that_a_split_never_shows_is_refused_and_so_is_a_list_that_has_changed(tmp_path, images):
+    path = tmp_path / "a.csv"
+    path.write_text(table(POINTS[:4], IDS[:4]))
+    options = ["--images", str(images), "--landmarks", str(path), "--partial", "--height", "24", "--width", "24"]
+    prepare.main([*options, "--out", str(tmp_path / "out")])
+    path.write_text(table(POINTS))
+    with pytest.raises(InputError, match=r"exists, prepared with annotations .*, and now .*; remove it"):
+        prepare.main([*options, "--out", str(tmp_path / "out")])
+    path.write_text(table(with_absent(np.nan)))
+    seen = with_absent(np.nan)
+    seen[2, 2] = np.nan  # a point that pictures 0 and 4 alone show
+    path.write_text(table(seen))
+    options += ["--holdout", "0.3", "--group-regex", "[04]"]
+    with pytest.raises(InputError, match=r"point 2 \(from 0\) is absent in all \d pictures of the (train|test) split"):
+        prepare.main([*options[:-2], "--group-regex", "[0-9]", "--seed", "3", "--out", str(tmp_path / "split")])
+
+
 def test_absent_values_teach_nothing_and_count_for_nothing():
     rng = np.random.default_rng(0)
     z = rng.uniform(-1, 1, (60, 8)).astype(np.float32)
@@ -245,7 +267,17 @@ def test_absent_values_teach_nothing_and_count_for_nothing():
     assert np.abs(whole - truth)[absent].mean() < 0.5 * np.abs(truth - truth.mean(0))[absent].mean()
     np.testing.assert_array_equal(completed(truth), truth)
     process = closed_form.fit(config, z, targets)
-    assert np.isfinite(process.targets).all()
+    answers = process.left_out + 0.1
+    there = ~np.isnan(process.targets)
+    apart, missing = answers - process.left_out, process.targets - process.left_out
+    best = np.clip((apart * missing)[there].sum() / (apart[there] ** 2).sum(), 0, 1)
+    share = (best * len(apart)) / (len(apart) + closed_form.HALF)
+    np.testing.assert_allclose(process.share(answers), share, rtol=1e-4)
+    fitted = gaussian_process.fit(z, targets)
+    assert all(np.isfinite(values).all() for values in fitted.process) and np.isfinite(fitted.left_out).all()
+    broken = predicted.copy()
+    broken[:, 2] = np.nan  # an answer that is none is no absent truth
+    assert np.isnan(metrics.nme_percent(broken, targets, 1, 1)).any()
     assert np.isfinite(metrics.Ridge(z, targets)(z)).all()
 
 

@@ -63,6 +63,9 @@ TWO_VALUED = {
     "inverted palette": indexed(~MASK, WHITE_FIRST),
     "dark palette": indexed(MASK, [[9, 9, 9], [0, 0, 0]]),
     "classes palette": indexed(MASK, [[0, 0, 0], [128, 0, 0]]),
+    "grey palette": indexed(~MASK, [[100] * 3, [0] * 3]),
+    "red palette": indexed(~MASK, [[255, 0, 0], [0, 0, 0]]),
+    "quantised": Image.fromarray(np.where(MASK[..., None], [0, 200, 0], 0).astype(np.uint8)).quantize(2),
     "cut out": Image.fromarray(CUT_OUT),
     "black cut out": Image.fromarray(CUT_OUT * np.uint8([0, 0, 0, 1])),
     "opaque": Image.fromarray(np.dstack([MASK.astype(np.uint8) * 255] * 3 + [np.full(MASK.shape, 255, np.uint8)])),
@@ -210,6 +213,7 @@ def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path):
         list_pictures(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools beside numpy 2
 def test_outlines_of_coco_are_the_masks_that_pycocotools_draws(tmp_path):
     rng = np.random.default_rng(0)
     names = [f"{i}.png" for i in range(4)]
@@ -227,9 +231,7 @@ def test_outlines_of_coco_are_the_masks_that_pycocotools_draws(tmp_path):
         "categories": [{"id": 1, "name": "iris"}, {"id": 2, "name": "eye"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(document))
-    with pytest.raises(
-        InputError, match=r"holds shapes of iris \(4\), eye \(1\); say which are inside with --mask-values"
-    ):
+    with pytest.raises(InputError, match=r"holds shapes of iris \(4\), eye \(1\); say which are inside"):
         match_shapes(tmp_path / "a.json", names, False)
     shapes = match_shapes(tmp_path / "a.json", names, False, "iris")
     drawn = [shapes.read(name, 30, 40)[..., 0] for name in names]
@@ -298,3 +300,56 @@ def test_outlines_of_labelme_and_cvat(tmp_path):
     (images / "a.json").write_text("{")
     with pytest.raises(InputError, match=r"--masks .*: cannot be read \(JSONDecodeError"):
         match_shapes(images, ["a.png", "b.png"], False)
+
+
+def test_masks_of_several_kinds_of_cut_outs(tmp_path):
+    rng = np.random.default_rng(0)
+    photograph = rng.integers(0, 255, (*MASK.shape, 3), np.uint8)
+    alpha = MASK.astype(np.uint8) * 255
+    paths = stored(tmp_path / "photographs", a=Image.fromarray(np.dstack([photograph, alpha])))
+    paths += stored(tmp_path / "grey", a=Image.fromarray(np.dstack([photograph[..., 0], alpha])))
+    for path in paths:
+        np.testing.assert_array_equal(read_mask(path, inside([path], "masks"))[..., 0], MASK)
+    black = np.zeros((*MASK.shape, 3), np.uint8)
+    full = Image.fromarray(np.dstack([black, np.full(MASK.shape, 255, np.uint8)]))
+    both = stored(tmp_path / "black", a=Image.fromarray(np.dstack([black, alpha])), b=full)
+    values = inside(both, "masks")
+    assert (read_mask(both[0], values)[..., 0] == MASK).all() and read_mask(both[1], values).all()
+
+
+def test_masks_that_are_not_alike_or_hold_several_pictures_are_refused(tmp_path):
+    soft = black_and_white(MASK).filter(ImageFilter.GaussianBlur(3))
+    low = Image.fromarray(MASK.astype(np.uint8))
+    with pytest.raises(InputError, match="some masks hold values to 1 and others to 255; store them alike"):
+        inside(stored(tmp_path / "mixed", a=soft, b=low), "masks")
+    low.save(tmp_path / "pages.tif", save_all=True, append_images=[low])
+    with pytest.raises(InputError, match="it holds several pictures"):
+        inside([tmp_path / "pages.tif"], "masks")
+    with pytest.raises(InputError, match="must be values or colours, not both"):
+        inside([], "masks", "2,#ff0000")
+
+
+def test_a_turned_mask_is_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    mask = np.zeros((12, 16), bool)
+    mask[:3, :5] = True
+    Image.fromarray(np.rot90(mask, 2)).convert("L").save(tmp_path / "a.png", exif=exif)
+    path = tmp_path / "a.png"
+    np.testing.assert_array_equal(read_mask(path, inside([path], "masks"))[..., 0], mask)
+
+
+def test_sixteen_bits_that_are_not_used_are_no_black_picture(tmp_path):
+    values = np.random.default_rng(0).integers(0, 1024, (8, 8)).astype(np.uint16)
+    (path,) = stored(tmp_path / "p", a=Image.fromarray(values))
+    with pytest.raises(InputError, match=r"16 bits a pixel and values to 10\d\d only; scale them to 65535"):
+        read_image(path, 1)
+    (tmp_path / "p.pgm").write_bytes(b"P5 8 8 65535 " + (values * 64).astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_image(tmp_path / "p.pgm", 1)[..., 0], values * 64 // 257)
+
+
+def test_links_to_themselves_are_broken_links(tmp_path):
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    found = list_pictures(tmp_path)
+    assert found.ids == ["a.png"] and "1 broken links" in found.notes[0]

@@ -60,7 +60,17 @@ def named_depth(image):
 def in_pixels(image):
     return np.array([[30.0, 40.0], [50.0, 60.0]])
 
-named_box.kind, named_depth.kind = "box", "depth"
+class Needy:
+    def __init__(self, size):
+        self.size = size
+
+def age(image):
+    return 31.0
+
+def reserved(image):
+    return box(image)
+
+named_box.kind, named_depth.kind, age.kind, reserved.kind = "box", "depth", "age", "id"
 """
 
 
@@ -177,12 +187,26 @@ def test_another_command_does_not_go_on_where_this_one_stopped(crops, capfd):
     [
         ("depth", r"float64 \[128, 128\] from 4.5 to 4.5 is neither landmarks .*NAME.kind = 'depth'"),
         ("box", r"float64 \[4\] from 0\.\d+ to 0\.75 is neither"),
+        ("age", r"answer is float64 \[\]; it must be an array"),
+        ("reserved", "its kind is 'id'; it must be a name"),
+        ("Needy", "cannot be made without arguments"),
         ("in_pixels", r"float64 \[2, 2\] from 30 to 60 are no landmarks \[K, 2\], \(x, y\) as fractions"),
     ],
 )
 def test_a_t_whose_answer_is_no_annotation_is_refused_at_its_first_picture(crops, capfd, name, message, tmp_path):
     assert re.search(message, refused(capfd, *command(crops, name), "--out", tmp_path / "out", "--workers", 0))
     assert not (tmp_path / "out").exists() and not list((tmp_path / "out.work").glob("*.npz"))
+
+
+def test_parts_made_by_another_t_of_the_same_name_do_not_go_on(crops, capfd, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(T)
+    options = [*command(crops)]
+    options[options.index("--annotator") + 1] = f"{file}:box"
+    refused(capfd, *options, "--out", tmp_path / "out", "--workers", 0)
+    file.write_text(T.replace("510", "300"))
+    message = refused(capfd, *options, "--out", tmp_path / "out", "--workers", 0)
+    assert "was begun with annotator_file" in message and f"delete {tmp_path / 'out.work'}" in message
 
 
 def test_a_t_has_a_soft_mask_or_a_kind_of_its_own(crops, tmp_path):
@@ -224,7 +248,7 @@ def test_faces_refuse_the_lists_that_ready_pictures_refuse(tmp_path, capfd, name
         "surplus": (rows(points, range(5)), "1 names without an image; the first is 4.jpg"),
         "far_outside": (
             rows(points * 10, range(4)),
-            "its landmark at (430, 660) is more than a picture's size outside",
+            "is more than a picture's size outside",
         ),
     }[name]
     head = "name," + ",".join(f"{a}{i}" for i in range(5) for a in "xy") + "\n"
@@ -294,6 +318,23 @@ def test_without_the_extra_the_command_says_what_to_install(photographs, tmp_pat
     message = refused(capfd, "faces", "--images", photographs, "--out", tmp_path / "out")
     assert "--detector haar" in message and "pip install 'opencv-python-headless<5' (or began_jax[faces])" in message
     assert not list(tmp_path.iterdir())
+
+
+def test_landmarks_of_a_list_choose_the_face_that_they_are_in(photographs, tmp_path):
+    centre = render_face(0, 0, 140, 140)[1].mean(0) * 140 + (170, 30)  # of the right face of two
+    points = centre + np.array([[-20, -20], [20, -20], [0, 30]])
+    rows = {"pair.png": points, "0.png": points + 500}
+    lines = [",".join([name, *(f"{v:g}" for v in p.ravel())]) for name, p in rows.items()]
+    (tmp_path / "points.csv").write_text("\n".join(["name,x0,y0,x1,y1,x2,y2", *lines]))
+    options = ("--landmarks", tmp_path / "points.csv", "--several", "largest", "--workers", 0)
+    run("faces", "--images", photographs, *options, "--out", tmp_path / "out")
+    found = left_out(tmp_path / "out")
+    assert found["0.png"] in (
+        "a landmark is more than a picture's size outside",
+        "its landmarks are not in the face that was found",
+    )
+    (landmarks,) = ordered(open_data(tmp_path / "out").source("train"), 0, 1)["landmarks"]
+    assert (landmarks > 0).all() and (landmarks < 1).all()
 
 
 def test_the_largest_of_several_faces(photographs, tmp_path):

@@ -26,6 +26,9 @@ BUILT_IN = {
 WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
 
 
+RESERVED = ("image", "id", "annotated", "picture", "left_out")  # what a record has besides its annotation
+
+
 class Unsure(Exception):
     """T has no answer for a picture; the text is the reason, such as "no face"."""
 
@@ -47,7 +50,15 @@ def load(name: str, **options: Any) -> Annotator:
     if ":" not in (place := BUILT_IN.get(name, name)):
         raise InputError(f"--annotator {name}: there are {', '.join(BUILT_IN)}, FILE.py:NAME and PACKAGE.MODULE:NAME")
     annotator: Any = plugins.load(place, f"--annotator {name}")
-    return annotator(**options) if isinstance(annotator, type) else annotator
+    if isinstance(annotator, type):
+        try:
+            annotator = annotator(**options)
+        except TypeError as error:
+            raise InputError(f"--annotator {name}: cannot be made without arguments ({error})") from None
+    kind = getattr(annotator, "kind", "")
+    if not isinstance(kind, str) or kind in RESERVED or (kind and not kind.isidentifier()) or kind.endswith("_end"):
+        raise InputError(f"--annotator {name}: its kind is {kind!r}; it must be a name, and no field of a record")
+    return annotator
 
 
 def annotated(
@@ -72,6 +83,8 @@ def annotated(
     answer = np.asarray(annotate(fit_image(crop, *seen)))
     if answer.dtype.kind not in "biuf":
         raise WrongAnswer(f"the annotator's answer is {answer.dtype}, not numbers")
+    if not answer.ndim or not answer.size:
+        raise WrongAnswer(f"the annotator's answer is {answer.dtype} {list(answer.shape)}; it must be an array")
     if not np.isfinite(answer).all():
         raise Unsure("the annotator's answer is not finite")
     kind = getattr(annotate, "kind", "") or kind or _kind_of(answer, seen)
@@ -92,6 +105,8 @@ def annotated(
 def binary(answer: np.ndarray, size: tuple[int, ...]) -> UInt8[np.ndarray, "h w 1"]:
     """Return T's mask of a picture of this size, [h, w] or [h, w, 1] in [0, 1], cut at 0.5; WrongAnswer for no mask."""
     answer = np.asarray(answer)
+    if answer.dtype.kind == "f" and not np.isfinite(answer).all():
+        raise Unsure("the annotator's answer is not finite")
     mask = answer[..., None] if answer.ndim == 2 else answer
     if mask.shape != (*size, 1) or not (answer.min() >= 0 and answer.max() <= 1):
         shape = [*size, 1]

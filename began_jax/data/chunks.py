@@ -67,7 +67,7 @@ class _Maker:
                 except Unsure as why:
                     left_out.append((ids[index], str(why)))
                 except InputError as error:
-                    left_out.append((ids[index], _reason(error)))
+                    left_out.append((ids[index], reason(error)))
                 except Exception as error:  # a user's annotator, or a decoder: one picture does not stop the others
                     left_out.append((ids[index], f"{type(error).__name__}: {' '.join(str(error).split())}"))
                 else:
@@ -78,7 +78,7 @@ class _Maker:
         return chunk
 
 
-def _reason(error: InputError) -> str:
+def reason(error: InputError) -> str:
     """Return the part of a refusal that is not the file's path and not the remedy, on one line."""
     return " ".join(str(error).partition(": ")[2].split("; ")[0].split()) or str(error)
 
@@ -89,6 +89,8 @@ def _write(path: Path, examples: list[Example], pictures: list[int], left_out: l
         "picture": np.array(pictures, np.int64),
         "left_out": np.array(left_out, np.str_).reshape(-1, 2),
     }
+    if several := {name for example in examples for name in example} - set(examples[0] if examples else ()):
+        raise InputError(f"the annotator gives {' and '.join(sorted(several))} for some pictures only")
     for name in examples[0] if examples else ():
         values = [example[name] for example in examples]
         if isinstance(values[0], bytes):  # PNGs are a third of the pixels

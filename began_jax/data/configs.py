@@ -154,11 +154,14 @@ KINDS: dict[str, type[PrepareConfig]] = {
 }
 
 
-def command(kind: str, config: PrepareConfig, pictures: int) -> dict[str, Any]:
-    """Return what decides a data set, by the options' names: all but the number of processes."""
+def command(kind: str, config: PrepareConfig, pictures: int, annotations: str = "") -> dict[str, Any]:
+    """Return what decides a data set, by the options' names: all but the number of processes.
+
+    `pictures` is their number, and `annotations` a digest of what annotates them.
+    """
     values = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "workers"}
     told = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return {"kind": kind, **told, "pictures": pictures}
+    return {"kind": kind, **told, "pictures": pictures, "annotations": annotations}
 
 
 def check_partial(config: PrepareConfig) -> None:

@@ -200,7 +200,11 @@ def _check_annotation(data: DataSet) -> None:
     elif data.annotation == "mask" and "began_jax" not in data.builder.info.description:
         values = _mask_values(data)
         known = ", ".join(map(str, values))
-        wrong = f"masks hold the values {known}; they must be two-valued, 0 outside" if len(values) > 2 else ""
+        wrong = (
+            f"masks hold the values {known}; they must be two-valued, 0 outside"
+            if len(values) > 2 or values[:-1] > [0]
+            else ""
+        )
     elif data.annotation == "attributes":
         other = set(_first_annotation(data).tolist()) - {0, 1}
         wrong = f"attributes have the value {min(other):g}; they must be 0 or 1" if other else ""

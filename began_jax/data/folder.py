@@ -5,6 +5,8 @@ decoded, or a mask of another size than its picture, when its turn comes.
 """
 
 import dataclasses
+import functools
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +43,30 @@ class Folder:
     def annotation(self) -> Annotation | None:
         """Which annotation the pictures carry."""
         return "landmarks" if self.landmarks is not None else "mask" if self.masks is not None else None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of what annotates the pictures: other landmarks, or masks of other names or lengths, have another one."""
+        found = hashlib.sha256()
+        if self.landmarks is not None:
+            found.update(np.ascontiguousarray(self.landmarks).tobytes())
+        elif self.masks is not None:
+            found.update(repr(self.masks.described()).encode())
+        return found.hexdigest()[:16] if self.annotation else ""
+
+    def surveyed(self, given: str | None) -> "Folder":
+        """Return the folder with what is inside of its masks, which takes to read them all.
+
+        Args:
+            given: --mask-values.
+
+        Raises:
+            InputError: the masks do not tell.
+        """
+        if not isinstance(self.masks, MaskFiles):
+            return self
+        values = inside(list(self.masks.of.values()), f"--masks {self.masks.folder}", given)
+        return dataclasses.replace(self, masks=self.masks._replace(values=values))
 
     @property
     def keypoints(self) -> int | None:
@@ -83,8 +109,7 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
     if outlines:
         of_images = match_shapes(masks, ids, config.partial, given)
     else:
-        files = match_masks(masks, ids, config.partial)
-        of_images = MaskFiles(files, inside(list(files.values()), f"--masks {masks}", given))
+        of_images = MaskFiles(match_masks(masks, ids, config.partial), masks)
     having = np.array([name in of_images for name in ids]) if config.partial else None
     return Folder(images, tuple(ids), masks=of_images, annotated=having, notes=tuple(notes))
 
@@ -177,13 +202,16 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         InputError: anything is wrong with the folder or with a picture; nothing is written then.
     """
     folder = open_folder(config)
-    told = command("folder", config, len(folder.ids))
+    told = command("folder", config, len(folder.ids), folder.digest)
     if before := written_before(out, told):
         return before
+    folder = folder.surveyed(config.mask_values)
     train, test = hold_out(folder.ids, config.holdout, config.group_regex, config.seed)
     channels = config.channels or (3 if mostly_colour(folder) else 1)
     size: dict[str, Any] = {"height": config.height, "width": config.width, "channels": channels}
     indices = {"train": train, "test": test} if test else {"train": train}
+    if folder.landmarks is not None:
+        check_seen(indices, folder.landmarks)
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
     source = {"images": config.images, "landmarks": config.landmarks, "masks": config.masks}
@@ -220,6 +248,16 @@ def annotated_rows(splits: Mapping[str, Sequence[int]], annotated: np.ndarray | 
             count = f"none of the {len(splits[name]):,} pictures of the {name} split is annotated"
             raise InputError(f"--partial: {count}; annotate some of it, or draw it by another --holdout or --seed")
     return rows
+
+
+def check_seen(splits: Mapping[str, Sequence[int]], points: np.ndarray) -> None:
+    """Raise InputError where a point of landmarks [N, K, 2] is absent in all pictures of a split."""
+    there = np.isfinite(points[..., 0])
+    for name in ("train", "test"):
+        rows = list(splits.get(name, ()))
+        if len(rows) and there[rows].any() and (nowhere := np.flatnonzero(~there[rows].any(0)).tolist()):
+            first = f"point {nowhere[0]} (from 0) is absent in all {len(rows):,} pictures of the {name} split"
+            raise InputError(f"--landmarks: {first}; leave it out, or draw the split by another --holdout or --seed")
 
 
 def in_words(annotated: np.ndarray | None) -> str:

@@ -35,14 +35,14 @@ class Landmarks:
 def read(path: Path) -> Landmarks:
     """Read a file of landmarks; InputError where it is none."""
     where = f"--landmarks {path}"
-    if path.is_dir():
-        return _read_pts(path)
     readers = {".npz": _read_npz, ".csv": _read_csv, ".json": _read_coco, ".jsonl": _read_lines, ".txt": _read_wflw}
-    if path.suffix.lower() not in readers:
+    if not path.is_dir() and path.suffix.lower() not in readers:
         raise InputError(f"{where}: neither {FORMATS.replace(', or', ' nor')}")
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{where}: no such file")
     try:
+        if path.is_dir():
+            return _read_pts(path)
         return readers[path.suffix.lower()](path)
     except InputError:
         raise
@@ -55,10 +55,11 @@ def _absent(where: str, names: Sequence[str], points: np.ndarray, visible: np.nd
     """Return the landmarks with NaN for what is not there, by visibility [N, K] (0: absent) or by how lists say it."""
     points = np.array(points, np.float32)
     if visible is not None:
-        points[visible == 0] = np.nan
-        return Landmarks(list(names), points)
+        if odd := set(np.unique(np.asarray(visible, np.float64)).tolist()) - {0, 1, 2}:
+            raise InputError(f"{where}: visibility {min(odd):g}; it must be 0 (absent), 1 (hidden) or 2 (visible)")
+        points[np.asarray(visible) == 0] = np.nan
     zero = (points == 0).all(-1)
-    if zero.any():
+    if visible is None and zero.any():
         first = names[int(np.flatnonzero(zero.any(1))[0])]
         remedy = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
         raise InputError(f"{where}: {zero.sum():,} points lie at (0, 0), the first of {first}; {remedy}")
@@ -78,7 +79,7 @@ def _read_npz(path: Path) -> Landmarks:
                 "one array landmarks or landmarksK [N, K, 2]"
             )
         names, points = arrays["name"], arrays[keys[0]]
-        visible = arrays["visible"] if "visible" in arrays.files else None
+        visible = next((arrays[name] for name in ("visible", "visibility") if name in arrays.files), None)
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(f"{where}: name is {names.dtype} {names.shape}, not strings [N]")
     k = keys[0].removeprefix("landmarks")
@@ -118,8 +119,7 @@ def _read_csv(path: Path) -> Landmarks:
     table = np.reshape(np.array(rows, np.float32), (len(names), k, len(axes)))
     if axes == "xy":
         return _absent(where, names, table, None)
-    if wrong := set(np.unique(table[..., 2]).tolist()) - {0, 1, 2}:
-        raise InputError(f"{where}: v has the value {min(wrong):g}; it must be 0 (absent), 1 (hidden) or 2 (visible)")
+    table[np.isnan(table).all(-1), 2] = 0
     return _absent(where, names, table[..., :2], table[..., 2])
 
 
@@ -138,14 +138,15 @@ def _read_coco(path: Path) -> Landmarks:
         shown = ", ".join(f"{count:,} {called.get(i, i)}" for i, count in ids.items())
         raise InputError(f"{where}: keypoints of several categories ({shown}); keep one of them in the file")
     lengths = {len(annotation["keypoints"]) for annotation in found}
-    if len(lengths) > 1 or min(lengths) % 3:
+    named = [len(c.get("keypoints") or ()) for c in content["categories"] if c.get("id") in ids]
+    if len(lengths) > 1 or min(lengths) % 3 or (any(named) and {3 * max(named)} != lengths):
         raise InputError(f"{where}: keypoints of {sorted(lengths)} numbers; each must have x, y, v of the same points")
     if lost := [a["image_id"] for a in found if a["image_id"] not in images]:
         raise InputError(f"{where}: an annotation is of image_id {lost[0]}, which is not among the images")
     table = np.array([annotation["keypoints"] for annotation in found], np.float32).reshape(len(found), -1, 3)
     names = [str(images[annotation["image_id"]]["file_name"]) for annotation in found]
     result = _absent(where, names, table[..., :2], table[..., 2])
-    if OUTER_CORNER in str(content.get("info", {}).get("description", "")):
+    if OUTER_CORNER in str((content.get("info") or {}).get("description", "")):
         result.points -= 0.5
     result.sizes = {
         str(image["file_name"]): (int(image["width"]), int(image["height"]))
@@ -209,10 +210,12 @@ def _read_pts(folder: Path) -> Landmarks:
         if not inside or len(values) != int(inside[1]) or not len(values):
             raise InputError(f"--landmarks {path}: is no .pts file (n_points: K, and K lines x y between braces)")
         names.append(path.relative_to(folder).with_suffix("").as_posix())
-        points.append(values - 1)
+        points.append(values)
     counts = collections.Counter(map(len, points))
     if len(counts) > 1:
         few = counts.most_common()[-1][0]
         path = files[next(i for i, values in enumerate(points) if len(values) == few)]
         raise InputError(f"--landmarks {folder}: {path.name} has {few} points, others {counts.most_common(1)[0][0]}")
-    return Landmarks(names, np.array(points, np.float32))
+    found = _absent(f"--landmarks {folder}", names, np.array(points), None)
+    found.points -= 1
+    return found

@@ -81,7 +81,8 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
         )
     found = annotations(flat)
     other = next((name for name in UNITS if name in flat and name not in found), None)
-    if other and wanted in ("", other):
+    before = not found or other is None or list(UNITS).index(other) < _place(next(iter(found)))
+    if other and (wanted == other or (not wanted and before)):
         rest = "".join(f", or name another annotation as in --data {place(data)}#{name}" for name in list(found)[:1])
         raise InputError(
             f"--data {data}: its {other} are {_described(flat[other])}; they must be {UNITS[other]}{rest}; "
@@ -96,6 +97,10 @@ def find_layout(data: str, info: tfds.core.DatasetInfo, wanted: str = "") -> Lay
     ids = [key for key in ID_FEATURES if isinstance(flat.get(key), tfds.features.Text)]
     height, width, channels = shape
     return Layout(height, width, channels, image, ids[0] if ids else None, annotation, annotated)
+
+
+def _place(name: str) -> int:
+    return list(UNITS).index(name) if name in UNITS else len(UNITS)
 
 
 def place(data: str) -> str:

@@ -6,6 +6,7 @@ of a set with several classes it may show two.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from began_jax.data.pictures import list_pictures, same_name
 from began_jax.errors import InputError
@@ -25,15 +26,21 @@ FLAT = 0.02  # of the range, by which the neighbours of a pixel in an even area 
 EVEN = 5e-4  # share of pixels in even areas between the ends, from which on these are a class of their own
 TINT = 24  # of 255, by which JPEG tints what was grey at most, but for a thousandth of the pixels
 BETWEEN = 4  # times as many pixels lie between the ends as at the upper one, at most, where edges are soft
+_ASK_COLOURS = "say which are inside with --mask-values, such as {}; or by the numbers of a palette, such as 1"
 _ASK = "say which are inside with --mask-values, such as {} or 128-255"
 
 
 @dataclasses.dataclass(frozen=True)
 class Values:
-    """Which values of a mask are inside: ranges of numbers, both ends included, and colours."""
+    """Which values of a mask are inside: ranges of numbers, both ends included, or colours.
+
+    With `alpha` a mask of one colour is what it shows of it: others of the set are black cut-outs.
+    """
 
     ranges: tuple[tuple[float, float], ...] = ()
     colours: tuple[int, ...] = ()  # 0xRRGGBB
+    alpha: bool = False
+    indices: bool = False  # of a palette are meant, not its colours
 
 
 def parse_values(text: str) -> Values:
@@ -46,7 +53,9 @@ def parse_values(text: str) -> Values:
             ranges.append((float(number[1]), float(number[2] or number[1])))
         else:
             raise InputError(f"--mask-values {text}: must be values, ranges or colours, such as 2 or 1,3 or 128-255")
-    return Values(tuple(ranges), tuple(colours))
+    if ranges and colours:
+        raise InputError(f"--mask-values {text}: must be values or colours, not both")
+    return Values(tuple(ranges), tuple(colours), indices=bool(ranges))
 
 
 def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Values:
@@ -58,38 +67,48 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
         given: the values that are inside, as `parse_values` takes them.
     """
     wanted = parse_values(given) if given else None
-    asked = bool(wanted and wanted.colours)
-    held = _survey(paths, asked)
+    asked, indices = bool(wanted and wanted.colours), bool(wanted and wanted.ranges)
+    held = _survey(paths, asked, False, indices)
     if held.colours and not asked:  # then black ones are colours too
-        held = _survey(paths, True)
+        held = _survey(paths, True, False, indices)
+    elif held.alpha:  # then those that are opaque all over are full
+        held = _survey(paths, asked, True, indices)
     if wanted:
         if not any(_among(wanted, value, held.colours) for value in held.values):
             raise InputError(f"{where}: no mask holds a value of --mask-values {given}; {held.in_words()}")
-        return wanted
+        return dataclasses.replace(wanted, alpha=held.alpha)
     values = sorted(map(float, held.values))
     if len(values) == 1:
         raise InputError(f"{where}: {held.in_words()} alone; there must be an inside and an outside")
     if held.colours:
         if len(values) == 2 and values[0] == 0:
             return Values(colours=(int(values[1]),))
-        raise InputError(f"{where}: {held.in_words()}; {_ASK.format(held.name(held.most()[1]))}")
+        raise InputError(f"{where}: {held.in_words()}; {_ASK_COLOURS.format(held.name(held.most()[1]))}")
     if len(values) == 2:
-        return Values(((values[1], np.inf),))
+        return Values(((values[1], np.inf),), alpha=held.alpha)
     if _several_classes(held):
         raise InputError(f"{where}: {held.in_words()}; {_ASK.format(held.name(values[1]))}")
     low, high = values[0], values[-1]
+    if held.least < 0.25 * high:
+        reach = f"some masks hold values to {held.least:g} and others to {high:g}"
+        raise InputError(f"{where}: {reach}; store them alike, from 0 to one value")
     if low > 0.2 * held.full or high < 0.8 * held.full or held.between > BETWEEN * held.upper:
         some = f"values from {low:g} to {high:g}, {100 * held.between / len(paths):.0f} % of them between the ends"
         remedy = _ASK.format(f"{(low + high) / 2:.0f}-{high:g}")
         raise InputError(f"{where}: the masks hold {some}, and nothing is clearly inside; {remedy}")
-    return Values((((low + high) / 2, np.inf),))
+    return Values((((low + high) / 2, np.inf),), alpha=held.alpha)
 
 
 class MaskFiles(NamedTuple):
     """The masks of pictures by their ids: files, and which of their values are inside."""
 
     of: dict[str, Path]
-    values: Values
+    folder: Path
+    values: Values = Values()  # see `inside`
+
+    def described(self) -> list[tuple[str, int]]:
+        """Return names and lengths of the files, which differ where the masks do."""
+        return [(name, path.stat().st_size) for name, path in sorted(self.of.items())]
 
     def __contains__(self, name: object) -> bool:
         return name in self.of
@@ -112,7 +131,7 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
         InputError: a picture has none, or two share one; with `partial`: none has one, or one belongs to no picture.
     """
     by_stem: dict[str, list[Path]] = {}
-    for name in list_pictures(masks, "--masks").ids:
+    for name in list_pictures(masks, "--masks", frames=False).ids:
         by_stem.setdefault(_stem(name), []).append(masks / name)
     found: dict[str, Path] = {}
     for name in ids:
@@ -129,10 +148,10 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
     if missing and not partial:
         there = f"masks for {len(found)} of {len(ids)} images"
         raise InputError(f"--masks {masks}: {there}; the first missing is {first}; --partial keeps such images")
-    files = list(found.values())
-    if len(set(files)) < len(files):
-        one, other = [name for name, path in found.items() if files.count(path) > 1][:2]
-        raise InputError(f"--masks {masks}: {one} and {other} would share the mask {found[one].name}; rename one")
+    owner: dict[Path, str] = {}
+    for name, path in found.items():
+        if (other := owner.setdefault(path, name)) != name:
+            raise InputError(f"--masks {masks}: {other} and {name} would share the mask {path.name}; rename one")
     used = {_stem(name) for name in found}
     if partial and (surplus := sorted(stem for stem in by_stem if stem not in used)):
         path = by_stem[surplus[0]][0].relative_to(masks)
@@ -146,7 +165,7 @@ def _stem(name: str) -> str:
 
 def read_mask(path: Path, values: Values) -> np.ndarray:
     """Decode a mask to uint8 [h, w, 1] in {0, 1}, 1 where its value is inside."""
-    plane, of_colours = _plane(path, bool(values.colours))
+    plane, of_colours, _ = _plane(path, bool(values.colours), values.alpha, values.indices)
     within = np.zeros(plane.shape, bool)
     for low, high in () if of_colours else values.ranges:
         within |= (plane >= low) & (plane <= high)
@@ -166,6 +185,8 @@ class _Held:
     between: float = 0.0
     upper: float = 0.0
     count: int = 0
+    alpha: bool = False  # whether some are read by it, being of one colour
+    least: float = np.inf  # of the largest values of masks that have an even area of it
 
     def name(self, value: float) -> str:
         """Return a value as --mask-values takes it."""
@@ -194,11 +215,13 @@ def _several_classes(held: _Held) -> bool:
     return sum(s for v, s in held.even.items() if low + margin < v < high - margin) > EVEN * held.count
 
 
-def _survey(paths: Sequence[Path], asked: bool) -> _Held:
+def _survey(paths: Sequence[Path], asked: bool, alpha: bool, indices: bool) -> _Held:
     held = _Held(colours=asked)
     with ThreadPoolExecutor() as pool:
-        for each in pool.map(lambda path: _seen(path, asked), paths):
+        for each in pool.map(lambda path: _seen(path, asked, alpha, indices), paths):
+            held.least = min(held.least, each.least)
             held.colours |= each.colours
+            held.alpha |= each.alpha
             held.full = max(held.full, each.full)
             for total, own in ((held.values, each.values), (held.even, each.even)):
                 total.update({value: total.get(value, 0.0) + share for value, share in own.items()})
@@ -208,8 +231,8 @@ def _survey(paths: Sequence[Path], asked: bool) -> _Held:
     return held
 
 
-def _seen(path: Path, asked: bool) -> _Held:
-    plane, of_colours = _plane(path, asked)
+def _seen(path: Path, asked: bool, alpha: bool, indices: bool) -> _Held:
+    plane, of_colours, by_alpha = _plane(path, asked, alpha, indices)
     most = plane.max()
     full = 1.0 if plane.dtype.kind == "f" and most <= 1 else 255.0 if most <= 255 else 65535.0
     levels = np.unique(plane)
@@ -217,15 +240,17 @@ def _seen(path: Path, asked: bool) -> _Held:
         plane = np.round(plane * (1024 / full)) * (full / 1024)
     values = _shares(plane, plane.size)
     if of_colours:
-        return _Held(True, full, values, count=1)
+        return _Held(True, full, values, count=1, alpha=by_alpha)
     height, width = (max(side - 2, 0) for side in plane.shape)
-    block = np.stack([plane[i : i + height, j : j + width] for i in range(3) for j in range(3)]).astype(np.float64)
-    even = np.ptp(block, axis=0) <= (0 if len(levels) <= FEW else FLAT * full)
+    windows = [plane[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    low, high = functools.reduce(np.minimum, windows), functools.reduce(np.maximum, windows)
+    even = high - low <= (0 if len(levels) <= FEW else FLAT * full)
     upper = plane >= (1 - ENDS) * full
     between = (plane > ENDS * full) & ~upper
-    return _Held(
-        False, full, values, _shares(block[4][even], plane.size), float(between.mean()), float(upper.mean()), 1
-    )
+    flat = _shares(windows[4][even], plane.size)
+    top = float(levels[-1])
+    least = top if len(levels) > 1 and flat.get(top, 0.0) > EVEN else np.inf
+    return _Held(False, full, values, flat, float(between.mean()), float(upper.mean()), 1, by_alpha, least)
 
 
 def _shares(values: np.ndarray, size: int) -> dict[float, float]:
@@ -233,37 +258,42 @@ def _shares(values: np.ndarray, size: int) -> dict[float, float]:
     return dict(zip(found.astype(float).tolist(), (counts / size).tolist(), strict=True))
 
 
-def _plane(path: Path, asked: bool) -> tuple[np.ndarray, bool]:
-    """Return a mask's values [h, w], and whether these are colours 0xRRGGBB."""
+def _plane(path: Path, asked: bool, alpha: bool, indices: bool) -> tuple[np.ndarray, bool, bool]:
+    """Return a mask's values [h, w], whether these are colours 0xRRGGBB, and whether its alpha."""
     try:
         with Image.open(path) as picture:
-            plane, of_colours = _values_of(picture, asked)
+            if getattr(picture, "n_frames", 1) > 1:
+                raise ValueError("it holds several pictures")
+            found = plane, _, _ = _values_of(ImageOps.exif_transpose(picture), asked, alpha, indices)
         if not np.isfinite(plane).all():
             raise ValueError("it holds values that are no numbers")
     except Exception as error:
         raise unreadable(path, error) from None
-    return plane, of_colours
+    return found
 
 
-def _values_of(picture: Image.Image, asked: bool) -> tuple[np.ndarray, bool]:
-    """Return the values of a mask, with colours where these are `asked` for or all that it has."""
+def _values_of(picture: Image.Image, asked: bool, by_alpha: bool, indices: bool) -> tuple[np.ndarray, bool, bool]:
+    """Return the same, with colours where these are `asked` for or all that it has, see `Values` for alpha."""
     if picture.mode == "P" and not asked:
-        palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-        if np.ptp(palette, axis=1).any() or np.ptp(palette[:, 0]) < 128:
-            return np.asarray(picture), False  # colours that only tell classes apart
+        palette = np.array(picture.getpalette("RGB"), np.int64).reshape(-1, 3)
+        if indices or (not np.ptp(palette, axis=1).any() and np.ptp(palette[:, 0]) < 32):
+            return np.asarray(picture), False, False  # greys too near to be meant
     if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.uint8) if picture.mode == "1" else np.asarray(picture), False
+        return np.asarray(picture).astype(np.uint8) if picture.mode == "1" else np.asarray(picture), False, False
     alpha = None
     if picture.has_transparency_data:
         shown = picture.convert("RGBA")
         alpha = np.asarray(shown)[..., 3]
         picture = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown)
     pixels = np.asarray(picture.convert("RGB"))
-    if alpha is not None and np.ptp(alpha) and not np.ptp(pixels.reshape(-1, 3), axis=0).any():
-        return alpha, False  # what is cut out is as black as its ground
+    flat = not np.ptp(pixels.reshape(-1, 3), axis=0).any()
+    if alpha is not None and (by_alpha or np.ptp(alpha)) and flat:
+        return alpha, False, True  # what is cut out is as black as its ground
+    if alpha is not None and np.ptp(alpha) and len(np.unique(pixels[alpha > 127].reshape(-1, 3), axis=0)) > FEW:
+        return alpha, False, False  # cut out of a photograph
     if not asked and (np.ptp(pixels, axis=-1) > TINT).mean() < 1e-3:
-        return np.round(pixels.mean(-1)).astype(np.uint8), False
-    return (pixels.astype(np.int64) * (65536, 256, 1)).sum(-1), True
+        return np.round(pixels.mean(-1)).astype(np.uint8), False, False
+    return (pixels.astype(np.int64) * (65536, 256, 1)).sum(-1), True, False
 
 
 def _among(values: Values, value: float, of_colours: bool) -> bool:

@@ -31,6 +31,14 @@ class MaskShapes(NamedTuple):
     sizes: dict[str, tuple[int, int]]
     where: str
 
+    def described(self) -> str:
+        """Return what differs where the masks do."""
+        drawn = [
+            (n, [(s.label, np.concatenate([np.ravel(v) for v in s[1:] if v is not None]).tolist()) for s in of])
+            for n, of in sorted(self.of.items())
+        ]
+        return repr(drawn)
+
     def __contains__(self, name: object) -> bool:
         return name in self.of
 

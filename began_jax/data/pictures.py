@@ -46,7 +46,7 @@ FORMATS = (
         ".psd",
     ),
 )
-SEVERAL = (".gif", ".tif", ".tiff", ".webp", ".png", ".apng", ".avif", ".avifs")  # may hold frames or pages
+SEVERAL = (".gif", ".tif", ".tiff", ".webp", ".apng", ".avif", ".avifs")  # may hold frames or pages
 OF_THE_SYSTEM = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 
 
@@ -58,7 +58,11 @@ class Pictures(NamedTuple):
 
 
 def list_pictures(
-    root: Path, option: str = "--images", without: Path | None = None, beside: Collection[str] = ()
+    root: Path,
+    option: str = "--images",
+    without: Path | None = None,
+    beside: Collection[str] = (),
+    frames: bool = True,
 ) -> Pictures:
     """List the pictures below a folder, through links too; hidden files and folders are left alone.
 
@@ -67,6 +71,7 @@ def list_pictures(
         option: that named it.
         without: a folder below it that holds no pictures, such as one of masks.
         beside: extensions of files that something else reads, which are not said to be skipped.
+        frames: whether files with several frames or pages are counted, which takes to open some.
 
     Raises:
         InputError: there is no such folder, no picture in it, or a name that is not UTF-8.
@@ -77,13 +82,13 @@ def list_pictures(
     ids, skipped, several = [], collections.Counter(), 0
     for path in files_below(root, without):
         name, kind = path.relative_to(root).as_posix(), path.suffix.lower()
-        if kind not in known or not path.is_file():
-            broken = path.is_symlink() and not path.exists()
+        if kind not in known or not _is_file(path):
+            broken = path.is_symlink() and not _is_file(path)
             if broken or kind not in beside:
                 skipped["broken links" if broken else kind or "without an extension"] += 1
             continue
         ids.append(checked_name(name, root))
-        several += kind in SEVERAL and _holds_several(path)
+        several += frames and kind in SEVERAL and _holds_several(path)
     if not ids:
         there = f"; it holds {_counted(skipped)}" if skipped else ""
         raise InputError(f"{option} {root}: holds no image ({' '.join(known)}){there}")
@@ -125,14 +130,32 @@ def files_below(root: Path, without: Path | None = None) -> Iterator[Path]:
     folders: list[tuple[Path, tuple[Path, ...]]] = [(root, (root.resolve(),))]
     while folders:
         folder, above = folders.pop()
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be read ({error.strerror})") from None
+        for entry in entries:
             if hidden(entry.name):
                 continue
             path = folder / entry.name
-            if not entry.is_dir():
+            if not _is_folder(path):
                 yield path
             elif (place := path.resolve()) not in above and place != left:
                 folders.append((path, (*above, place)))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _holds_several(path: Path) -> bool:

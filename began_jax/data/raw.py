@@ -4,6 +4,7 @@ OUT.work holds what is made so far until OUT is whole, so the same command goes 
 """
 
 import dataclasses
+import hashlib
 import re
 import shutil
 import sys
@@ -16,15 +17,17 @@ import numpy as np
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig, command
-from began_jax.data.folder import annotated_rows, group, hold_out, in_words, open_folder
+from began_jax.data.folder import annotated_rows, check_seen, group, hold_out, in_words, open_folder
+from began_jax.data.landmark_files import absent_in_words
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
 from began_jax.files import agree
-from began_jax.plugins import absolute
+from began_jax.plugins import absolute, fingerprint
 from began_jax.progress import Progress
 
 LEFT_OUT = "left_out.csv"
+RULES = 2  # by which masks are cut: what was begun by others does not go on
 
 
 def write_faces(out: Path, config: FacesConfig) -> builder.Written:
@@ -53,7 +56,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     ways = (config.detector, config.several, annotator, options)
     recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes)
     metadata = _metadata(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
-    told = command("faces", config, len(ids))
+    told = command("faces", config, len(ids), folder.digest)
     return write_raw(
         out, recipe, config, official=official, attribute_names=names, metadata=metadata, told=told, notes=folder.notes
     )
@@ -94,6 +97,10 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
     annotator = None if config.masks else absolute(config.annotator or "segmenter")
     folder = open_folder(config)
     ids = list(folder.ids)
+    told = command("irises", config, len(ids), folder.digest)
+    if before := _written_before(out, told):
+        return before
+    folder = folder.surveyed(config.mask_values)
     if config.holdout and config.group_regex is None:
         if not all(re.search(CASIA, name) for name in ids):
             remedy = "give --group-regex, such as '^([^/]+)/' for one folder a subject"
@@ -102,7 +109,6 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
     size = (config.height, config.width, config.channels)
     recipe = IrisRecipe(config.images, ids, *size, folder.masks, annotator, config.copies, config.seed, config.partial)
     metadata = _metadata(config) | {"annotator": annotator, "masks": str(config.masks or "")}
-    told = command("irises", config, len(ids))
     return write_raw(out, recipe, config, metadata=metadata, told=told, notes=folder.notes)
 
 
@@ -139,22 +145,31 @@ def write_raw(
     Raises:
         InputError: `out` is taken, OUT.work is another command's, or no picture can be used.
     """
-    if before := builder.written_before(out, told):
+    if before := _written_before(out, told):
         return before
     group(recipe.ids, config.group_regex)  # refuses before the work what `hold_out` would refuse after it
     recipe.open()  # what it lacks is said before anything is written
-    work = out.with_name(out.name + ".work")
-    begun = {**metadata, "pictures": len(recipe.ids)}
-    agree(work / "config.json", begun, "begun", defaults={"partial": False})
+    work = _work(out)
+    of_ids = hashlib.sha256("\n".join(recipe.ids).encode()).hexdigest()[:16]
+    begun = {**metadata, "pictures": len(recipe.ids), "ids": of_ids, "rules": RULES}
+    begun |= {"annotations": told["annotations"], "annotator_file": fingerprint(recipe.annotator or "")}
+    remedy = f"delete {work}"
+    agree(work / "config.json", begun, "begun", defaults={"partial": False}, otherwise=remedy)
     lengths, pictures, left_out, having = _run(recipe, work, config.workers)
     if not pictures:
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")
     annotated = np.array(having, bool) if config.partial else None
     splits = _splits(recipe, pictures, official, config)
+    absent = ""
+    if isinstance(recipe, FaceRecipe) and recipe.kind == "landmarks" and recipe.known:
+        none = np.full_like(next(iter(recipe.known.values())), np.nan)
+        points = np.stack([recipe.known.get(recipe.ids[picture], none) for picture in pictures])
+        check_seen(splits, points)
+        absent = absent_in_words(points)
     first = Chunks(work, lengths, [0])[0]
     annotation = next(name for name in first if name not in ("image", "id", "annotated"))
     what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
-    what += in_words(annotated)
+    what += in_words(annotated) + absent
     seen = builder.write(
         out,
         {name: Chunks(work, lengths, rows) for name, rows in splits.items()},
@@ -173,6 +188,17 @@ def write_raw(
     )
     shutil.rmtree(work)
     return builder.Written({name: len(rows) for name, rows in splits.items() if rows}, what, left_out, (*notes, *seen))
+
+
+def _work(out: Path) -> Path:
+    return out.with_name(out.name + ".work")
+
+
+def _written_before(out: Path, told: Mapping[str, Any]) -> builder.Written | None:
+    before = builder.written_before(out, told)
+    if before:
+        shutil.rmtree(_work(out), ignore_errors=True)  # of a command that was killed after its last step but one
+    return before
 
 
 def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list, list[int]]:

@@ -52,10 +52,12 @@ class FaceRecipe:
             size = photograph.shape[1::-1]
             wrong = ""
             if known is not None and self.kind == "landmarks":
-                wrong = outside(known, *size) or resized(self.sizes.get(name), *size)
+                wrong = "a landmark is more than a picture's size outside" if outside(known, *size) else ""
+                wrong = wrong or (resized(self.sizes.get(name), *size) and "not of the size of its landmarks' picture")
             if wrong:
-                raise Unsure(wrong.partition(";")[0])
-            top, left, height, width = face_window(photograph, detect, self.several)
+                raise Unsure(wrong)
+            points = known if self.kind == "landmarks" else None
+            top, left, height, width = face_window(photograph, detect, self.several, points)
             crop = photograph[top : top + height, left : left + width]
             made = {"image": fit_image(crop, self.height, self.width), "id": name}
             if self.partial:
@@ -82,8 +84,13 @@ def load_detector(name: str) -> Callable | None:
     return plugins.import_module("began_jax.annotators.faces", f"--detector {name}").FaceDetector()
 
 
-def face_window(photograph: np.ndarray, detect: Callable | None, several: str) -> Crop:
-    """Return the window of a photograph that holds its face, or all of it without a detector; Unsure for none."""
+def face_window(
+    photograph: np.ndarray, detect: Callable | None, several: str, landmarks: np.ndarray | None = None
+) -> Crop:
+    """Return the window of a photograph that holds its face, or all of it without a detector; Unsure for none.
+
+    Of several faces it is the largest one in which the centre of the landmarks is, where these are known.
+    """
     height, width = photograph.shape[:2]
     if detect is None:
         return Crop(0, 0, height, width)
@@ -92,4 +99,9 @@ def face_window(photograph: np.ndarray, detect: Callable | None, several: str) -
         raise Unsure("no face")
     if len(faces) > 1 and several == "leave-out":
         raise Unsure("several faces")
+    if landmarks is not None:
+        x, y = np.nanmean(landmarks, axis=0)
+        faces = [f for f in faces if f.left <= x < f.left + f.size and f.top <= y < f.top + f.size]
+        if not faces:
+            raise Unsure("its landmarks are not in the face that was found")
     return Crop(faces[0].top, faces[0].left, faces[0].size, faces[0].size)

@@ -13,15 +13,15 @@ Write = Callable[..., None]
 
 
 @contextlib.contextmanager
-def array_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
+def array_writer(out: str | os.PathLike, provenance: dict, resume: bool = False) -> Iterator[Write]:
     """Give `write(latents, images, annotations, doubt=None)` to call batch by batch; `out` appears when the block ends.
+
+    With `resume` a set that was stopped goes on, see `dataset`.
 
     Raises:
         InputError: `out` is not empty, or batches differ in size.
     """
-    with (
-        dataset(out, provenance) as written,
-    ):
+    with dataset(out, provenance, resume) as written:
         rows = written.rows("annotations.npy")
 
         def write(

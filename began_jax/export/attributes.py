@@ -15,15 +15,19 @@ Write = Callable[..., None]
 
 
 @contextlib.contextmanager
-def attribute_writer(out: str | os.PathLike, provenance: dict, names: Sequence[str]) -> Iterator[Write]:
+def attribute_writer(
+    out: str | os.PathLike, provenance: dict, names: Sequence[str], resume: bool = False
+) -> Iterator[Write]:
     """Give `write(latents, images, attributes, doubt=None)` to call batch by batch; `out` appears when the block ends.
+
+    With `resume` a set that was stopped goes on, see `dataset`.
 
     Attributes are [batch, len(names)] in [0, 1]; at 0.5 and more a picture has one.
 
     Raises:
         InputError: `out` is not empty, the attributes are not as many as the names, or batches differ in size.
     """
-    with dataset(out, provenance) as written:
+    with dataset(out, provenance, resume) as written:
         table = csv.writer(written.text("attributes.csv"), lineterminator="\n")
         if not written.count:
             table.writerow(["file_name", *names])

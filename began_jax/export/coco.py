@@ -73,9 +73,15 @@ def _tail(count: int, width: int, height: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def coco_writer(
-    out: str | os.PathLike, provenance: dict, points: Scheme | None = None, category: str = "face"
+    out: str | os.PathLike,
+    provenance: dict,
+    points: Scheme | None = None,
+    category: str = "face",
+    resume: bool = False,
 ) -> Iterator[Write]:
     """Give `write(latents, images, landmarks, doubt=None)` to call batch by batch; `out` appears when the block ends.
+
+    With `resume` a set that was stopped goes on, see `dataset`.
 
     Landmarks are (x, y) fractions [batch, K, 2]; `points` names them (by default from K, see `scheme`). Those that are
     NaN are absent.
@@ -84,7 +90,7 @@ def coco_writer(
         InputError: `out` is not empty, a picture's landmarks are all absent or one is infinite, or batches differ in
             size or in points.
     """
-    with dataset(out, provenance) as written:
+    with dataset(out, provenance, resume) as written:
         rows, file = written.rows("landmarks.npy"), written.text("annotations.json")
         known = points
 

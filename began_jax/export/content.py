@@ -116,7 +116,7 @@ def open_content(folder: Path) -> Content:
     if not (folder / "dataset.json").is_file():
         raise InputError(f"{folder}: holds no data set of generate.py")
     if content.kind == "annotations" and not (folder / "annotations.npy").is_file():
-        raise InputError(f"{folder}: was written by an older version, without landmarks.npy; generate it anew")
+        raise InputError(f"{folder}: holds no annotations that --format knows; write them anew, or by a writer of ours")
     return content
 
 

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
@@ -35,7 +35,7 @@ Pictures = (
     Float[Array | np.ndarray, "batch height width channels"] | UInt8[Array | np.ndarray, "batch height width channels"]
 )
 
-PART = 4096  # pictures after which a stop loses nothing
+PART = 4096  # pictures that a stop loses at most
 PROGRESS = "progress.json"
 _BATCHES = 2  # whose pictures are being encoded while the next one is made
 
@@ -43,6 +43,13 @@ _BATCHES = 2  # whose pictures are being encoded while the next one is made
 def file_name(index: int) -> str:
     """Return the picture's name under `images/` and `masks/`."""
     return f"{index:06d}.png"
+
+
+def _cut(file: IO, length: int) -> None:
+    """Shorten a file to what was noted of it; InputError where it is shorter, as a loss of power may leave it."""
+    if os.fstat(file.fileno()).st_size < length:
+        raise InputError(f"{file.name}: is shorter than was noted; delete {Path(file.name).parent} and begin anew")
+    file.truncate(length)
 
 
 class Rows:
@@ -63,7 +70,7 @@ class Rows:
         self._file = path.open("r+b")
         np.lib.format.read_magic(self._file)
         self._shape = np.lib.format.read_array_header_1_0(self._file)[0][1:]
-        self._file.truncate(self._file.tell() + count * self._row)
+        _cut(self._file, self._file.tell() + count * self._row)
         self._file.seek(0, os.SEEK_END)
 
     @property
@@ -133,7 +140,7 @@ class Dataset:
         """Return a text file of the data set to write to; after a stop it has what it had at the last note."""
         length = self._found.get("files", {}).get(name, 0)
         file = (self.folder / name).open("r+" if length else "w", newline="", encoding="utf-8")
-        file.truncate(length)
+        _cut(file, length)
         file.seek(length)
         self._files[name] = file
         return file
@@ -220,18 +227,19 @@ class Dataset:
 
 
 @contextlib.contextmanager
-def dataset(out: str | os.PathLike, provenance: dict) -> Iterator[Dataset]:
+def dataset(out: str | os.PathLike, provenance: dict, resume: bool = False) -> Iterator[Dataset]:
     """Open a data set; `provenance` (sampler, generator run, seed, ...) goes into dataset.json.
 
-    One of the same provenance that was stopped goes on, see the head of this module.
+    With `resume` one of the same provenance that was stopped goes on, see the head of this module: then the caller adds
+    only what comes after the pictures that are there (`Dataset.count`).
 
     Raises:
         InputError: `out` is a file or a folder with something in it, or the block added no sample.
     """
-    out = Path(out)
+    out = Path(os.path.abspath(out))
     refuse_taken(out)
     origin = {"origin": json.loads(json.dumps(provenance))}
-    found = _progress(out.with_name(f"{out.name}.partial") / PROGRESS, origin)
+    found = _progress(out.with_name(f"{out.name}.partial") / PROGRESS, origin) if resume else {}
     with new_folder(out, keep=PROGRESS, again=bool(found)) as partial:
         with (
             ThreadPoolExecutor(sharding.cores()) as pool,
@@ -243,7 +251,7 @@ def dataset(out: str | os.PathLike, provenance: dict) -> Iterator[Dataset]:
             raise InputError(f"{out}: no sample was added to the data set")
         height, width, channels = written.image_shape
         sizes = {"height": height, "width": width, "channels": channels, "latent_size": written.latent_size}
-        document = {"count": written.count, **sizes, **provenance}
+        document = {"count": written.count, **sizes, **provenance} | {"count": written.count}
         (partial / "dataset.json").write_text(json.dumps(document, indent=2) + "\n")
         (partial / PROGRESS).unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from began_jax import plugins
 from began_jax.data import builder
 from began_jax.errors import InputError
 from began_jax.export import polygons
@@ -60,6 +61,8 @@ def check(kind: str, names: Sequence[str]) -> None:
             raise InputError(
                 f"--format {name}: is for {' and '.join(FORMATS[name].kinds)}, not {kind}; there are {having}"
             )
+        if name == "yolo" and kind == "mask":
+            plugins.import_module("cv2", "--format yolo")  # said before anything is generated
 
 
 def _link_images(content: Content, folder: Path) -> None:
@@ -81,9 +84,10 @@ def _coco(content: Content, out: Path) -> None:
             if item.annotation.any():
                 file.write(mark + json.dumps(_coco_mask(item, height, width)))
                 mark = ",\n"
-        numbers, size = range(content.count), {"height": height, "width": width}
-        images = ({"id": i, "file_name": content.image(i).name, **size} for i in numbers)
-        file.write('\n], "images": [\n' + ",\n".join(map(json.dumps, images)) + "\n]}\n")
+        file.write('\n], "images": [\n')
+        for i in range(content.count):
+            image = {"id": i, "file_name": content.image(i).name, "height": height, "width": width}
+            file.write(json.dumps(image) + (",\n" if i + 1 < content.count else "\n]}\n"))
 
 
 def _coco_mask(item: Item, height: int, width: int) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def _yolo(content: Content, out: Path) -> None:
         rows = _pose(item, height, width) if content.kind == "landmarks" else polygons.of_mask(item.annotation)
         lines = (" ".join(["0", *(f"{value:.6f}".rstrip("0").rstrip(".") for value in row)]) for row in rows)
         (out / "labels" / f"{item.index:06d}.txt").write_text("".join(f"{line}\n" for line in lines))
-    described: dict[str, Any] = {"path": ".", "train": "images", "val": "images", "names": {0: "object"}}
+    described: dict[str, Any] = {"train": "images", "val": "images", "names": {0: "object"}}
     if content.kind == "landmarks":
         described |= {"kpt_shape": [len(content.scheme.names), 3]}
         if content.scheme.mirrored is not None:
@@ -282,14 +286,14 @@ def _add(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int,
             file.write(np.ascontiguousarray(row, dtype).tobytes())
 
 
-_ALL = ("landmarks", "mask", "attributes", "annotations")
+KINDS = ("landmarks", "mask", "attributes", "annotations")  # the last one: any other
 FORMATS = {
     "coco": Format(_coco, ("mask",), "COCO masks as RLE (landmarks are a COCO data set already)"),
     "yolo": Format(_yolo, ("landmarks", "mask"), "Ultralytics' pose or segment"),
-    "huggingface": Format(_hugging_face, _ALL, "an image folder with metadata.jsonl for Hugging Face's datasets"),
-    "webdataset": Format(_web_dataset, _ALL, "tar files"),
-    "tfds": Format(_tfds, _ALL, "a TFDS data set, which --data reads"),
+    "huggingface": Format(_hugging_face, KINDS, "an image folder with metadata.jsonl for Hugging Face's datasets"),
+    "webdataset": Format(_web_dataset, KINDS, "tar files"),
+    "tfds": Format(_tfds, KINDS, "a TFDS data set, which --data reads"),
     "facesynthetics": Format(_face_synthetics, ("landmarks", "mask"), "the layout of FaceSynthetics"),
     "csv": Format(_csv, ("landmarks", "attributes"), "a table, which prepare.py --landmarks reads"),
-    "npz": Format(_npz, _ALL, "numpy arrays in one file"),
+    "npz": Format(_npz, KINDS, "numpy arrays in one file"),
 }

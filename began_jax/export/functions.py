@@ -30,15 +30,14 @@ def of_stablehlo(path: Path) -> Function:
     return jax.export.deserialize(bytearray(path.read_bytes())).call
 
 
-def to_onnx(function: Function, shape: tuple[int, ...], path: Path, outputs: tuple[str, ...], batch: int = 0) -> None:
-    """Write a function of rows [batch, *shape] as ONNX, of a fixed batch or of any.
+def to_onnx(function: Function, shape: tuple[int, ...], path: Path, outputs: tuple[str, ...]) -> None:
+    """Write a function of rows [batch, *shape] as ONNX, of any batch.
 
     Args:
         function: to write.
         shape: of a row.
         path: of the file.
         outputs: their names.
-        batch: 0 for any.
 
     Raises:
         InputError: the extra is not installed.
@@ -47,7 +46,7 @@ def to_onnx(function: Function, shape: tuple[int, ...], path: Path, outputs: tup
     onnx = plugins.import_module("onnx", "--format onnx")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which names each value whose type it does not know
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):  # the converter promotes
-        model = converter.to_onnx(function, [(batch or "batch", *shape)], model_name=path.stem)
+        model = converter.to_onnx(function, [("batch", *shape)], model_name=path.stem)
     names = dict(zip([output.name for output in model.graph.output], outputs, strict=True))
     names[model.graph.input[0].name] = "input"
     _rename(model.graph, names)

@@ -14,15 +14,17 @@ Write = Callable[..., None]
 
 
 @contextlib.contextmanager
-def mask_writer(out: str | os.PathLike, provenance: dict) -> Iterator[Write]:
+def mask_writer(out: str | os.PathLike, provenance: dict, resume: bool = False) -> Iterator[Write]:
     """Give `write(latents, images, masks, doubt=None)` to call batch by batch; `out` appears when the block ends.
+
+    With `resume` a set that was stopped goes on, see `dataset`.
 
     Masks are [batch, height, width, 1] in [0, 1]; at 0.5 and more a pixel is inside.
 
     Raises:
         InputError: `out` is not empty, or images, masks and earlier batches differ in size.
     """
-    with dataset(out, provenance) as written:
+    with dataset(out, provenance, resume) as written:
 
         def write(
             latents: Float[Array | np.ndarray, "batch latent"],

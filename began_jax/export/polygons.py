@@ -24,6 +24,7 @@ def of_mask(mask: np.ndarray) -> list[list[float]]:
         while child >= 0:
             ring = _joined(ring, rings[child])
             child = levels[0][child][0]
+        ring = np.concatenate([ring, np.repeat(ring[-1:], max(0, 3 - len(ring)), axis=0)])  # a polygon has three
         pieces.append(((ring + 0.5) / (width, height)).ravel().tolist())
     return pieces
 

@@ -35,6 +35,10 @@ class Manager(ocp.CheckpointManager):
         self.writing = step
         return super().save(step, *args, **kwargs)
 
+    def reached_preemption(self, step: int) -> bool:
+        """Return False: the service that would know is off, since processes agree on a stop by themselves (`join`)."""
+        return False
+
 
 def manager(
     folder: Path, *, keep: int | None = 3, read_only: bool = False, items: dict[str, Callable] | None = None

@@ -20,7 +20,6 @@ from jaxtyping import Array, Float
 from began_jax import aspects, gaussian_process, metrics
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
-from began_jax.landmarks import completed
 from began_jax.run import checkpoints
 from began_jax.run.latents import Columns, ColumnsHandler
 from began_jax.sampling import evenly
@@ -50,8 +49,9 @@ class Beside(NamedTuple):
         there are few validation latents, which can be right by chance, it is nearer to the whole answer of the one that
         is the better with few labels: of the network if `better`, else of the process.
         """
-        apart = np.asarray(answers, np.float64) - self.left_out
-        missing = np.asarray(self.targets, np.float64) - self.left_out
+        there = ~np.isnan(self.targets) if np.issubdtype(self.targets.dtype, np.floating) else True
+        apart = np.where(there, np.asarray(answers, np.float64) - self.left_out, 0)
+        missing = np.where(there, np.asarray(self.targets, np.float64) - self.left_out, 0)
         best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
         return float((best * len(apart) + HALF * better) / (len(apart) + HALF))
 
@@ -71,9 +71,8 @@ class Beside(NamedTuple):
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
     """Fit a process to all pairs and one to its errors, and keep validation latents of the network's training.
 
-    Absent values of targets (NaN) get likely ones, see `landmarks.completed`.
+    Values of targets that are absent (NaN) have no errors.
     """
-    targets = completed(targets)
     _, held = aspects.validation_split(config, len(latents))
     held = evenly(np.asarray(held), VALIDATION)
     rows = np.union1d(held, evenly(np.arange(len(latents)), ERRORS))

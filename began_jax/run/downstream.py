@@ -68,6 +68,8 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     inverted = {split: len(run.latents(split)["z"]) for split in ("train", "test")}
     known = networks.origin(run, plan.aspect) | inverted | dataclasses.asdict(plan.aspect)
     known |= {"recipe": plan.name, "students": GENERATION}
+    if run.data.keypoints == 68:
+        known["normaliser"] = "outer eyes"  # before 0.3.0 that of 68 points was the box about them
     used = any(folder.glob("*/*.json"))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "schedule": "constant"}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)

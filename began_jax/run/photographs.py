@@ -11,6 +11,7 @@ OUT/left_out.csv         photographs without a usable picture, with the reason
 
 import contextlib
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +22,10 @@ from PIL import Image
 from began_jax import figures
 from began_jax.annotators.annotator import Unsure
 from began_jax.configs import InvertConfig
-from began_jax.data.chunks import left_out_csv
+from began_jax.data.chunks import left_out_csv, reason
 from began_jax.data.raw_faces import face_window, load_detector
 from began_jax.errors import InputError
+from began_jax.export.dataset import Rows
 from began_jax.files import new_folder, refuse_taken
 from began_jax.images import Crop, centre_crop, fit_image, read_image, to_float
 from began_jax.progress import Progress
@@ -71,7 +73,7 @@ def framed(
             left_out.append((name, str(why)))
             continue
         except InputError as error:
-            left_out.append((name, str(error).partition(": ")[2].partition(";")[0]))
+            left_out.append((name, reason(error)))
             continue
         inner = centre_crop((outer.height, outer.width), (data.height, data.width))
         window = Crop(outer.top + inner.top, outer.left + inner.left, inner.height, inner.width)
@@ -109,16 +111,18 @@ def project(
     refuse_taken(out)
     annotate = _annotator(run, aspect)
     if annotate and run.kind.name == "mask":
-        stems = [Path(name).with_suffix(".png") for name in ids]
-        if twice := next((name for name, stem in zip(ids, stems, strict=True) if stems.count(stem) > 1), None):
-            raise InputError(f"--images {root}: several pictures are called {Path(twice).stem}; rename one")
+        stems = Counter(Path(name).with_suffix("").as_posix() for name in ids)
+        twice, count = stems.most_common(1)[0]
+        if count > 1:
+            raise InputError(f"--images {root}: {count} pictures are called {twice}; rename one")
     left_out: list[tuple[str, str]] = []
     shown: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
     latents, errors = [], []
     bar = Progress("invert", len(ids), unit="photograph")
     with new_folder(out) as partial, contextlib.ExitStack() as files:
         write = _writer(run, partial, files) if annotate else None
-        table = csv.writer(files.enter_context((partial / "photographs.csv").open("w", newline="", encoding="utf-8")))
+        file = files.enter_context((partial / "photographs.csv").open("w", newline="", encoding="utf-8"))
+        table = csv.writer(file, lineterminator="\n")
         table.writerow(["name", "l1", "psnr_db", "doubt", *Crop._fields])
         given: dict[int, list[Framed]] = {}
 
@@ -184,9 +188,8 @@ def _writer(run: Run, out: Path, files: contextlib.ExitStack) -> Callable[[Frame
     if kind == "mask":
         return lambda photograph, mask: _write_mask(out / "masks", photograph, mask)
     if kind not in ("landmarks", "attributes"):
-        rows: list[np.ndarray] = []
-        files.callback(lambda: np.save(out / "annotations.npy", np.stack(rows)) if rows else None)
-        return lambda photograph, annotation: rows.append(annotation)
+        rows = files.enter_context(contextlib.closing(Rows(out / "annotations.npy")))
+        return lambda photograph, annotation: rows.add(annotation[None])
     file = files.enter_context((out / f"{kind}.csv").open("w", newline="", encoding="utf-8"))
     table = csv.writer(file, lineterminator="\n")
     if kind == "attributes":

@@ -15,6 +15,7 @@ script that draws annotated pairs with onnxruntime, numpy and Pillow alone.
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--format {args.format}: must be some of {', '.join(FORMATS)}, parted by commas")
     refuse_taken(args.out)
     run = Run.open(args.run)
+    run = Run.of(run.folder, dataclasses.replace(run.config, precision="float32"))  # all runtimes have it
     name = args.aspect or networks.newest(run)
     aspect = networks.load(run, name)
     made, parameters = of_run(run, aspect)
@@ -96,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with new_folder(args.out) as partial:
         for called, network in made.items():
             rows = rng.uniform(-1, 1, (CHECKED, *network.shape)).astype(np.float32)
-            original = jax.jit(network.function)(rows)
+            with jax.default_matmul_precision("highest"):
+                original = jax.jit(network.function)(rows)
             apart = {}
             for form in [form for form in wanted if form != "safetensors"]:
                 path = partial / f"{called}.{form}"

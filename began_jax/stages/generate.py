@@ -12,12 +12,14 @@ GIF.
 """
 
 import argparse
+import hashlib
 import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,7 +30,6 @@ from began_jax.export import card, formats
 from began_jax.export.content import open_content
 from began_jax.files import read_json, replacing
 from began_jax.images import to_float
-from began_jax.kinds import KINDS
 from began_jax.progress import Progress
 from began_jax.run import cli, doubt, networks, pairs, plan, shards
 from began_jax.run.folder import Run
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(plan.generation(run, args.count, pairs.BATCH))
         return
     wanted = [name.strip() for name in args.format.split(",") if name.strip()]
-    formats.check(kind.name if kind.name in KINDS else "annotations", wanted)
+    formats.check(kind.name if kind.name in formats.KINDS else "annotations", wanted)
     name = args.aspect or networks.newest(run)
     aspect = networks.load(run, name)
     doubts = doubt.of(run, aspect)
@@ -115,17 +116,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         finish(args.out, run, wanted)
         return
-    with kind.writer(args.out, origin | {"count": args.count}, run.data) as write:
+    known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(aspect)}
+    with kind.writer(args.out, origin | known_by, run.data) as write:
         taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
-        written = getattr(write, "written", None)
+        written = getattr(write, "written", None)  # of ours, which goes on after a stop
         there, first = (written.count, written.next_number) if written else (0, 0)
+        shown = there > 0
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         z = mirror_interpolation(run, args.mirror_image)
         draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
         bar = Progress("generate", args.count, there, unit="image")
         draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation)
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
-            if made.numbers[0] < pairs.BATCH:
+            if not shown:
+                shown = True
                 marks = kind.marks(made.annotations[:36], run.data)
                 picture = figures.annotated_grid(to_float(made.images[:36]), **marks)
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
@@ -140,6 +144,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents{kept}) "
         f"-> {args.out}, {run.folder / 'figures'}"
     )
+
+
+def digest(aspect: networks.TrainedAspect) -> str:
+    """Return what tells a network from another one of the same name: of its parameters."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(aspect.pure[0].parameters if aspect.pure else None):
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()[:16]
 
 
 def finish(out: Path, run: Run, names: list[str]) -> None:

@@ -28,7 +28,7 @@ from began_jax.run import cli, photographs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 
-PHOTOGRAPHS = 256  # inverted together at most, unless --shard-size says more
+PHOTOGRAPHS = 256  # inverted together at most, where the run has no size of shards
 
 
 def parser() -> cli.ArgumentParser:
@@ -95,6 +95,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
     for name in ("out", "aspect", "detector", "several"):
         if getattr(args, name) and not args.photographs:
             raise InputError(f"--{name}: goes with --images DIR, a folder of photographs")
+    if args.photographs and (args.plan or args.checkpoint != "latest"):
+        raise InputError(f"--{'plan' if args.plan else 'checkpoint'}: goes with the data set's images, not photographs")
     if args.photographs and not args.out:
         raise InputError(f"--images {args.photographs}: needs --out DIR for what is found")
     if config.tolerance and not config.steps:
@@ -120,13 +122,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, run, config = parse(argv)
     cli.join_hosts(args)
     sharding.use_cpu_devices(kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
+    if args.photographs:
+        of_photographs(args, run, config)
+        return
     generator = run.generator(args.checkpoint, remat=args.remat)
     if args.plan:
         print(plan.inversion(run, *fitted(run, config, generator), generator, args.images))
         sharding.leave()
-        return
-    if args.photographs:
-        of_photographs(args, run, config)
         return
     with sharding.first_process_first("configuration"):
         config, mesh = fitted(run, config, generator)
@@ -165,12 +167,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def of_photographs(args: argparse.Namespace, run: Run, config: InvertConfig) -> None:
     """Invert and annotate photographs that are not in the data set, with the generator that the run was inverted with.
 
-    Without latents of the data set it is the one of --checkpoint.
+    Without latents of the data set it is the latest.
     """
     if jax.process_count() > 1:
         raise InputError("--images DIR: photographs are inverted by one process; leave out --coordinator")
     there = (run.folder / "latents" / "config.json").is_file()
-    generator = run.inverted if there else run.generator(args.checkpoint, remat=args.remat)
+    generator = run.inverted if there else run.generator(remat=args.remat)
     listed = list_pictures(args.photographs)
     size = min(config.shard_size or PHOTOGRAPHS, 1 << (len(listed.ids) - 1).bit_length())  # no copies of a few
     config = dataclasses.replace(config, shard_size=size)
