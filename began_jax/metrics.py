@@ -16,15 +16,17 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     Landmarks are fractions of width and height; distances are taken in pixels. With 49 points the normaliser is the
     distance of points 19 and 28 (of 36 and 45 with 68), with any other number the diagonal of the tight box around the
     true points. True points that are NaN are absent: they count neither as an error nor as none, and the normaliser
-    takes their likely places (`landmarks.completed`).
+    takes their likely places (`landmarks.completed`), or the box if it is an eye that is never seen.
     """
     size = np.array([width, height])
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
+    seen = ~np.isnan(t[..., 0]).all(0)
     whole = completed(t)
-    if t.shape[1] in OUTER_EYES_OF:
-        left, right = OUTER_EYES_OF[t.shape[1]]
+    left, right = OUTER_EYES_OF.get(t.shape[1], (0, 0))
+    if left != right and seen[left] and seen[right]:
         scale = np.linalg.norm(whole[:, left] - whole[:, right], axis=-1)
     else:
+        whole = whole[:, seen]
         scale = np.linalg.norm(whole.max(1) - whole.min(1), axis=-1)
     return 100 * _mean_present(np.linalg.norm(p - t, axis=-1), np.isnan(t[..., 0])) / scale
 

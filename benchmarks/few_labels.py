@@ -15,6 +15,7 @@ import numpy as np
 
 from began_jax import gaussian_process, metrics, sharding
 from began_jax.configs import AspectConfig
+from began_jax.landmarks import completed
 from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import cli, closed_form, labels, networks, reading
 from began_jax.run.folder import Run
@@ -31,7 +32,7 @@ def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: n
     process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), beside.process)
     share = beside.share(alone(beside.z), config.features)
     a, b = alone(new), process(new)
-    shape, mean = (len(new), *y.shape[1:]), np.nanmean(y.astype(np.float64), 0)
+    shape, mean = (len(new), *y.shape[1:]), completed(y).astype(np.float64).mean(0)
     linear = metrics.Ridge(z, y.astype(np.float32))(new)
     return dict(zip(WAYS, (np.broadcast_to(mean, shape), linear, a, b, share * a + (1 - share) * b), strict=True))
 

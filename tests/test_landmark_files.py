@@ -79,7 +79,6 @@ def test_what_cannot_be_meant_is_refused_with_a_remedy(tmp_path):
     for text, message in (
         (table(with_absent(0)), r"3 points lie at \(0, 0\), the first of 1\.jpg; leave the fields of an absent"),
         (table(half), r"1 rows; the first is 2\.jpg; give both x and y"),
-        (table(POINTS * [[1], [1], [np.nan]]), "point 2 .* is absent in all images"),
         (table(POINTS / 48), "looks like fractions"),
         (table(POINTS) + table(POINTS, head=""), r"0\.jpg is there twice"),
         (table(POINTS, ["no" + name for name in IDS]), r"for 0 of 6 .* the first name in the file is no0\.jpg"),
@@ -213,6 +212,23 @@ def test_absent_points_go_the_way_to_the_data_set(tmp_path, images, capsys):
     Image.new("RGB", (40, 48)).save(images / "3.jpg")
     with pytest.raises(InputError, match=r"3\.jpg: has 40x48 pixels, and its landmarks are of one with 48x48"):
         prepare.main([*options, "--out", str(tmp_path / "other")])
+
+
+def test_a_point_that_is_absent_in_all_pictures_is_said_and_given_to_nobody(tmp_path, images, capsys):
+    path = coco(tmp_path / "a.json", POINTS * [[1], [0], [1]], np.tile([2, 0, 2], (6, 1)))
+    options = ["--images", str(images), "--landmarks", str(path), "--height", "24", "--width", "24"]
+    for kind in ([], ["faces", "--detector", "whole", "--workers", "0"]):
+        out = tmp_path / f"out{len(kind)}"
+        prepare.main([*kind, *options, "--out", str(out)])
+        assert "with 3 landmarks, 6 of 18 absent, point 1 (from 0) in all -> " in capsys.readouterr().out
+        data = open_data(out)
+        truth = ordered(data.source("train"), 0, 6)["landmarks"]
+        assert np.isnan(truth[:, 1]).all() and np.isfinite(truth[:, [0, 2]]).all()
+        known = data.known(np.zeros((4, 3, 2)))
+        assert np.isnan(known[:, 1]).all() and not known[:, [0, 2]].any()
+        others = np.linalg.norm(truth[:, 0] - truth[:, 2], axis=-1)  # the box is that of the points that are there
+        moved = np.nan_to_num(truth) + np.float32([0.1, 0])
+        np.testing.assert_allclose(metrics.nme_percent(moved, truth, 1, 1), 10 / others, rtol=1e-4)
 
 
 def test_a_point_that_a_split_never_shows_is_refused_and_so_is_a_list_that_has_changed(tmp_path, images):

@@ -130,6 +130,15 @@ class DataSet:
         rows = self.metadata.get("annotated", {}).get(split)
         return np.arange(self.splits.get(split, 0)) if rows is None else np.array(rows, int)
 
+    def known(self, annotations: np.ndarray) -> np.ndarray:
+        """Return landmarks [N, K, 2] of a network with NaN for points that no picture shows, and all else as it is."""
+        unseen = self.metadata.get("unseen", [])
+        return (
+            np.where(np.isin(np.arange(annotations.shape[1]), unseen)[:, None], np.nan, annotations)
+            if unseen
+            else annotations
+        )
+
     @property
     def partial(self) -> bool:
         """Whether some of the training examples are not annotated."""
@@ -195,27 +204,19 @@ def _check_annotation(data: DataSet) -> None:
     """Raise InputError where an annotation of others has another unit than ours, or cannot follow its image."""
     wrong = ""
     if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
-        largest = np.nanmax(np.abs(_first_annotation(data)))
+        largest = np.nanmax(np.abs(_annotated(data, 1)[0]))
         wrong = f"landmarks reach {largest:.4g}; they must be fractions of the image" if largest > 2 else ""
     elif data.annotation == "mask" and "began_jax" not in data.builder.info.description:
         values = _mask_values(data)
-        known = ", ".join(map(str, values))
-        wrong = (
-            f"masks hold the values {known}; they must be two-valued, 0 outside"
-            if len(values) > 2 or values[:-1] > [0]
-            else ""
-        )
+        if len(values) > 2 or values[:-1] > [0]:
+            wrong = f"masks hold the values {', '.join(map(str, values))}; they must be two-valued, 0 outside"
     elif data.annotation == "attributes":
-        other = set(_first_annotation(data).tolist()) - {0, 1}
+        other = set(_annotated(data, 1)[0].tolist()) - {0, 1}
         wrong = f"attributes have the value {min(other):g}; they must be 0 or 1" if other else ""
-    elif data.annotation != "mask" and data.shape[:2] == (data.layout.height, data.layout.width) != (
-        data.height,
-        data.width,
-    ):
-        wrong = (
-            f"its {data.annotation} is an array {data.shape} of the images' size, which cannot be resized with them; "
-            f"prepare it at {data.height}x{data.width}"
-        )
+    stored, asked = (data.layout.height, data.layout.width), (data.height, data.width)
+    if data.annotation != "mask" and data.shape[:2] == stored != asked:
+        remedy = f"which cannot be resized with them; prepare it at {data.height}x{data.width}"
+        wrong = wrong or f"its {data.annotation} is an array {data.shape} of the images' size, {remedy}"
     if wrong:
         raise InputError(f"--data {data.path}: {wrong}")
 
@@ -223,17 +224,17 @@ def _check_annotation(data: DataSet) -> None:
 def _mask_values(data: DataSet) -> list[int]:
     """Return the values of the first masks as they are stored, at most four of them."""
     values: set[int] = set()
-    split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
-    source = data.source(split)
-    for row in rows[:16]:
-        with Image.open(io.BytesIO(_bytes(source.fields(int(row))[data.layout.annotated.fields[0]]))) as picture:
+    for field in _annotated(data, 16, stored=True):
+        with Image.open(io.BytesIO(_bytes(field))) as picture:
             values |= set(np.unique(np.asarray(picture)).tolist())
     return sorted(values)[:4]
 
 
-def _first_annotation(data: DataSet) -> np.ndarray:
+def _annotated(data: DataSet, count: int, stored: bool = False) -> list[Any]:
+    """Return the first annotations, or the first field of each as it is stored."""
     split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
-    return data.source(split).annotation(int(rows[0]))
+    source, name = data.source(split), data.layout.annotated.fields[0]
+    return [source.fields(int(row))[name] if stored else source.annotation(int(row)) for row in rows[:count]]
 
 
 def _registered(data: str) -> tfds.core.DatasetBuilder:

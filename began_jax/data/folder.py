@@ -17,7 +17,7 @@ from PIL import Image
 
 from began_jax.data.builder import Annotation, Example, Written, unannotated, write, written_before
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
-from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized
+from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized, unseen
 from began_jax.data.mask_files import MaskFiles, inside, match_masks
 from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
 from began_jax.data.pictures import list_pictures
@@ -218,6 +218,7 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
     what = f"{channels}{annotation[folder.annotation]}{in_words(folder.annotated)}"
     what += absent_in_words(folder.landmarks) if folder.landmarks is not None else ""
+    never = {} if folder.landmarks is None else {"unseen": unseen(folder.landmarks)}
     notes = write(
         out,
         splits,
@@ -225,7 +226,7 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         annotation=folder.annotation,
         keypoints=folder.keypoints,
         description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
-        metadata={name: str(path) for name, path in source.items() if path} | size | options,
+        metadata={name: str(path) for name, path in source.items() if path} | size | options | never,
         annotated=annotated_rows(indices, folder.annotated),
         command=told,
         what=what,
@@ -251,11 +252,11 @@ def annotated_rows(splits: Mapping[str, Sequence[int]], annotated: np.ndarray | 
 
 
 def check_seen(splits: Mapping[str, Sequence[int]], points: np.ndarray) -> None:
-    """Raise InputError where a point of landmarks [N, K, 2] is absent in all pictures of a split."""
+    """Raise InputError where a point of landmarks [N, K, 2] is absent in all pictures of a split, but not of others."""
     there = np.isfinite(points[..., 0])
     for name in ("train", "test"):
         rows = list(splits.get(name, ()))
-        if len(rows) and there[rows].any() and (nowhere := np.flatnonzero(~there[rows].any(0)).tolist()):
+        if len(rows) and there[rows].any() and (nowhere := np.flatnonzero(there.any(0) & ~there[rows].any(0)).tolist()):
             first = f"point {nowhere[0]} (from 0) is absent in all {len(rows):,} pictures of the {name} split"
             raise InputError(f"--landmarks: {first}; leave it out, or draw the split by another --holdout or --seed")
 

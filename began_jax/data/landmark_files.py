@@ -70,8 +70,6 @@ def _check(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> No
     if len(bad):
         remedy = "give both x and y of a point, or neither" if len(half) else "--partial keeps images without landmarks"
         raise InputError(f"{where}: no finite number in {len(bad)} rows; the first is {ids[int(bad[0])]}; {remedy}")
-    if nowhere := np.flatnonzero(~there.any((0, 2))).tolist():
-        raise InputError(f"{where}: point {nowhere[0]} (from 0) is absent in all images; leave it out")
     known = points[there]
     if points.shape[1] > 1 and np.abs(known).max() <= 1.5:
         raise InputError(
@@ -109,7 +107,13 @@ def absent_in_words(points: np.ndarray) -> str:
     there = np.isfinite(points[..., 0])
     counted = there[there.any(1)]
     absent = int((~counted).sum())
-    return f", {absent:,} of {counted.size:,} absent" if absent else ""
+    nowhere = f", point {' and '.join(map(str, unseen(points)))} (from 0) in all" if unseen(points) else ""
+    return f", {absent:,} of {counted.size:,} absent{nowhere}" if absent else ""
+
+
+def unseen(points: np.ndarray) -> list[int]:
+    """Return the numbers of the points [N, K, 2] that are absent in all pictures: nothing can be learnt of them."""
+    return np.flatnonzero(~np.isfinite(points[..., 0]).any(0)).tolist()
 
 
 def resized(told: tuple[int, int] | None, width: int, height: int) -> str:

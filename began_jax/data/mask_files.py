@@ -1,8 +1,7 @@
 """Mask files as people have them: which stored values are inside is found out from all masks of a set together.
 
-Two values: the brighter, or higher, one is inside. Grey, as soft edges and JPEG leave it: cut at the middle. Several
-classes: the caller has to say which values are inside. Anything else is refused. What one mask holds says too little:
-of a set with several classes it may show two.
+Two values: the higher, brighter or coloured one is inside. Grey, as soft edges and JPEG leave it: cut at the middle.
+Several classes: the caller has to say. Anything else is refused. One mask says too little: it may show two classes.
 """
 
 import dataclasses

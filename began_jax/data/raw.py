@@ -18,7 +18,7 @@ from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig, command
 from began_jax.data.folder import annotated_rows, check_seen, group, hold_out, in_words, open_folder
-from began_jax.data.landmark_files import absent_in_words
+from began_jax.data.landmark_files import absent_in_words, unseen
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
@@ -160,12 +160,12 @@ def write_raw(
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")
     annotated = np.array(having, bool) if config.partial else None
     splits = _splits(recipe, pictures, official, config)
-    absent = ""
+    absent, never = "", {}
     if isinstance(recipe, FaceRecipe) and recipe.kind == "landmarks" and recipe.known:
         none = np.full_like(next(iter(recipe.known.values())), np.nan)
         points = np.stack([recipe.known.get(recipe.ids[picture], none) for picture in pictures])
         check_seen(splits, points)
-        absent = absent_in_words(points)
+        absent, never = absent_in_words(points), {"unseen": unseen(points)}
     first = Chunks(work, lengths, [0])[0]
     annotation = next(name for name in first if name not in ("image", "id", "annotated"))
     what = f"{recipe.channels} with " + ("masks" if annotation == "mask" else f"{len(first[annotation])} {annotation}")
@@ -180,7 +180,7 @@ def write_raw(
         keypoints=len(first["landmarks"]) if annotation == "landmarks" else None,
         names=(attribute_names or ()) if annotation == "attributes" else (),
         description=f"{len(pictures)} pictures from {recipe.root}, prepared by began_jax",
-        metadata={**metadata, "left_out": len(left_out)},
+        metadata={**metadata, **never, "left_out": len(left_out)},
         files={LEFT_OUT: left_out_csv(left_out)},
         annotated=annotated_rows(splits, annotated),
         command=told,

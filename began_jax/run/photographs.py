@@ -177,7 +177,7 @@ def _annotator(run: Run, name: str) -> Callable[[np.ndarray, np.ndarray], Known]
     def annotate(z: np.ndarray, images: np.ndarray) -> Known:
         given = (z + run.inverted.read(images)) / 2 if aspect.read else z
         answers = (aspect.answer or aspect.annotate)(given)
-        return Known(answers, doubts(z, images, True) if doubts else None)
+        return Known(run.data.known(answers), doubts(z, images, True) if doubts else None)
 
     return annotate
 
@@ -200,7 +200,7 @@ def _writer(run: Run, out: Path, files: contextlib.ExitStack) -> Callable[[Frame
     def write(photograph: Framed, points: np.ndarray) -> None:
         top, left, height, width = photograph.window
         pixels = np.asarray(points, np.float64) * (width, height) + (left, top) - 0.5
-        table.writerow([photograph.name, *(f"{value:.3f}" for value in pixels.ravel())])
+        table.writerow([photograph.name, *("" if np.isnan(v) else f"{v:.3f}" for v in pixels.ravel())])
 
     return write
 

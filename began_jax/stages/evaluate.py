@@ -30,6 +30,7 @@ from began_jax import figures, metrics, sampling, sharding, student
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.images import to_float, to_uint8
+from began_jax.landmarks import completed
 from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
@@ -223,7 +224,7 @@ def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarr
     further = {n: float(measure(predicted[name], test.truth, run.data)) for n, measure in kind.further.items()}
     return {
         f"{prefix}_{kind.metric}": scores[name],
-        kind.mean_metric: score(np.broadcast_to(np.nanmean(train.truth, 0), test.truth.shape)),
+        kind.mean_metric: score(np.broadcast_to(completed(train.truth).mean(0), test.truth.shape)),
         f"ridge_{kind.metric}": score(metrics.Ridge(train.annotated, train.truth)(test.annotated)),
         **{f"{prefix}_{figure}": value for figure, value in further.items()},
         **{f"{prefix}_{kind.metric}_{n}": value for n, value in scores.items()},

@@ -130,11 +130,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
             if not shown:
                 shown = True
-                marks = kind.marks(made.annotations[:36], run.data)
+                marks = kind.marks(run.data.known(made.annotations[:36]), run.data)
                 picture = figures.annotated_grid(to_float(made.images[:36]), **marks)
                 figures.save_image(run.folder / "figures" / "samples.png", picture)
             known = {name: getattr(made, name) for name in ("doubt", "numbers") if name in taken}
-            write(made.z, made.images, made.annotations, **known)
+            write(made.z, made.images, run.data.known(made.annotations), **known)
             bar.update(len(made.z))
         bar.close()
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
