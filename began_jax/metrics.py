@@ -20,7 +20,7 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     """
     size = np.array([width, height])
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
-    seen = ~np.isnan(t[..., 0]).all(0)
+    seen = np.atleast_1d(~np.isnan(t[..., 0]).all(0))
     whole = completed(t)
     left, right = OUTER_EYES_OF.get(t.shape[1], (0, 0))
     if left != right and seen[left] and seen[right]:

@@ -133,11 +133,9 @@ class DataSet:
     def known(self, annotations: np.ndarray) -> np.ndarray:
         """Return landmarks [N, K, 2] of a network with NaN for points that no picture shows, and all else as it is."""
         unseen = self.metadata.get("unseen", [])
-        return (
-            np.where(np.isin(np.arange(annotations.shape[1]), unseen)[:, None], np.nan, annotations)
-            if unseen
-            else annotations
-        )
+        if not unseen:
+            return annotations
+        return np.where(np.isin(np.arange(annotations.shape[1]), unseen)[:, None], np.nan, annotations)
 
     @property
     def partial(self) -> bool:
