@@ -60,6 +60,10 @@ def named_depth(image):
 def in_pixels(image):
     return np.array([[30.0, 40.0], [50.0, 60.0]])
 
+def changing(image):
+    "Two landmarks, but three for a picture that begins bright."
+    return np.full((3 if image[0, 0, 0] > 230 else 2, 2), 0.5)
+
 class Needy:
     def __init__(self, size):
         self.size = size
@@ -196,6 +200,13 @@ def test_another_command_does_not_go_on_where_this_one_stopped(crops, capfd):
 def test_a_t_whose_answer_is_no_annotation_is_refused_at_its_first_picture(crops, capfd, name, message, tmp_path):
     assert re.search(message, refused(capfd, *command(crops, name), "--out", tmp_path / "out", "--workers", 0))
     assert not (tmp_path / "out").exists() and not list((tmp_path / "out.work").glob("*.npz"))
+
+
+def test_annotations_of_several_shapes_are_refused_in_a_part_and_across_parts(crops, capfd, tmp_path, monkeypatch):
+    for size in (64, 1):
+        monkeypatch.setattr(chunks, "CHUNK", size)
+        message = refused(capfd, *command(crops, "changing"), "--out", tmp_path / f"out{size}", "--workers", 0)
+        assert "[2, 2]" in message and "[3, 2]" in message and "they must be alike" in message
 
 
 def test_parts_made_by_another_t_of_the_same_name_do_not_go_on(crops, capfd, tmp_path):

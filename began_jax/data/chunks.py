@@ -9,7 +9,7 @@ import collections
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -44,6 +44,7 @@ class Chunk(NamedTuple):
     pictures: list[int]  # for each example, in order, the number of its picture
     left_out: list[tuple[str, str]]  # id, reason
     annotated: list[int]  # for each example, 1 or 0
+    annotation: tuple[str, tuple[int, ...]] | None = None  # its name and shape, () for a mask; None without an example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,17 @@ def _write(path: Path, examples: list[Example], pictures: list[int], left_out: l
             columns[name] = np.stack(values)
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **columns)
-    return Chunk(pictures, left_out, columns.get("annotated", np.ones(len(pictures), int)).tolist())
+    return Chunk(
+        pictures, left_out, columns.get("annotated", np.ones(len(pictures), int)).tolist(), _annotation(columns)
+    )
+
+
+def _annotation(columns: Mapping[str, Any]) -> tuple[str, tuple[int, ...]] | None:
+    """Return the name and the shape of a chunk's annotations."""
+    names = [n for n in columns if n not in ("id", "image", "annotated", "picture", "left_out") and n[-4:] != "_end"]
+    if not names:
+        return None
+    return names[0], () if f"{names[0]}_end" in columns else columns[names[0]].shape[1:]
 
 
 def _summary(path: Path) -> Chunk:
@@ -111,7 +122,7 @@ def _summary(path: Path) -> Chunk:
         left_out = [(name, why) for name, why in columns["left_out"].tolist()]
         pictures = columns["picture"].tolist()
         annotated = columns["annotated"].tolist() if "annotated" in columns else [1] * len(pictures)
-        return Chunk(pictures, left_out, annotated)
+        return Chunk(pictures, left_out, annotated, _annotation(columns))
 
 
 def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Chunk]:

@@ -203,9 +203,13 @@ def _written_before(out: Path, told: Mapping[str, Any]) -> builder.Written | Non
 
 def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list, list[int]]:
     bar = Progress("prepare", len(recipe.ids), unit="picture")
-    lengths, pictures, left_out, annotated = [], [], [], []
+    lengths, pictures, left_out, annotated, known = [], [], [], [], None
     try:
         for chunk in make_chunks(recipe, work, workers):
+            if known and chunk.annotation and chunk.annotation != known:
+                both = " and ".join(f"{name} {list(shape)}" for name, shape in (known, chunk.annotation))
+                raise InputError(f"the annotations of some pictures are {both}; they must be alike")
+            known = known or chunk.annotation
             lengths.append(len(chunk.pictures))
             pictures += chunk.pictures
             left_out += chunk.left_out
