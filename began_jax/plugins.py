@@ -14,7 +14,7 @@ EXTRA = {
     "cv2": ("opencv-python-headless<5", "faces"),
     "dlib": ("dlib-bin", "faces"),
     "face_recognition_models": ("face_recognition_models", "faces"),
-    **{name: (name, "onnx") for name in ("jax2onnx", "onnx", "onnxruntime", "safetensors")},
+    **{name: (name, "onnx") for name in ("jax2onnx", "onnx", "onnxruntime", "safetensors", "flatbuffers")},
 }
 
 

@@ -96,6 +96,14 @@ def test_formats_that_there_are_not_and_a_taken_folder_are_refused(run, tmp_path
         assert status == 2 and message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("missing", ["jax2onnx", "flatbuffers", "safetensors.numpy"])
+def test_what_is_not_installed_is_said_before_anything_is_written(run, tmp_path, monkeypatch, missing):
+    pytest.importorskip("jax2onnx", reason="the extra [onnx] is for Python 3.11 here")
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, _, error = call("export.py", run, "--out", tmp_path / "out")
+    assert status == 2 and error.count("\n") == 1 and "began_jax[onnx]" in error and not list(tmp_path.iterdir())
+
+
 def test_outputs_of_other_shapes_are_no_equal():
     with pytest.raises(InputError, match="gives"):
         functions.largest_difference(np.zeros((2, 3)), [np.zeros((2, 4))])

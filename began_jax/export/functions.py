@@ -1,10 +1,10 @@
 """Functions of arrays as files that run without this package: StableHLO by jax.export, ONNX, parameters as safetensors.
 
-ONNX and safetensors need the extra [onnx].
+All need the extra [onnx].
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,21 @@ import numpy as np
 from began_jax import plugins
 from began_jax.errors import InputError
 
+NEEDED = {
+    "onnx": ("jax2onnx", "onnx", "onnxruntime"),
+    "stablehlo": ("flatbuffers",),
+    "safetensors": ("safetensors.numpy",),
+}
+
 Function = Callable[[Any], Any]  # of rows [batch, ...] -> rows, or a tuple of them
 PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def check(formats: Sequence[str]) -> None:
+    """Raise InputError where what a format needs is not installed."""
+    for name in formats:
+        for module in NEEDED[name]:
+            plugins.import_module(module, f"--format {name}")
 
 
 def to_stablehlo(function: Function, shape: tuple[int, ...], path: Path) -> None:

@@ -30,7 +30,7 @@ from began_jax.files import new_folder, refuse_taken
 from began_jax.run import cli, networks
 from began_jax.run.folder import Run
 
-FORMATS = ("onnx", "stablehlo", "safetensors")
+FORMATS = tuple(functions.NEEDED)
 CHECKED = 16  # rows on which a file is compared with the original
 TOLERANCE = 1e-4  # the largest difference; images are from -1 to 1, landmarks and masks from 0 to 1
 UNITS = {
@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not wanted or set(wanted) - set(FORMATS):
         raise InputError(f"--format {args.format}: must be some of {', '.join(FORMATS)}, parted by commas")
     refuse_taken(args.out)
+    functions.check(wanted)
     run = Run.open(args.run)
     run = Run.of(run.folder, dataclasses.replace(run.config, precision="float32"))  # all runtimes have it
     name = args.aspect or networks.newest(run)
