@@ -296,6 +296,11 @@ def with_nan(root):
 REFUSALS = {
     # what is done to the pictures, the options, what the message must say
     "no folder": (lambda r: None, lambda r: ("--images", r / "nowhere"), "nowhere: no such folder"),
+    "no folder beside masks": (
+        lambda r: None,
+        lambda r: ("--images", r / "nowhere", "--masks", r / "masks", "--mask-values", 255),
+        "nowhere: no such folder",
+    ),
     "no images given": (lambda r: None, lambda r: (), "--images DIR is needed"),
     "no image": (lambda r: None, lambda r: ("--images", r / "masks" / "none"), "holds no image"),
     "both": (lambda r: None, lambda r: (*arguments(r), "--masks", r / "masks"), "one annotation"),

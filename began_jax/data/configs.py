@@ -154,14 +154,15 @@ KINDS: dict[str, type[PrepareConfig]] = {
 }
 
 
-def command(kind: str, config: PrepareConfig, pictures: int, annotations: str = "") -> dict[str, Any]:
-    """Return what decides a data set, by the options' names: all but the number of processes.
-
-    `pictures` is their number, and `annotations` a digest of what annotates them.
-    """
+def decisive(config: PrepareConfig) -> dict[str, Any]:
+    """Return the options that decide a data set, by their names: all but the number of processes."""
     values = {field.name: getattr(config, field.name) for field in fields(config) if field.name != "workers"}
-    told = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return {"kind": kind, **told, "pictures": pictures, "annotations": annotations}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def command(kind: str, config: PrepareConfig, pictures: int, annotations: str = "") -> dict[str, Any]:
+    """Return all that decides a data set: the options, the number of pictures, a digest of what annotates them."""
+    return {"kind": kind, **decisive(config), "pictures": pictures, "annotations": annotations}
 
 
 def check_partial(config: PrepareConfig) -> None:

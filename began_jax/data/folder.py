@@ -88,13 +88,13 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
     landmarks: Path | None = getattr(config, "landmarks", None)
     if landmarks is not None and masks is not None:
         raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
+    outlines = masks is not None and holds_shapes(masks, images)
     if masks is not None:
         if not masks.exists():
             raise InputError(f"--masks {masks}: no such folder or file")
-        if images.is_dir() and masks.samefile(images) and not holds_shapes(masks, images):
+        if images.is_dir() and masks.samefile(images) and not outlines:
             raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
     beside = {".pts"} if landmarks is not None and landmarks.is_dir() else {landmarks.suffix} if landmarks else ()
-    outlines = masks is not None and holds_shapes(masks, images)
     beside = {".json"} if outlines else beside
     ids, notes = list_pictures(images, without=None if outlines else masks, beside=beside)
     if landmarks is not None:

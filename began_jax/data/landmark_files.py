@@ -1,13 +1,13 @@
 """The landmarks of pictures, from a file: one row for each picture, checked against the pictures that there are."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from began_jax.data.landmark_formats import read
-from began_jax.data.pictures import same_name
+from began_jax.data.pictures import same_name, same_stem
 from began_jax.errors import InputError
 from began_jax.landmarks import POINTS_49
 
@@ -94,7 +94,7 @@ def _ids_of(names: Sequence[str] | dict, ids: Sequence[str], stems: bool, where:
     if stems:
         by_stem: dict[str, list[str]] = {}
         for name in ids:
-            by_stem.setdefault(PurePosixPath(same_name(name)).with_suffix("").as_posix(), []).append(name)
+            by_stem.setdefault(same_stem(name), []).append(name)
         for stem in names:
             if len(several := by_stem.get(same_name(stem), [])) > 1:
                 raise InputError(f"{where}: {stem} may be {several[0]} or {several[1]}; keep one of them")

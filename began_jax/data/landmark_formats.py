@@ -19,7 +19,6 @@ from began_jax.errors import InputError
 
 FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
-_SHOWN = 4
 
 
 @dataclasses.dataclass

@@ -9,13 +9,13 @@ import functools
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from began_jax.data.pictures import list_pictures, same_name
+from began_jax.data.pictures import list_pictures, same_stem
 from began_jax.errors import InputError
 from began_jax.images import unreadable
 
@@ -131,10 +131,10 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
     """
     by_stem: dict[str, list[Path]] = {}
     for name in list_pictures(masks, "--masks", frames=False).ids:
-        by_stem.setdefault(_stem(name), []).append(masks / name)
+        by_stem.setdefault(same_stem(name), []).append(masks / name)
     found: dict[str, Path] = {}
     for name in ids:
-        files = by_stem.get(_stem(name), [])
+        files = by_stem.get(same_stem(name), [])
         same = [path for path in files if path.suffix == ".png"] or files
         if len(same) > 1:
             raise InputError(f"--masks {masks}: {same[0].name} and {same[1].name} may be the mask of {name}; keep one")
@@ -151,15 +151,11 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
     for name, path in found.items():
         if (other := owner.setdefault(path, name)) != name:
             raise InputError(f"--masks {masks}: {other} and {name} would share the mask {path.name}; rename one")
-    used = {_stem(name) for name in found}
+    used = {same_stem(name) for name in found}
     if partial and (surplus := sorted(stem for stem in by_stem if stem not in used)):
         path = by_stem[surplus[0]][0].relative_to(masks)
         raise InputError(f"--masks {masks}: {len(surplus)} masks without an image; the first is {path}")
     return found
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(same_name(name)).with_suffix("").as_posix()
 
 
 def read_mask(path: Path, values: Values) -> np.ndarray:

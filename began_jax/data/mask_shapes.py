@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from began_jax.data.pictures import files_below, same_name
+from began_jax.data.pictures import files_below, same_name, same_stem
 from began_jax.errors import InputError
 
 
@@ -86,7 +86,7 @@ def holds_shapes(masks: Path, images: Path) -> bool:
     if not masks.is_dir():
         return False
     kinds = Counter(path.suffix.lower() for path in files_below(masks))
-    return kinds[".json"] > (0 if masks.samefile(images) else kinds.total() / 2)
+    return kinds[".json"] > (0 if images.is_dir() and masks.samefile(images) else kinds.total() / 2)
 
 
 def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | None = None) -> MaskShapes:
@@ -130,7 +130,7 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
 
 
 def _key(name: str, stems: bool) -> str:
-    return Path(same_name(name)).with_suffix("").as_posix() if stems else same_name(name)
+    return same_stem(name) if stems else same_name(name)
 
 
 _Found = tuple[dict[str, list[Shape]], dict[str, tuple[int, int]], bool]

@@ -4,7 +4,7 @@ import collections
 import os
 import unicodedata
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from PIL import Image
@@ -13,39 +13,9 @@ from began_jax.errors import InputError
 
 # Pixels that Pillow decodes itself; what else it opens are documents, or needs another program.
 FORMATS = (
-    *(
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".pgm",
-        ".ppm",
-    ),
-    *(
-        ".pbm",
-        ".pnm",
-        ".avif",
-        ".avifs",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".tga",
-        ".pcx",
-        ".sgi",
-        ".ras",
-        ".qoi",
-        ".ico",
-        ".psd",
-    ),
-)
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm",
+    ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".tga", ".pcx", ".sgi", ".ras", ".qoi", ".ico", ".psd",
+)  # fmt: skip
 SEVERAL = (".gif", ".tif", ".tiff", ".webp", ".apng", ".avif", ".avifs")  # may hold frames or pages
 OF_THE_SYSTEM = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 
@@ -122,6 +92,11 @@ def checked_name(name: str, root: Path) -> str:
 def same_name(name: str) -> str:
     """Return the form in which two spellings of a path are equal: accents composed, / between folders, no ./ before."""
     return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+def same_stem(name: str) -> str:
+    """Return the same without the ending: what a picture shares with the file that annotates it."""
+    return PurePosixPath(same_name(name)).with_suffix("").as_posix()
 
 
 def files_below(root: Path, without: Path | None = None) -> Iterator[Path]:

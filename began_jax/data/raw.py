@@ -16,7 +16,7 @@ import numpy as np
 
 from began_jax.data import builder, celeba
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
-from began_jax.data.configs import FacesConfig, IrisesConfig, command
+from began_jax.data.configs import FacesConfig, IrisesConfig, command, decisive
 from began_jax.data.folder import annotated_rows, check_seen, group, hold_out, in_words, open_folder
 from began_jax.data.landmark_files import absent_in_words, unseen
 from began_jax.data.raw_faces import FaceRecipe
@@ -55,7 +55,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     size = (config.height, config.width, config.channels)
     ways = (config.detector, config.several, annotator, options)
     recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes)
-    metadata = _metadata(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
+    metadata = decisive(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
     told = command("faces", config, len(ids), folder.digest)
     return write_raw(
         out, recipe, config, official=official, attribute_names=names, metadata=metadata, told=told, notes=folder.notes
@@ -108,14 +108,8 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
         config = dataclasses.replace(config, group_regex=CASIA)
     size = (config.height, config.width, config.channels)
     recipe = IrisRecipe(config.images, ids, *size, folder.masks, annotator, config.copies, config.seed, config.partial)
-    metadata = _metadata(config) | {"annotator": annotator, "masks": str(config.masks or "")}
+    metadata = decisive(config) | {"annotator": annotator, "masks": str(config.masks or "")}
     return write_raw(out, recipe, config, metadata=metadata, told=told, notes=folder.notes)
-
-
-def _metadata(config: FacesConfig | IrisesConfig) -> dict[str, Any]:
-    """Return what decides the result, by the options' names: all but the number of processes."""
-    values = dataclasses.asdict(config) | {"images": str(config.images)}
-    return {name: value for name, value in values.items() if name != "workers"}
 
 
 def write_raw(

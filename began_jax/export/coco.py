@@ -22,16 +22,25 @@ _DECIMALS = 3  # a thousandth of a pixel
 Write = Callable[..., None]
 
 
+def boxes(points: Float[np.ndarray, "batch points 2"], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return middles and sizes [batch, 2] of the boxes about points in pixels, those outside moved to the edge.
+
+    A box is at least a pixel wide and high: one point alone has one too.
+    """
+    last = (width - 1, height - 1)
+    low, high = np.clip(np.nanmin(points, 1), 0, last), np.clip(np.nanmax(points, 1), 0, last)
+    return (low + high) / 2, np.maximum(high - low, 1)
+
+
 def _annotations(indices: range, faces: Float[np.ndarray, "batch points 2"], width: int, height: int) -> Iterator[dict]:
     """Yield an annotation for each face, in pixels; a point outside of the picture is labelled, not visible."""
-    there, size = np.isfinite(faces[..., 0]), (width - 1, height - 1)
+    there = np.isfinite(faces[..., 0])
     inside = ((faces >= -0.5) & (faces <= (width - 0.5, height - 0.5))).all(-1)
     visible = np.where(there, np.where(inside, 2, 1), 0).tolist()
     counts = there.sum(1).tolist()
-    low, high = np.clip(np.nanmin(faces, 1), 0, size), np.clip(np.nanmax(faces, 1), 0, size)
-    middle, half = (low + high) / 2, np.maximum(high - low, 1) / 2  # one point alone has a box too
-    corners, sizes = (middle - half).round(_DECIMALS).tolist(), (2 * half).round(_DECIMALS).tolist()
-    areas = (2 * half).prod(1).round(_DECIMALS).tolist()
+    middles, size = boxes(faces, width, height)
+    corners, sizes = (middles - size / 2).round(_DECIMALS).tolist(), size.round(_DECIMALS).tolist()
+    areas = size.prod(1).round(_DECIMALS).tolist()
     faces = np.where(there[..., None], faces, 0)
     for i, (index, points) in enumerate(zip(indices, faces.tolist(), strict=True)):
         yield {

@@ -20,6 +20,7 @@ from began_jax import plugins
 from began_jax.data import builder
 from began_jax.errors import InputError
 from began_jax.export import polygons
+from began_jax.export.coco import boxes
 from began_jax.export.content import Content, Item, link
 from began_jax.files import new_folder
 
@@ -128,11 +129,9 @@ def _pose(item: Item, height: int, width: int) -> list[list[float]]:
     points = item.annotation
     there = np.isfinite(points[:, 0])
     inside = there & ((points >= -0.5) & (points <= (width - 0.5, height - 0.5))).all(-1)
-    low = np.clip(np.nanmin(points, 0), 0, (width - 1, height - 1))
-    high = np.clip(np.nanmax(points, 0), 0, (width - 1, height - 1))
-    size = np.maximum(high - low, 1)  # one point alone has a box too
+    (middle,), (size,) = boxes(points[None], width, height)
     shares = np.where(inside[:, None], (points + 0.5) / (width, height), 0)
-    box = [*(((low + high) / 2 + 0.5) / (width, height)), *(size / (width, height))]
+    box = [*((middle + 0.5) / (width, height)), *(size / (width, height))]
     seen = np.where(inside, 2.0, 0.0)
     return [[*map(float, box), *np.concatenate([shares, seen[:, None]], 1).ravel().tolist()]]
 
@@ -255,7 +254,6 @@ def _npz(content: Content, out: Path) -> None:
     """Write arrays.npz: name, images uint8, the annotation (landmarks in pixels), latents and doubt, row by row."""
     height, width = content.size
     first = next(content.items()).annotation
-    label = "mask" if content.kind == "mask" else content.kind
     dtype = np.uint8 if content.kind == "mask" else np.float32
     arrays: Mapping[str, Any] = {
         "name": np.array([content.image(i).name for i in range(content.count)]),
@@ -274,7 +272,7 @@ def _npz(content: Content, out: Path) -> None:
         for name, values in arrays.items():
             _add(archive, name, values.dtype, values.shape, values)
         _add(archive, "images", np.dtype(np.uint8), (content.count, height, width, content.told["channels"]), images())
-        _add(archive, label, np.dtype(dtype), (content.count, *first.shape), annotations)
+        _add(archive, content.kind, np.dtype(dtype), (content.count, *first.shape), annotations)
 
 
 def _add(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...], rows: Any) -> None:
