@@ -29,12 +29,24 @@ class Crop(NamedTuple):
 
 
 def to_float(images: Any) -> Any:
-    """Convert uint8 0..255 to float32 in [-1, 1]; numpy stays numpy and JAX stays JAX."""
+    """Convert uint8 0..255 to float32 in [-1, 1]; numpy stays numpy and JAX stays JAX.
+
+    Raises:
+        InputError: the images are no uint8, such as floats that are in [-1, 1] already.
+    """
+    if images.dtype != np.uint8:
+        raise InputError(f"images are {images.dtype}; they must be uint8, 0..255 (to_uint8 makes it of [-1, 1])")
     return images.astype("float32") / 127.5 - 1
 
 
 def to_uint8(images: Any) -> Any:
-    """Convert floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`."""
+    """Convert floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`.
+
+    Raises:
+        InputError: the images are no floats, such as uint8 already.
+    """
+    if images.dtype.kind in "biu":
+        raise InputError(f"images are {images.dtype}; they must be floats in [-1, 1], as to_float makes them")
     return ((images + 1) * 127.5).clip(0, 255).round().astype("uint8")
 
 

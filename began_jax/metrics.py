@@ -3,11 +3,19 @@
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from began_jax.errors import InputError
 from began_jax.landmarks import OUTER_EYES_OF, completed
 
 Landmarks = Float[np.ndarray, "count points 2"]
 Masks = Float[np.ndarray, "count height width 1"]
 Attributes = Float[np.ndarray, "count attributes"]
+
+
+def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int) -> None:
+    """Raise InputError where a measure would compare what does not belong together, by broadcasting."""
+    if np.shape(predicted) != np.shape(truth) or np.ndim(truth) != rank:
+        found = f"{list(np.shape(predicted))} and {list(np.shape(truth))}"
+        raise InputError(f"predictions and truth are {found}; they must have one shape, of {rank} axes")
 
 
 def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int) -> Float[np.ndarray, " count"]:
@@ -17,7 +25,11 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     distance of points 19 and 28 (of 36 and 45 with 68), with any other number the diagonal of the tight box around the
     true points. True points that are NaN are absent: they count neither as an error nor as none, and the normaliser
     takes their likely places (`landmarks.completed`), or the box if it is an eye that is never seen.
+
+    Raises:
+        InputError: predictions and truth are not of one shape [count, points, 2].
     """
+    _same_shape(predicted, truth, 3)
     size = np.array([width, height])
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
     seen = np.atleast_1d(~np.isnan(t[..., 0]).all(0))
@@ -42,7 +54,12 @@ def _mean_present(
 
 
 def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
-    """Return the intersection over union per image of masks at a threshold; 1 where both are empty."""
+    """Return the intersection over union per image of masks at a threshold; 1 where both are empty.
+
+    Raises:
+        InputError: the masks are not of one shape [count, height, width, 1].
+    """
+    _same_shape(predicted, truth, 4)
     p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
     union = (p | t).sum((1, 2, 3))
     return np.where(union == 0, 1.0, (p & t).sum((1, 2, 3)) / np.maximum(union, 1))
@@ -74,7 +91,12 @@ def auc(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:
 
 
 def accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> Float[np.ndarray, " count"]:
-    """Return the share of an image's attributes that are right at a threshold, in percent."""
+    """Return the share of an image's attributes that are right at a threshold, in percent.
+
+    Raises:
+        InputError: predictions and truth are not of one shape [count, attributes].
+    """
+    _same_shape(predicted, truth, 2)
     return 100 * ((np.asarray(predicted) > threshold) == (np.asarray(truth) > threshold)).mean(1)
 
 

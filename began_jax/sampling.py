@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from began_jax import density
+from began_jax.errors import InputError
 
 Indices = Int[Array | np.ndarray, " count"]
 
@@ -27,7 +28,7 @@ def sampler(
     z_data: Float[Array | np.ndarray, "data latent"] | None = None,
     jitter: float = JITTER,
     truncation: float = 1.0,
-) -> Callable[[Indices | int], Float[Array, "count latent"]]:
+) -> Callable[[Indices | int | np.integer], Float[Array, "count latent"]]:
     """Return the sampler of a name in SAMPLERS as a function of indices; all but `uniform` need Z_data.
 
     `jitter` is that of `data`, and `truncation` that of `density`, which is fitted here.
@@ -45,20 +46,22 @@ def sampler(
     }[name]
 
 
-def _keys(key: Key[Array, ""], indices: Indices | int) -> Key[Array, " count"]:
-    indices = jnp.arange(indices) if isinstance(indices, int) else jnp.asarray(indices)
+def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array, " count"]:
+    indices = jnp.arange(indices) if np.ndim(indices) == 0 else jnp.asarray(indices)
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 
-def uniform_latents(key: Key[Array, ""], indices: Indices | int, latent_size: int = 64) -> Float[Array, "count latent"]:
+def uniform_latents(
+    key: Key[Array, ""], indices: Indices | int | np.integer, latent_size: int = 64
+) -> Float[Array, "count latent"]:
     """Draw z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many."""
     return jax.vmap(lambda k: jax.random.uniform(k, (latent_size,), minval=-1.0, maxval=1.0))(_keys(key, indices))
 
 
 def bootstrap_latents(
     key: Key[Array, ""],
-    indices: Indices | int,
-    latents: Float[Array, "data latent"],
+    indices: Indices | int | np.integer,
+    latents: Float[Array | np.ndarray, "data latent"],
     jitter: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, "count latent"]:
     """Draw rows of Z_data with replacement and add Gaussian noise.
@@ -66,6 +69,7 @@ def bootstrap_latents(
     The unit of `jitter` is the standard deviation of each coordinate. The result is not clipped: like Z_data
     itself, it may leave the cube.
     """
+    latents = jnp.asarray(latents)  # numpy has no row of a traced number
     deviation = jitter * latents.std(axis=0)
 
     def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
@@ -77,9 +81,10 @@ def bootstrap_latents(
 
 
 def interpolated_latents(
-    key: Key[Array, ""], indices: Indices | int, latents: Float[Array, "data latent"]
+    key: Key[Array, ""], indices: Indices | int | np.integer, latents: Float[Array | np.ndarray, "data latent"]
 ) -> Float[Array, "count latent"]:
     """Draw points, uniformly, on segments between two random rows of Z_data."""
+    latents = jnp.asarray(latents)
 
     def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
         rows_key, place_key = jax.random.split(key)
@@ -91,7 +96,10 @@ def interpolated_latents(
 
 
 def density_latents(
-    key: Key[Array, ""], indices: Indices | int, mixture: density.Mixture, truncation: float | Float[Array, ""] = 1.0
+    key: Key[Array, ""],
+    indices: Indices | int | np.integer,
+    mixture: density.Mixture,
+    truncation: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, "count latent"]:
     """Draw from a density of Z_data, see `density.sample`. The result is not clipped: it may leave the cube."""
     return jax.vmap(lambda k: density.sample(mixture, k, truncation))(_keys(key, indices))
@@ -103,8 +111,15 @@ def evenly(rows: Int[np.ndarray, " rows"], count: int) -> Int[np.ndarray, " coun
 
 
 def interpolate(
-    z0: Float[Array, " latent"], z1: Float[Array, " latent"], points: int = 14
+    z0: Float[Array | np.ndarray, " latent"], z1: Float[Array | np.ndarray, " latent"], points: int = 14
 ) -> Float[Array, "steps latent"]:
-    """Walk from z0 to z1 in a straight line with `points` stops between (fig. 7): [points + 2, latent]."""
+    """Walk from z0 to z1 in a straight line with `points` stops between (fig. 7): [points + 2, latent].
+
+    Raises:
+        InputError: z0 and z1 are no two latents [latent] of floats of one length.
+    """
+    if z0.ndim != 1 or z0.shape != z1.shape or {z0.dtype.kind, z1.dtype.kind} & set("biu"):
+        found = " and ".join(f"{z.dtype} {list(z.shape)}" for z in (z0, z1))
+        raise InputError(f"the ends are {found}; they must be two latents [latent] of floats, of one length")
     t = jnp.linspace(0, 1, points + 2, dtype=z0.dtype)[:, None]
     return (1 - t) * z0[None] + t * z1[None]

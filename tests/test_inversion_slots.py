@@ -17,6 +17,7 @@ from ways import call
 from began_jax import began, inversion, sharding
 from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data.datasets import open_data
+from began_jax.errors import InputError
 from began_jax.inversion import bfgs
 from began_jax.inversion.loop import Inverter
 from began_jax.run import checkpoints
@@ -375,3 +376,14 @@ def test_options_that_contradict_each_other_are_refused(run, options, wanted):
     status, _, told = run[1](*options)
     assert status == 2
     assert wanted in told
+
+
+def test_slots_that_would_lose_images_are_refused():
+    inverse = Inverter(InvertConfig(steps=1), lambda p, z: z[:, :, None, None], {})
+    images, z = np.zeros((2, 3, 1, 1), np.float32), np.zeros((2, 3), np.float32)
+    with pytest.raises(InputError, match="slots is 0; it must be at least 1"):
+        next(inverse.refilled([(0, images, z)], slots=0))
+    with pytest.raises(InputError, match="batch 7 has 0 images and 0 latents"):
+        next(inverse.refilled([(7, images[:0], z[:0])], slots=2))
+    with pytest.raises(InputError, match="batch 8 has 2 images and 1 latents"):
+        next(inverse.refilled([(8, images, z[:1])], slots=2))

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from began_jax import metrics
+from began_jax.errors import InputError
+from began_jax.images import to_float, to_uint8
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -187,3 +189,18 @@ def test_the_kept_are_those_with_the_least_doubt():
     errors, doubt = np.arange(10.0), np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 0.0])
     np.testing.assert_array_equal(metrics.kept(errors, doubt, 0.3), [9, 8, 7])
     assert len(metrics.kept(errors, doubt, 0.01)) == 1 and metrics.kept(errors, doubt, 1.0).mean() == errors.mean()
+
+
+def test_what_does_not_belong_together_is_not_compared():
+    with pytest.raises(InputError, match=r"\[3, 8, 8, 1\] and \[1, 8, 8, 1\]; they must have one shape, of 4 axes"):
+        metrics._same_shape(np.zeros((3, 8, 8, 1)), np.zeros((1, 8, 8, 1)), 4)
+    with pytest.raises(InputError, match="of 4 axes"):
+        metrics._same_shape(np.zeros((3, 8, 8)), np.zeros((3, 8, 8)), 4)
+
+
+def test_images_are_converted_from_the_other_form_alone():
+    floats = np.linspace(-1, 1, 12, dtype=np.float32).reshape(1, 2, 2, 3)
+    with pytest.raises(InputError, match="float32; they must be uint8"):
+        to_float(floats)
+    with pytest.raises(InputError, match="uint8; they must be floats"):
+        to_uint8(to_uint8(floats))

@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
 from began_jax import density, sampling
+from began_jax.errors import InputError
 
 KEY = jax.random.key(7)
 Z_DATA = jax.random.normal(jax.random.key(1), (30, 64)) * jnp.linspace(0.1, 0.6, 64)[None]
@@ -59,3 +61,17 @@ def test_interpolate_keeps_its_ends():
     np.testing.assert_array_equal(walk[0], z0)
     np.testing.assert_array_equal(walk[-1], z1)
     np.testing.assert_allclose(np.diff(walk, axis=0), np.tile((z1 - z0) / 15, (15, 1)), atol=1e-6)
+
+
+def test_numpy_latents_and_counts_give_what_jax_ones_do():
+    key, z = jax.random.key(5), np.random.default_rng(5).normal(size=(6, 3)).astype(np.float32)
+    for draw in (sampling.bootstrap_latents, sampling.interpolated_latents):
+        np.testing.assert_array_equal(draw(key, np.int64(4), z), draw(key, 4, jnp.asarray(z)))
+    walked = sampling.interpolate(z[0], z[1])
+    np.testing.assert_array_equal(walked, sampling.interpolate(jnp.asarray(z[0]), jnp.asarray(z[1])))
+
+
+def test_a_walk_needs_two_latents():
+    # Whole numbers, all of whose stops would be whole; jaxtyping refuses them first where it looks on.
+    with pytest.raises((InputError, TypeCheckError)):
+        sampling.interpolate(np.zeros(4, np.int32), np.ones(4, np.int32))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
+from began_jax.errors import InputError
 from began_jax.inversion.steps import InversionState, finish, init, products, step, where
 
 Count = Callable[[int], Any]
@@ -28,6 +29,9 @@ class _Batch:
 
     def __init__(self, key: Any, images: np.ndarray, z: np.ndarray):
         self.key, self.images, self.z = key, np.asarray(images), np.asarray(z)
+        if not len(self.images) or len(self.images) != len(self.z):
+            found = f"{len(self.images)} images and {len(self.z)} latents"
+            raise InputError(f"batch {key} has {found}; it must have as many of both, at least one")
         self.rows: list[dict[str, np.ndarray]] = [{} for _ in range(len(images))]  # empty until its image has left
 
 
@@ -117,7 +121,12 @@ class Inverter:
 
         Yields:
             (key, results) as batches are complete: the results of `finish`, and the `steps` [n] that each image had.
+
+        Raises:
+            InputError: there is no slot, or a batch has no image, so that it would never be complete.
         """
+        if slots < 1:
+            raise InputError(f"slots is {slots}; it must be at least 1")
         queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(len(batch.images)))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
