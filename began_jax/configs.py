@@ -1,16 +1,18 @@
 """The options of each stage, one flat frozen dataclass a stage.
 
-Defaults are the paper's where it states them; each field's help gives the reason. Field help is what `--help` shows.
+Defaults are the paper's where it states them; each field's help gives the reason. Field help is what `--help` shows,
+and `help()` of the class. A value that an option cannot have is refused when the configuration is made, by InputError.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from began_jax.options import FRACTION, NOT_NEGATIVE, POSITIVE, SEED, Valid, option
+from began_jax.options import FRACTION, NOT_NEGATIVE, POSITIVE, SEED, Checked, Valid, described, option
 
 
+@described
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """BEGAN training (appendix A)."""
 
     preset: str = "custom"
@@ -28,7 +30,9 @@ class TrainConfig:
     latent_size: int = option(64, "length of z (the paper's 64)", valid=POSITIVE)
     filters: int = option(64, "channels of every decoder convolution (fig. A.2: 64)", valid=POSITIVE)
     encoder_filters: tuple[int, ...] = option(
-        (64, 128, 192, 256), "encoder channels at each scale, one pooling between neighbours (fig. A.1, literally)"
+        (64, 128, 192, 256),
+        "encoder channels at each scale, one pooling between neighbours (fig. A.1, literally)",
+        valid=Valid(lambda value: bool(value) and min(value) > 0, "one positive number a scale"),
     )
     loss_power: int = option(2, "p of L(v) = |v - D(v)|^p: A.1 prints 2; most BEGAN codes use 1", (1, 2))
     gamma: float = option(
@@ -54,12 +58,11 @@ class TrainConfig:
         "thousands, and E starts the inversion near its end",
         valid=NOT_NEGATIVE,
     )
-    objective: str = option(
+    objective: Literal["began", "relativistic"] = option(
         "began",
         "what the players play for: began (the paper's), or relativistic, where D has one output and judges a "
         "generated image beside a real one (R3GAN's loss). BEGAN's balance may rest where D opposes nothing, and then "
         "what is drawn stays blurred (docs/training.md)",
-        ("began", "relativistic"),
     )
     gradient_penalty: float = option(
         1.0,
@@ -122,11 +125,10 @@ class TrainConfig:
     learning_rate_floor: float = option(
         2e-5, "halving stops here: smaller rates have been seen to collapse", valid=NOT_NEGATIVE
     )
-    precision: str = option(
+    precision: Literal["float32", "bfloat16"] = option(
         "float32",
         "what the networks compute in: bfloat16 is faster on GPUs and TPUs, and slower on CPUs; parameters, "
         "optimisers, losses and the last layer of each network are float32 in both",
-        ("float32", "bfloat16"),
     )
     remat: bool = option(
         False,
@@ -139,8 +141,9 @@ class TrainConfig:
     )
 
 
+@described
 @dataclass(frozen=True)
-class InvertConfig:
+class InvertConfig(Checked):
     """Inversion of the generator over the data set (eq. 4)."""
 
     steps: int = option(
@@ -148,28 +151,25 @@ class InvertConfig:
         "steps an image, the most of them with --tolerance; not in the paper; 0: the start alone, as z = E(x)",
         valid=NOT_NEGATIVE,
     )
-    optimizer: str = option(
+    optimizer: Literal["adam", "bfgs"] = option(
         "adam",
         "adam (the paper's), or bfgs, one for each image, with --learning-rate as the length of its first step a "
         "coordinate (0.05 is good): on faces the error of 200 steps of the paper's Adam after 30, and that of 1,000 "
         "after 80 to 90, at the same price a step (docs/inversion.md)",
-        ("adam", "bfgs"),
     )
     learning_rate: float = option(0.1, "Adam's first step size (the paper's)", valid=POSITIVE)
     beta1: float = option(0.9, "Adam's (the paper's)", valid=FRACTION)
     beta2: float = option(0.999, "Adam's (the paper's)", valid=FRACTION)
-    schedule: str = option(
+    schedule: Literal["constant", "cosine"] = option(
         "constant",
         "step size over the steps: constant (the paper's), or cosine down to 0; on faces, where the lowest error met "
         "is kept, constant reached the lower one (docs/inversion.md)",
-        ("constant", "cosine"),
     )
-    start: str = option(
+    start: Literal["zero", "uniform", "encoder"] = option(
         "zero",
         "z before the first step: zero, the middle of the cube; uniform, drawn from the "
         "image's position in the data set; or encoder, E(x) of a generator trained with "
         "--encoder-weight; not in the paper",
-        ("zero", "uniform", "encoder"),
     )
     starts: int = option(
         1,
@@ -185,12 +185,27 @@ class InvertConfig:
         valid=NOT_NEGATIVE,
     )
     window: int = option(10, "steps between two looks at which images have converged", valid=POSITIVE)
-    products: str = option(
+    products: Literal["auto", "device", "float32"] = option(
         "auto",
         "bits of the generator's matrix products and convolutions on GPUs and TPUs: device, what the device does with "
         "float32 by itself (TensorFloat-32, bfloat16), float32, all bits, or auto: float32 for BFGS of more than 60 "
         "steps, which needs exact gradients, and else device; CPUs always have all bits",
-        ("auto", "device", "float32"),
+    )
+    loss: Literal["l1", "l2", "features"] = option(
+        "l1",
+        "what is compared: l1, absolute differences of pixels (the paper's), l2, squared ones, or features, absolute "
+        "ones of pixels and of what each scale of the run's encoder sees (docs/inversion.md)",
+    )
+    prior: Literal["none", "cube", "density"] = option(
+        "none",
+        "what z is kept near to beside the error: none (the paper), cube, [-1, 1], which the generator was trained on, "
+        "or density, where the encoder finds the training images; it costs error, and what is drawn stays nearer to "
+        "what was learnt (docs/inversion.md)",
+    )
+    prior_weight: float = option(
+        0.01,
+        "of the prior beside the error: of the mean over coordinates of (|z| - 1)^2 outside, or of -log p(z)",
+        valid=POSITIVE,
     )
     clip: bool = option(
         False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; not in the paper"
@@ -212,21 +227,20 @@ class InvertConfig:
 LABEL_SAMPLERS = ("uniform", "data")  # of `began_jax.sampling`, those whose images T labels
 
 
+@described
 @dataclass(frozen=True)
-class AspectConfig:
+class AspectConfig(Checked):
     """Training of the aspect network (eqs. 5 and 6)."""
 
-    target: str = option(
+    target: Literal["dataset", "generated", "both"] = option(
         "dataset",
         "what the network learns: dataset, T(x) of the images that the latents were inverted from (the paper's "
         "experiments); generated, T(G(z)) of new latents (eq. 1 to the letter); or both",
-        ("dataset", "generated", "both"),
     )
     labels: int = option(10_000, "generated images that T labels, where the target asks for them", valid=POSITIVE)
-    label_sampler: str = option(
+    label_sampler: Literal["uniform", "data", "mixed"] = option(
         "mixed",
         "their latents: uniform on the cube, data (rows of Z_data with a little noise), or mixed, half and half",
-        (*LABEL_SAMPLERS, "mixed"),
     )
     labelled: int = option(
         0,
@@ -244,10 +258,9 @@ class AspectConfig:
     )
     batch_size: int = option(16, "latents a step (the paper's 16)", valid=POSITIVE)
     learning_rate: float = option(3e-4, "Adam's (the paper's)", valid=POSITIVE)
-    schedule: str = option(
+    schedule: Literal["constant", "cosine"] = option(
         "constant",
         "of the learning rate over the epochs: constant (the paper), or cosine, falling to 0 as half a cosine",
-        ("constant", "cosine"),
     )
     beta1: float = option(0.9, "Adam's (the paper's)", valid=FRACTION)
     beta2: float = option(0.999, "Adam's (the paper's)", valid=FRACTION)
@@ -266,11 +279,10 @@ class AspectConfig:
         "deviation: keeps the network smooth between few latents",
         valid=NOT_NEGATIVE,
     )
-    closed_form: str = option(
+    closed_form: Literal["none", "process"] = option(
         "none",
         "what answers beside the network: none (the paper); process, a Gaussian process from the same latents, each "
         "with the share that is best on the validation latents",
-        ("none", "process"),
     )
     read: bool = option(
         False,

@@ -11,11 +11,12 @@ Masks = Float[np.ndarray, "count height width 1"]
 Attributes = Float[np.ndarray, "count attributes"]
 
 
-def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int) -> None:
+def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int | None = None) -> None:
     """Raise InputError where a measure would compare what does not belong together, by broadcasting."""
-    if np.shape(predicted) != np.shape(truth) or np.ndim(truth) != rank:
+    if np.shape(predicted) != np.shape(truth) or (rank is not None and np.ndim(truth) != rank):
         found = f"{list(np.shape(predicted))} and {list(np.shape(truth))}"
-        raise InputError(f"predictions and truth are {found}; they must have one shape, of {rank} axes")
+        axes = "" if rank is None else f", of {rank} axes"
+        raise InputError(f"predictions and truth are {found}; they must have one shape{axes}")
 
 
 def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int) -> Float[np.ndarray, " count"]:
@@ -23,11 +24,13 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
 
     Landmarks are fractions of width and height; distances are taken in pixels. With 49 points the normaliser is the
     distance of points 19 and 28 (of 36 and 45 with 68), with any other number the diagonal of the tight box around the
-    true points. True points that are NaN are absent: they count neither as an error nor as none, and the normaliser
-    takes their likely places (`landmarks.completed`), or the box if it is an eye that is never seen.
+    true points, and so where both eyes are in one place. True points that are NaN are absent: they count neither as an
+    error nor as none, and the normaliser takes their likely places (`landmarks.completed`), or the box if it is an eye
+    that is never seen.
 
     Raises:
-        InputError: predictions and truth are not of one shape [count, points, 2].
+        InputError: predictions and truth are not of one shape [count, points, 2], or all true points of an image are
+            in one place, so that an error has no scale.
     """
     _same_shape(predicted, truth, 3)
     size = np.array([width, height])
@@ -35,11 +38,13 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     seen = np.atleast_1d(~np.isnan(t[..., 0]).all(0))
     whole = completed(t)
     left, right = OUTER_EYES_OF.get(t.shape[1], (0, 0))
+    within = whole[:, seen] if seen.any() else whole
+    scale = np.linalg.norm(within.max(1) - within.min(1), axis=-1)
     if left != right and seen[left] and seen[right]:
-        scale = np.linalg.norm(whole[:, left] - whole[:, right], axis=-1)
-    else:
-        whole = whole[:, seen]
-        scale = np.linalg.norm(whole.max(1) - whole.min(1), axis=-1)
+        apart = np.linalg.norm(whole[:, left] - whole[:, right], axis=-1)
+        scale = np.where(apart > 0, apart, scale)
+    if (scale == 0).any():
+        raise InputError(f"all true points of image {np.argmax(scale == 0)} are in one place: an error has no scale")
     return 100 * _mean_present(np.linalg.norm(p - t, axis=-1), np.isnan(t[..., 0])) / scale
 
 
@@ -66,7 +71,12 @@ def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndar
 
 
 def e1_percent(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
-    """Return the share of pixels on which masks disagree at a threshold, in percent: E1 of the NICE.I contest."""
+    """Return the share of pixels on which masks disagree at a threshold, in percent: E1 of the NICE.I contest.
+
+    Raises:
+        InputError: the masks are not of one shape [count, height, width, 1].
+    """
+    _same_shape(predicted, truth, 4)
     return float(100 * ((np.asarray(predicted) > threshold) != (np.asarray(truth) > threshold)).mean())
 
 
@@ -104,7 +114,11 @@ def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshol
     """Return the mean over attributes of the recalls of yes and of no, in percent: 50 for an answer that never changes.
 
     Rare attributes make plain accuracy flattering. Where all images agree on an attribute, one recall is all there is.
+
+    Raises:
+        InputError: predictions and truth are not of one shape [count, attributes].
     """
+    _same_shape(predicted, truth, 2)
     p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
     right = p == t
     counts = np.stack([t.sum(0), (~t).sum(0)])
@@ -118,7 +132,11 @@ def rms_error(
     """Return the root mean square error per annotation, of any kind and in its own unit (the root of eq. 5).
 
     True values that are NaN are left out.
+
+    Raises:
+        InputError: predictions and truth are not of one shape.
     """
+    _same_shape(predicted, truth)
     squares = (np.asarray(predicted, np.float32) - truth) ** 2
     absent = np.isnan(truth) if np.issubdtype(truth.dtype, np.floating) else np.zeros(truth.shape, bool)
     return np.sqrt(_mean_present(squares.reshape(len(squares), -1), absent.reshape(len(squares), -1)))

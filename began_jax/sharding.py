@@ -181,6 +181,17 @@ def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
+def automatic(place: jax.sharding.Sharding | None) -> jax.sharding.Sharding | None:
+    """Return a sharding over the same devices whose mesh has Auto axes.
+
+    Explicit ones, the default of `jax.make_mesh`, refuse gathers and slices of split arrays.
+    """
+    if not isinstance(place, NamedSharding) or not isinstance(place.mesh, Mesh):
+        return place
+    axes = (AxisType.Auto,) * len(place.mesh.axis_names)
+    return NamedSharding(Mesh(place.mesh.devices, place.mesh.axis_names, axis_types=axes), place.spec)
+
+
 def assemble(mesh: Mesh, shares: Any, axis: int = 0) -> Any:
     """Return global arrays, split over the mesh along an axis, from each process's share of it."""
     place = split(mesh, axis)

@@ -13,7 +13,6 @@ from began_jax.configs import InvertConfig
 from began_jax.kinds import KINDS
 from began_jax.models.heads import ImageToMask, ImageToVector
 from began_jax.models.layers import elu
-from began_jax.options import check_options
 
 
 def images(count=4, height=16, width=24):
@@ -153,7 +152,6 @@ def test_a_cpu_has_no_memory_to_fill():
 
 def test_the_paper_s_step_is_float32_and_keeps_its_activations(tiny_config):
     config = tiny_config()
-    check_options(config)
     assert (config.precision, config.remat) == ("float32", False)
     assert began.computation_dtype(config) is None
 

@@ -283,7 +283,7 @@ def test_options_that_do_not_go_together(crops, capfd, tmp_path):
         ((*command(crops), "--workers", -1), "--workers -1"),
         (("faces", "--images", crops / "images", "--annotation", "attributes"), "has not CelebA's layout"),
         (("irises", "--images", crops / "images", "--holdout", 0.1), "do not name the subjects"),
-        (("irises", "--images", crops / "images", "--copies", 0), "--copies: must be 1 or more"),
+        (("irises", "--images", crops / "images", "--copies", 0), "--copies is 0; it must be 1 or more"),
     ):
         assert message in refused(capfd, *argv, *out)
     assert not list(tmp_path.iterdir())

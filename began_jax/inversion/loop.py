@@ -10,7 +10,11 @@ from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
-from began_jax.inversion.steps import InversionState, finish, init, products, step, where
+from began_jax.inversion import starts
+from began_jax.inversion.objective import Loss, Prior
+from began_jax.inversion.objective import of as objective_of
+from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
+from began_jax.sharding import automatic
 
 Count = Callable[[int], Any]
 
@@ -27,24 +31,31 @@ def ignore(number: int) -> None:
 class _Batch:
     """Images whose results are awaited together."""
 
-    def __init__(self, key: Any, images: np.ndarray, z: np.ndarray):
-        self.key, self.images, self.z = key, np.asarray(images), np.asarray(z)
-        if not len(self.images) or len(self.images) != len(self.z):
-            found = f"{len(self.images)} images and {len(self.z)} latents"
+    def __init__(self, key: Any, images: Any, z: Any, weights: Any = None):
+        self.key, self.z, self.data = key, jax.tree.map(np.asarray, z), jax.tree.map(np.asarray, (images, weights))
+        self.size = len(self.data[0])
+        latents = starts.rows(self.z)
+        if not self.size or self.size != latents:
+            found = f"{self.size} images and {latents} latents"
             raise InputError(f"batch {key} has {found}; it must have as many of both, at least one")
-        self.rows: list[dict[str, np.ndarray]] = [{} for _ in range(len(images))]  # empty until its image has left
+        self.rows: list[dict[str, Any]] = [{} for _ in range(self.size)]  # empty until its image has left
 
 
 class Inverter:
     """The jitted stages of `invert` over arrays split along a mesh axis, with the loop where it is fastest.
 
     Args:
-        config: of the inversion.
+        config: of the inversion, of one start: what `starts` asks for is `invert_all`'s.
         generate: (parameters, latents) -> images.
-        parameters: of the generator, replicated.
+        parameters: of the generator, such as {"params": state.generator} for `Decoder.apply`, replicated.
         sharding: of arrays with a leading image axis; None for JAX's default device.
         steps_per_call: steps in one call of the device. By default 1 on a CPU, where a loop on the device loses the
             library's convolutions, and `STEPS_PER_CALL` elsewhere.
+        loss: what is made small, see `Objective`; by default the configuration's.
+        prior: that is added to it, see `Objective`; by default the configuration's.
+
+    Raises:
+        InputError: an argument is none that it can be.
     """
 
     def __init__(
@@ -54,59 +65,83 @@ class Inverter:
         parameters: Any,
         sharding: jax.sharding.Sharding | None = None,
         steps_per_call: int | None = None,
+        loss: Loss | None = None,
+        prior: Prior | None = None,
     ):
-        self._config, self._parameters, self._sharding = config, parameters, sharding
+        check_one_start(config, "Inverter", tolerance=True)
+        objective = objective_of(config, loss, prior)
+        self._config, self._parameters, self._sharding = config, parameters, automatic(sharding)
+        self._devices = 1 if sharding is None else sharding.num_devices
         if steps_per_call is None:
             steps_per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
         self.steps_per_call = max(min(steps_per_call, config.steps), 1)
 
-        def run(parameters, state, images, steps):
-            one = lambda s: step(config, lambda z: generate(parameters, z), s, images)  # noqa: E731
+        def run(parameters, state, data, steps):
+            one = lambda s: step(config, lambda z: generate(parameters, z), s, data[0], data[1], objective)  # noqa: E731
             return one(state) if steps == 1 else jax.lax.fori_loop(0, steps, lambda _, s: one(s), state)
 
         self._run = jax.jit(run, donate_argnums=1, static_argnums=3)
         self._init = jax.jit(lambda z: init(config, z))
         # Without the shardings the zeros would lie elsewhere than what follows them, and every stage compile twice.
-        self._fill = jax.jit(lambda z, images: (init(config, z, separate=True), images), out_shardings=sharding)
+        fill = lambda z, data: (init(config, z, separate=True), data)  # noqa: E731
+        self._fill = jax.jit(fill, out_shardings=self._sharding)
 
-        def refill(old, slots_of, z, images):
+        def refill(old, slots_of, z, data):
             """Put new images at slots; a choice by slot, not a scatter, so that devices exchange nothing."""
-            same = jnp.arange(len(old[1]))[:, None] == slots_of[None]
+            same = jnp.arange(len(old[0].best_error))[:, None] == slots_of[None]
             new = same.argmax(1)
-            return where(same.any(1), (init(config, z[new], separate=True), images[new]), old)
+            z, data = jax.tree.map(lambda rows: rows[new], (z, data))
+            return where(same.any(1), (init(config, z, separate=True), data), old)
 
         self._refill = jax.jit(refill, donate_argnums=0)
 
-        def end(parameters, state, x):
+        def end(parameters, state, data):
             with products(config):
-                return finish(lambda z: generate(parameters, z), state, x)
+                return finish(lambda z: generate(parameters, z), state, data[0], data[1], objective)
 
         self._finish = jax.jit(end)
 
     def __call__(
         self,
-        images: Float[Array | np.ndarray, "batch height width channels"],
-        z: Float[Array | np.ndarray, "batch latent"],
+        images: Float[Array | np.ndarray, "batch ..."],
+        z: Any,
         count: Count = ignore,
-    ) -> dict[str, np.ndarray]:
-        """Invert a batch from the starting latents `z`, and return the results of `finish`.
+        weights: Float[Array | np.ndarray, "batch ..."] | None = None,
+    ) -> dict[str, Any]:
+        """Invert a batch from the starting latents `z` with all steps, and return the results of `finish`.
 
-        `count` is told after each call of the device how many steps were done in it.
+        Args:
+            images: what is inverted, of the shape that `generate` gives.
+            z: latents [batch, ...], or a tree of them.
+            count: told after each call of the device how many steps were done in it.
+            weights: of the images' values, see `invert`.
+
+        Raises:
+            InputError: a tolerance is set, which is `refilled`'s; or shapes or types do not fit together.
         """
-        images, z = jax.device_put((images, z), self._sharding)
+        if self._config.tolerance:
+            raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
+        self._check_batch(len(images))
+        data, z = jax.device_put(((images, weights), z), self._sharding)
         state, done = self._init(z), 0
         while done < self._config.steps:
             steps = min(self.steps_per_call, self._config.steps - done)
-            state = self._run(self._parameters, state, images, steps)
+            state = self._run(self._parameters, state, data, steps)
             done += steps
             if done % 10 == 0:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
-        return jax.device_get(self._finish(self._parameters, state, images))
+        return jax.device_get(self._finish(self._parameters, state, data))
+
+    def _check_batch(self, size: int) -> None:
+        if size % self._devices:
+            raise InputError(
+                f"a batch of {size} cannot be split over {self._devices} devices; use a multiple of {self._devices}"
+            )
 
     def refilled(
-        self, batches: Iterable[tuple[Any, np.ndarray, np.ndarray]], slots: int, count: Count = ignore
-    ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count = ignore
+    ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Invert in `slots`: an image that has converged leaves, and the next one takes its place.
 
         Each image has its own count of steps and its own optimiser, so its result is that of `invert` with as many
@@ -114,8 +149,8 @@ class Inverter:
         lowest error fell by less than the share `tolerance` in its last `window` steps.
 
         Args:
-            batches: (key, images float [n, height, width, channels], starting latents [n, latent]), read as slots
-                become free.
+            batches: (key, images float [n, ...], starting latents [n, ...]), read as slots become free; weights of
+                the images' values may come fourth, for all of them.
             slots: images optimised together.
             count: told how many images have left since the last time.
 
@@ -127,7 +162,8 @@ class Inverter:
         """
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")
-        queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(len(batch.images)))
+        self._check_batch(slots)
+        queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(batch.size))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
         state = None
@@ -146,7 +182,7 @@ class Inverter:
             count(len(leaving))
             for slot, (batch, row) in leaving.items():
                 occupants[slot] = None
-                batch.rows[row] = {name: values[slot] for name, values in found.items()}
+                batch.rows[row] = _row(found, slot)
                 if all(batch.rows):
                     yield batch.key, self._results(batch, slots)
 
@@ -175,21 +211,28 @@ class Inverter:
         converged = reference - lowest < self._config.tolerance * lowest
         return (found["step"] >= self._config.steps) | converged
 
-    def _results(self, batch: _Batch, slots: int) -> dict[str, np.ndarray]:
-        parts = [self._part(batch, first, slots) for first in range(0, len(batch.images), slots)]
-        return {name: np.concatenate([part[name] for part in parts])[: len(batch.images)] for name in parts[0]}
+    def _results(self, batch: _Batch, slots: int) -> dict[str, Any]:
+        parts = [self._part(batch, first, slots) for first in range(0, batch.size, slots)]
+        return jax.tree.map(lambda *values: np.concatenate(values)[: batch.size], *parts)
 
-    def _part(self, batch: _Batch, first: int, slots: int) -> dict[str, np.ndarray]:
+    def _part(self, batch: _Batch, first: int, slots: int) -> dict[str, Any]:
         # Copies of the last image fill the batch up, so that there is one shape.
-        rows = np.minimum(np.arange(first, first + slots), len(batch.images) - 1)
-        found = {name: np.stack([batch.rows[row][name] for row in rows]) for name in batch.rows[0]}
-        columns: dict[str, Any] = found
-        state, x = jax.device_put((InversionState(optimizer=(), **columns), batch.images[rows]), self._sharding)
-        return jax.device_get(self._finish(self._parameters, state, x)) | {"steps": found["step"]}
+        rows = np.minimum(np.arange(first, first + slots), batch.size - 1)
+        found = _stacked([batch.rows[row] for row in rows])
+        state, data = jax.device_put((InversionState(optimizer=(), **found), _row(batch.data, rows)), self._sharding)
+        return jax.device_get(self._finish(self._parameters, state, data)) | {"steps": found["step"]}
 
 
-def _rows(fresh: dict[int, tuple[_Batch, int]], places: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return latents and images for these slots; where none is fresh, any."""
+def _row(tree: Any, row: Any) -> Any:
+    return jax.tree.map(lambda values: values[row], tree)
+
+
+def _stacked(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *rows: np.stack(rows), *trees)
+
+
+def _rows(fresh: dict[int, tuple[_Batch, int]], places: Iterable[int]) -> tuple[Any, Any]:
+    """Return latents and images, with their weights, for these slots; where none is fresh, any."""
     some = next(iter(fresh.values()))
     rows = [fresh.get(place, some) for place in places]
-    return np.stack([batch.z[row] for batch, row in rows]), np.stack([batch.images[row] for batch, row in rows])
+    return _stacked([_row(batch.z, row) for batch, row in rows]), _stacked([_row(b.data, row) for b, row in rows])

@@ -1,9 +1,9 @@
 """Inversion of any generator (eq. 4): z = argmin |x - G(z)|, for a whole batch of latents at once.
 
-Adam is elementwise, so one Adam over [N, latent] with the loss summed over images is N separate ones: results depend
-neither on the batch's size nor on its order. BFGS is kept per image and so is no different. Nothing here knows BEGAN:
-`generate` is any function from latents [N, latent] to images [N, height, width, channels] float in [-1, 1] that treats
-its rows separately.
+Adam is elementwise, so one Adam over all latents with the loss summed over images is one for each: results depend
+neither on the batch's size nor on its order, as far as the generator's rounding does not. BFGS is kept per image and so
+is no different, but it amplifies rounding. Nothing here knows BEGAN: `generate` is any function from latents to images
+float in [-1, 1] that treats its rows separately. Latents are an array [N, ...] or a tree of them.
 """
 
 import contextlib
@@ -19,14 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from began_jax.configs import InvertConfig
-from began_jax.inversion import bfgs
+from began_jax.errors import InputError
+from began_jax.inversion import bfgs, starts
+from began_jax.inversion.objective import PIXELS, Images, Loss, Objective, Prior, Weights, l1, psnr_db
+from began_jax.inversion.objective import of as objective_of
 
 LONG_BFGS = 60  # steps; after more of them the rounding of TensorFloat-32 makes BFGS reject half of its trials
 
-Generate = Callable[[Float[Array, "batch latent"]], Float[Array, "batch height width channels"]]
+Generate = Callable[[Any], Float[Array, "batch ..."]]
+Latents = Any  # float [batch, ...], or a tree of such arrays
 
 
 @typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
@@ -35,41 +40,29 @@ class InversionState:
     """Latents under optimisation, and for each image the best one that was met."""
 
     step: Int[Array, "*batch"]  # one for all, or one an image
-    z: Float[Array, "batch latent"]
+    z: Latents
     optimizer: Any  # Adam's state, for all or an image each as `step` is; or BFGS's, an image each
-    best_z: Float[Array, "batch latent"]
-    best_error: Float[Array, " batch"]  # l1 of best_z
+    best_z: Latents
+    best_error: Float[Array, " batch"]  # the objective of best_z
 
 
-def l1(x: Float[Array, "*batch h w c"], y: Float[Array, "*batch h w c"]) -> Float[Array, "*batch"]:
-    """Return |x - y| of eq. 4 per image, mean over pixels and channels."""
-    return jnp.abs(x - y).mean((-3, -2, -1))
+def init(config: InvertConfig, z: Latents, separate: bool = False) -> InversionState:
+    """Return the state before the first step; `separate` counts each image's steps on their own.
 
-
-def start(
-    config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], latent_size: int, number: int = 0
-) -> Float[Array, "batch latent"]:
-    """Return the latents before the first step; a uniform one depends on the image's index and the start's `number`.
-
-    Start 0 is the configured one, the others are uniform. A start from an encoder is no matter of indices: pass its
-    latents to `init` or `invert` instead.
+    Raises:
+        InputError: the latents have no common first axis, or are not floats.
     """
-    if config.start == "zero" and number == 0:
-        return jnp.zeros((len(indices), latent_size))
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(config.seed)))(indices)
-    if number:
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
-    return jax.vmap(lambda key: jax.random.uniform(key, (latent_size,), minval=-1.0))(keys)
-
-
-def init(config: InvertConfig, z: Float[Array, "batch latent"], separate: bool = False) -> InversionState:
-    """Return the state before the first step; `separate` counts each image's steps on their own."""
-    error = jnp.full(z.shape[:1], jnp.inf, z.dtype)
+    count, first = starts.rows(z), jax.tree.leaves(z)[0]
+    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(z)):
+        raise InputError(f"latents are {first.dtype}; they must be floats")
+    # Derived from a latent, so that it lies on the devices that the latents lie on.
+    error = jnp.full_like(first.reshape(count, -1)[:, 0], jnp.inf)
     if config.optimizer == "bfgs":
-        memory = jax.vmap(bfgs.init)(z)
+        memory = jax.vmap(lambda one: bfgs.init(ravel_pytree(one)[0]))(z)
     else:
         memory = jax.vmap(optimizer(config).init)(z) if separate else optimizer(config).init(z)
-    return InversionState(jnp.zeros(z.shape[:1] if separate else (), jnp.int32), z, memory, z, error)
+    steps = jnp.zeros_like(error, jnp.int32) if separate else jnp.zeros((), jnp.int32)
+    return InversionState(steps, z, memory, z, error)
 
 
 def optimizer(config: InvertConfig) -> optax.GradientTransformation:
@@ -88,27 +81,59 @@ def products(config: InvertConfig) -> AbstractContextManager:
 
 
 def step(
-    config: InvertConfig, generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
+    config: InvertConfig,
+    generate: Generate,
+    state: InversionState,
+    images: Images,
+    weights: Weights | None = None,
+    objective: Objective | None = None,
 ) -> InversionState:
-    """Take one step on every latent, and note the errors of the latents that it started from."""
+    """Take one step on every latent, and note the objective of the latents that it started from.
+
+    Args:
+        config: of the inversion.
+        generate: latents -> images.
+        state: before the step.
+        images: [batch, height, width, channels] float, or whatever `generate` gives.
+        weights: of the images' values, at least 0, of their shape or 1 along axes but the first; None: all alike.
+        objective: what is made small; by default what the configuration says.
+
+    Raises:
+        InputError: generated images, images and weights do not fit together.
+    """
+
+    counted = objective_of(config) if objective is None else objective
+
+    def errors(z: Latents) -> Array:
+        return counted(generate(z), images, z, weights).astype(state.best_error.dtype)
+
     with products(config):
-        error, pull = jax.vjp(lambda z: l1(generate(z), images), state.z)
+        error, pull = jax.vjp(errors, state.z)
         # A cotangent of ones is the gradient of the sum over images, without a sum that devices would have to share.
         (gradient,) = pull(jnp.ones_like(error))
     z: Any
     if config.optimizer == "bfgs":
         with jax.default_matmul_precision("float32"):  # of what it knows of the curvature, which costs nothing
-            z, memory = jax.vmap(partial(bfgs.step, config.learning_rate))(state.z, error, gradient, state.optimizer)
+            z, memory = jax.vmap(partial(_bfgs_step, config.learning_rate))(state.z, error, gradient, state.optimizer)
     else:
         change = optimizer(config).update
         change = jax.vmap(change) if state.step.ndim else change
         update, memory = change(gradient, state.optimizer)
         z = optax.apply_updates(state.z, update)
     if config.clip:
-        z = z.clip(-1, 1)
+        z = jax.tree.map(lambda leaf: leaf.clip(-1, 1), z)
     new = dataclasses.replace(keep_best(state, error), step=state.step + 1, z=z, optimizer=memory)
     # Images with counts of their own reach the last step at different times, and wait there.
     return where(state.step < config.steps, new, state) if state.step.ndim else new
+
+
+def _bfgs_step(
+    first: float, z: Any, error: Float[Array, ""], gradient: Any, memory: bfgs.Curvature
+) -> tuple[Any, bfgs.Curvature]:
+    """Take a step of one image's BFGS on the vector of all its coordinates."""
+    vector, back = ravel_pytree(z)
+    following, memory = bfgs.step(first, vector, error, ravel_pytree(gradient)[0], memory)
+    return back(following), memory
 
 
 def where(chosen: Bool[Array, " batch"], new: Any, old: Any) -> Any:
@@ -122,41 +147,82 @@ def keep_best(state: InversionState, error: Float[Array, " batch"]) -> Inversion
     better = error < state.best_error
     return dataclasses.replace(
         state,
-        best_z=jnp.where(better[:, None], state.z, state.best_z),
+        best_z=where(better, state.z, state.best_z),
         best_error=jnp.where(better, error, state.best_error),
     )
 
 
 def finish(
-    generate: Generate, state: InversionState, images: Float[Array, "batch height width channels"]
-) -> dict[str, Array]:
-    """Return per image `z` with the lowest error met, its `l1`, and `psnr_db` on the [0, 1] scale, clipped."""
-    state = keep_best(state, l1(generate(state.z), images))
+    generate: Generate,
+    state: InversionState,
+    images: Images,
+    weights: Weights | None = None,
+    objective: Objective = PIXELS,
+) -> dict[str, Any]:
+    """Return per image `z` with the lowest objective met, its `l1`, and `psnr_db` on the [0, 1] scale, clipped.
+
+    Both are over the weighted values. An objective other than that of eq. 4 is returned too, as `loss`.
+    """
+    generated = generate(state.z)
+    error = objective(generated, images, state.z, weights).astype(state.best_error.dtype)
+    state = keep_best(state, error)
     generated = generate(state.best_z)
-    # The [-1, 1] scale is twice as wide as [0, 1].
-    mse = (((generated.clip(-1, 1) - images) / 2) ** 2).mean((1, 2, 3))
-    return {"z": state.best_z, "l1": l1(generated, images), "psnr_db": -10 * jnp.log10(jnp.maximum(mse, 1e-10))}
+    found = {"z": state.best_z, "l1": l1(generated, images, weights), "psnr_db": psnr_db(generated, images, weights)}
+    return found if objective.plain else found | {"loss": objective(generated, images, state.best_z, weights)}
 
 
-def best_of(starts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return, of the results of several starts, each image's with the lowest `l1`; the first of equal ones."""
-    best = np.argmin([np.nan_to_num(found["l1"], nan=np.inf) for found in starts], 0)
+def best_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return, of the results of several starts, each image's with the lowest objective; the first of equal ones.
+
+    The objective is `loss` where results have it, else `l1`.
+    """
+    lowest = "loss" if "loss" in found[0] else "l1"
+    best = np.argmin([np.nan_to_num(each[lowest], nan=np.inf) for each in found], 0)
     rows = np.arange(len(best))
-    return {name: np.stack([found[name] for found in starts])[best, rows] for name in starts[0]}
+    return jax.tree.map(lambda *values: np.stack(values)[best, rows], *found)
 
 
 def invert(
     config: InvertConfig,
     generate: Generate,
-    images: Float[Array, "batch height width channels"],
-    z: Float[Array, "batch latent"],
-) -> dict[str, Array]:
+    images: Images,
+    z: Latents,
+    *,
+    loss: Loss | None = None,
+    weights: Weights | None = None,
+    prior: Prior | None = None,
+) -> dict[str, Any]:
     """Invert a batch from the starting latents `z`: all steps in one `lax.scan`, to be jitted by the caller.
 
-    On a CPU convolutions in a loop body are several times slower: use `Inverter` there.
+    On a CPU convolutions in a loop body are several times slower, and this does neither several starts nor a
+    tolerance: `invert_all` does both, by the loop that is the fastest.
+
+    Args:
+        config: of the inversion; its `start` is the caller's, who gives z.
+        generate: latents -> images, each row on its own.
+        images: [batch, height, width, channels] float in [-1, 1], or whatever `generate` gives.
+        z: latents [batch, ...], or a tree of them.
+        loss: see `Objective`; by default the configuration's.
+        weights: of the images' values, at least 0, of their shape or 1 along axes but the first; None: all alike.
+        prior: see `Objective`; by default the configuration's.
+
+    Returns:
+        The results of `finish`.
+
+    Raises:
+        InputError: `starts` or `tolerance` ask for what this does not do, or shapes and types do not fit together.
     """
+    check_one_start(config, "invert")
+    objective = objective_of(config, loss, prior)
     state, _ = jax.lax.scan(
-        lambda s, _: (step(config, generate, s, images), None), init(config, z), length=config.steps
+        lambda s, _: (step(config, generate, s, images, weights, objective), None), init(config, z), length=config.steps
     )
     with products(config):
-        return finish(generate, state, images)
+        return finish(generate, state, images, weights, objective)
+
+
+def check_one_start(config: InvertConfig, who: str, tolerance: bool = False) -> None:
+    """Raise InputError where a configuration asks for several starts or, unless it is served, a tolerance."""
+    asked = "starts" if config.starts > 1 else "tolerance" if config.tolerance and not tolerance else ""
+    if asked:
+        raise InputError(f"{asked} is {getattr(config, asked)}, which {who} does not serve; invert_all does")

@@ -114,7 +114,16 @@ class LatentEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch latent"]:
-        return jnp.tanh(Encoder(self.widths, self.latent_size, self.dtype, self.remat, self.patch, name="encoder")(x))
+        return jnp.tanh(self._network(name="encoder")(x))
+
+    def features(self, parameters: Any, x: Float[Array, "batch height width channels"]) -> list[Array]:
+        """Return what each scale ends with, [batch, h, w, width]."""
+        network = self._network(parent=None)
+        found: Any = network.apply({"params": parameters["encoder"]}, x, with_features=True)
+        return found[1]
+
+    def _network(self, **place: Any) -> Encoder:
+        return Encoder(self.widths, self.latent_size, self.dtype, self.remat, self.patch, **place)
 
 
 class Discriminator(nn.Module):

@@ -1,6 +1,6 @@
 """Layers of appendix A, written so that they cost less than their plain definitions and equal them exactly."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def apply(network: nn.Module, parameters: Any, inputs: Any) -> Any:
+@runtime_checkable
+class Network(Protocol):
+    """What a network must have: a flax linen module has it, and whatever gives and takes its parameters likewise."""
+
+    def init(self, *args: Any, **options: Any) -> Any:
+        """Return {"params": parameters} of a key and of inputs that are like those to come."""
+        ...
+
+    def apply(self, *args: Any, **options: Any) -> Any:
+        """Return the outputs [batch, ...] of {"params": parameters} and inputs [batch, ...]."""
+        ...
+
+
+def apply(network: Network, parameters: Any, inputs: Any) -> Any:
     """Return the outputs [batch, ...] of a network for inputs [batch, ...]."""
     return network.apply({"params": parameters}, inputs)
 

@@ -1,5 +1,7 @@
 """Aspect networks G_a: latent -> annotation, those of table 2 (a mask's is the generator's decoder)."""
 
+import math
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
@@ -8,10 +10,13 @@ def _multilayer(
     z: Float[Array, "batch latent"], hidden: tuple[int, ...], outputs: int
 ) -> Float[Array, "batch outputs"]:
     """Apply the layers of table 2, ReLU and at the end a sigmoid; they belong to the module that calls this."""
-    x = z
-    for i, width in enumerate(hidden):
+    return nn.sigmoid(nn.Dense(outputs, name="output")(_hidden(z, hidden)))
+
+
+def _hidden(x: Float[Array, "batch features"], widths: tuple[int, ...]) -> Float[Array, "batch width"]:
+    for i, width in enumerate(widths):
         x = nn.relu(nn.Dense(width, name=f"hidden{i}")(x))
-    return nn.sigmoid(nn.Dense(outputs, name="output")(x))
+    return x
 
 
 class LandmarkNetwork(nn.Module):
@@ -44,3 +49,20 @@ class AttributeNetwork(nn.Module):
     @nn.compact
     def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch attributes"]:
         return _multilayer(z, self.hidden, self.attributes)
+
+
+class MultilayerNetwork(nn.Module):
+    """Latents [batch, ...] -> any numbers [batch, *shape]: the hidden layers of table 2, and a linear one.
+
+    Args:
+        shape: of what it gives for a latent.
+        hidden: widths of the ReLU layers.
+    """
+
+    shape: tuple[int, ...]
+    hidden: tuple[int, ...] = (128, 128, 128)
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        x = _hidden(z.reshape(len(z), -1), self.hidden)
+        return nn.Dense(math.prod(self.shape), name="output")(x).reshape(-1, *self.shape)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from began_jax import sharding
 from began_jax.errors import DivergedError, InputError
-from began_jax.options import flag
+from began_jax.options import check_options, choices_of, flag
 
 # What JAX says when a process is gone: of several types, by the transport that noticed.
 _LOST = re.compile("Gloo|NCCL|[Hh]eartbeat|Barrier failed|coordination service|Connection (closed|reset)|Socket closed")
@@ -185,7 +185,7 @@ def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, A
     argument = {"default": argparse.SUPPRESS, "help": help.replace("%", "%%")}
     if isinstance(sample, bool):
         return argument | {"action": argparse.BooleanOptionalAction}
-    choices, kind = field.metadata["choices"], field.metadata["kind"] or type(sample)
+    choices, kind = choices_of(field), field.metadata["kind"] or type(sample)
     metavar = field.metadata["metavar"] or {int: "N", float: "X", str: "NAME", tuple: "N,N,..."}.get(kind)
     if choices:
         metavar = "{" + ",".join(map(str, choices)) + "}"
@@ -243,9 +243,14 @@ def join_hosts(args: argparse.Namespace) -> None:
 
 
 def given_options(args: argparse.Namespace, preset: Any) -> Any:
-    """Return the preset, or an instance of its class, with the options that were given on the command line."""
+    """Return the preset, or an instance of its class, with the options that were given on the command line.
+
+    Raises:
+        InputError: an option of them cannot have its value.
+    """
     names = {field.name for field in dataclasses.fields(preset)} - {"preset"}
     given = {name: value for name, value in vars(args).items() if name in names}
+    check_options(preset, given)
     return preset(**given) if isinstance(preset, type) else dataclasses.replace(preset, **given)
 
 

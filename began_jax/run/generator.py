@@ -27,6 +27,7 @@ class Generator:
         step: of the training that it comes from.
         encode: (encoder_parameters, images) -> latents near those that give the images, or None.
         encoder_parameters: of it.
+        features: (encoder_parameters, images) -> what each scale of the encoder ends with [N, h, w, features], or None.
         layers: (parameters, latents) -> what each scale of the generator ends with [N, h, w, features], and the images
             last; or None, as for one of yours.
     """
@@ -38,6 +39,7 @@ class Generator:
     step: int = 0
     encode: Callable[[Any, Any], jax.Array] | None = None
     encoder_parameters: Any = None
+    features: Callable[[Any, Any], list[jax.Array]] | None = None
     layers: Callable[[Any, Any], list[jax.Array]] | None = None
 
     @functools.cached_property
@@ -80,6 +82,9 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
     def encode(parameters, x):
         return apply(encoder, parameters, x)
 
+    def features(parameters, x):
+        return encoder.features(parameters, x)
+
     def layers(parameters, z):
         images, maps = generator.apply({"params": parameters}, z, with_features=True)
         return [*maps, images]
@@ -92,6 +97,7 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
         step=int(state.step),
         encode=encode if config.encoder_weight else None,
         encoder_parameters=state.averaged["encoder"],
+        features=features if config.encoder_weight else None,
         layers=layers,
     )
 

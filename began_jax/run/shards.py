@@ -1,6 +1,7 @@
 """Inversion of a run's generator over its images, shard by shard: from z = 0, random latents or E(x)."""
 
 import contextlib
+import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from began_jax.data import feed
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion.loop import Count, Inverter, ignore
+from began_jax.run import objective
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.latents import Latents
@@ -30,19 +32,32 @@ Results = tuple[Any, dict[str, np.ndarray]]  # key, columns [n, ...]
 
 
 def inverter(
-    config: InvertConfig, generator: Generator, mesh: Mesh, steps_per_call: int | None = None
+    config: InvertConfig,
+    generator: Generator,
+    mesh: Mesh,
+    steps_per_call: int | None = None,
+    codes: Callable[[], np.ndarray] | None = None,
 ) -> Callable[..., Iterator[Results]]:
     """Return a function of shards, of the most images in one, and of what counts the work; it reads them as needed.
 
     It yields the results of shards as they are complete. The count is told how many steps of how many images have been
     done since the last time, their product; an image that leaves early counts with all its steps.
 
+    Args:
+        config: of the inversion.
+        generator: that is inverted.
+        mesh: of the devices that the images are split over.
+        steps_per_call: see `Inverter`.
+        codes: gives latents of training images [N, latent], for a prior that is their density.
+
     Raises:
-        InputError: a start from an encoder is asked for, and the generator has none.
+        InputError: an encoder is asked for, and the generator has none.
     """
     starts = Starts(config, generator, mesh)
     parameters = jax.device_put(generator.parameters, sharding.replicated(mesh))
-    inverse = Inverter(config, generator.apply, parameters, sharding.split(mesh), steps_per_call)
+    one_start = dataclasses.replace(config, starts=1)
+    counted = (objective.loss(config, generator), objective.prior(config, codes))
+    inverse = Inverter(one_start, generator.apply, parameters, sharding.split(mesh), steps_per_call, *counted)
     floats = jax.jit(to_float)  # there, since a quarter of the bytes travel
 
     def best(images: np.ndarray, indices: np.ndarray, count: Count) -> dict[str, np.ndarray]:

@@ -21,7 +21,6 @@ from began_jax import aspects, gaussian_process, sharding
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import agree, replacing
-from began_jax.options import check_options
 from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import checkpoints, cli, closed_form, labels, networks, plan, reading
 from began_jax.run.folder import Run
@@ -79,7 +78,6 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
         raise InputError(f"--name is {args.name}; it must be the name of one folder")
     if args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
-    check_options(config)
     if config.closed_form != "none" and not config.validation:
         raise InputError(f"--closed-form {config.closed_form} needs --validation: its share is found on those latents")
     if config.labelled and config.target == "generated":

@@ -21,12 +21,12 @@ from began_jax.configs import InvertConfig
 from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
-from began_jax.options import check_options
 from began_jax.presets import INVERT_PRESETS
 from began_jax.progress import Progress
 from began_jax.run import cli, photographs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
+from began_jax.run.objective import codes_of
 
 PHOTOGRAPHS = 256  # inverted together at most, where the run has no size of shards
 
@@ -87,7 +87,6 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
     args = parser().parse_args(argv)
     run = Run.open(args.run)
     config = cli.given_options(args, preset_of(run))
-    check_options(config)
     args.photographs = None if re.fullmatch(r"-?\d+", args.images) else Path(args.images)
     args.images = 0 if args.photographs else int(args.images)
     if args.images < 0:
@@ -132,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     with sharding.first_process_first("configuration"):
         config, mesh = fitted(run, config, generator)
-        invert = shards.inverter(config, generator, mesh, args.steps_per_call)
+        invert = shards.inverter(config, generator, mesh, args.steps_per_call, lambda: codes_of(run, generator))
         wanted = dataclasses.asdict(config) | {"generator_step": generator.step}
         options = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
         agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
@@ -178,7 +177,7 @@ def of_photographs(args: argparse.Namespace, run: Run, config: InvertConfig) -> 
     config = dataclasses.replace(config, shard_size=size)
     devices = sharding.most_devices(config.shard_size, jax.local_device_count())
     mesh = sharding.data_mesh(config.shard_size, devices, local=True)
-    invert = shards.inverter(config, generator, mesh, args.steps_per_call)
+    invert = shards.inverter(config, generator, mesh, args.steps_per_call, lambda: codes_of(run, generator))
     detector = args.detector or run.data.metadata.get("detector", "whole")
     crop = photographs.Cropping(detector, args.several or run.data.metadata.get("several", "leave-out"))
     found = photographs.project(

@@ -31,7 +31,7 @@ from began_jax.data.configs import (
 )
 from began_jax.data.synthetic.dataset import write_synthetic
 from began_jax.errors import InputError
-from began_jax.options import check_options, flag
+from began_jax.options import flag
 from began_jax.run import cli
 
 HELP = {
@@ -67,7 +67,6 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
         rendered = ", ".join(kind for kind, names in having.items() if "images" not in names)
         raise InputError(f"--images DIR is needed (or one of {rendered})")
     config = cli.given_options(args, KINDS[args.kind])
-    check_options(config, "{flag}: must be {words}, not {value}")
     workers = getattr(config, "workers", None)
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: must be 0 (all in one process) or more")

@@ -9,6 +9,7 @@ shows samples from the same latents as they learn.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from began_jax.data import augment
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.models import apply, check_networks, layer_table
-from began_jax.options import check_options, flag
+from began_jax.options import flag
 from began_jax.presets import TRAIN_PRESETS, train_preset
 from began_jax.run import cli, measures, plan, weights
 from began_jax.run.feed import PLACES, Feed
@@ -95,7 +96,6 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     """Return the command line, and the preset with the options that were given."""
     args = parser().parse_args(argv)
     config = cli.given_options(args, train_preset(args.preset))
-    check_options(config)
     check_networks(config)
     check_given(args, config.objective)
     if args.pretrained:
@@ -213,6 +213,8 @@ def step_of(config: TrainConfig, mesh: jax.sharding.Mesh, packed: Packed, stride
     Its metrics are packed, [metrics], or [steps, metrics] where a call makes more than one step.
     """
 
+    plain = dataclasses.replace(config, low_quality=False)  # `images_of` does it
+
     def images_of(state, batch):
         if not config.low_quality:
             return batch["image"]
@@ -220,7 +222,7 @@ def step_of(config: TrainConfig, mesh: jax.sharding.Mesh, packed: Packed, stride
         return augment.low_quality_batch(key, batch["image"], batch["mask"].astype(jnp.float32))
 
     def one(state, batch):
-        state, metrics = began.step(config, state, images_of(state, batch), sharding.split(mesh))
+        state, metrics = began.step(plain, state, images_of(state, batch), sharding.split(mesh))
         return state, packed.pack(metrics)
 
     def call(state, batches, signals):

@@ -1,17 +1,10 @@
-"""Training of an aspect network G_a: latents -> annotation (eqs. 1, 5 and 6), for any latents and any targets.
-
-loss = mean (G_a(z) - T(x))^2, over a batch of 16 and all outputs                     (eqs. 5 and 6)
-
-An ensemble (`AspectConfig.members` > 1) is one state whose leaves have a leading axis of members. Each has a seed of
-its own, all have the same validation latents, and the mean of their predictions is the ensemble's.
-"""
+"""One step of an aspect network's training, and what surrounds it: pure functions of one state."""
 
 import dataclasses
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -19,10 +12,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from began_jax import sharding
+from began_jax.aspects.losses import Loss, squared_error
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
-from began_jax.models import apply
+from began_jax.models import Network, apply
 
 
 @typing.no_type_check  # JAX and Orbax rebuild a pytree with leaves that are no arrays
@@ -48,11 +41,8 @@ class AspectState:
         return float(self.best_error.mean())
 
 
-# Masks may be uint8, 0 or 1: a quarter of the memory.
-Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."]
-
-
-SEEN = 256  # validation latents at most, evenly spaced, whose inputs are looked at together: these may be large
+# Masks may be uint8, 0 or 1: a quarter of the memory. Classes are integers.
+Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."] | Int[Array, "count ..."]
 
 
 class Sight(NamedTuple):
@@ -72,11 +62,12 @@ class Sight(NamedTuple):
         return self.look(self.parameters, z)
 
 
-def _seen(sight: Sight | None, z: Array) -> Array:
+def seen_by(sight: Sight | None, z: Array) -> Array:
+    """Return what the network is given for latents: these, without a sight."""
     return z if sight is None else sight(z)
 
 
-def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...]) -> AspectState:
+def init(config: AspectConfig, network: Network, latent_size: int | tuple[int, ...]) -> AspectState:
     """Return the state before the first epoch, a pure function of configuration (its seed), network and input size.
 
     The input may have any shape, such as that of an image: a T is learnt in the same way. Member i of an ensemble has
@@ -88,7 +79,7 @@ def init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int,
     return jax.jit(jax.vmap(lambda seed: _init(config, network, latent_size, seed)))(seeds)
 
 
-def _init(config: AspectConfig, network: nn.Module, latent_size: int | tuple[int, ...], seed: Any) -> AspectState:
+def _init(config: AspectConfig, network: Network, latent_size: int | tuple[int, ...], seed: Any) -> AspectState:
     key, key_init = jax.random.split(jax.random.key(seed))
     parameters = network.init(key_init, jnp.zeros((1, *np.atleast_1d(latent_size))))["params"]
     copy = jax.tree.map(jnp.copy, parameters)  # donated buffers must not be shared
@@ -101,25 +92,6 @@ def optimizer(config: AspectConfig) -> optax.GradientTransformation:
     if config.weight_decay:
         return optax.adamw(config.learning_rate, config.beta1, config.beta2, weight_decay=config.weight_decay)
     return optax.adam(config.learning_rate, config.beta1, config.beta2)
-
-
-def squared_error(
-    predicted: Float[Array, "batch ..."], target: Float[Array, "batch ..."], absent: bool = False
-) -> Float[Array, " batch"]:
-    """Return the mean square error per example (eqs. 5 and 6).
-
-    Where values may be `absent`, those of the target that are NaN are left out, and their error is no one's.
-    """
-    if not absent:
-        return ((predicted - target) ** 2).reshape(len(target), -1).mean(1)
-    there = ~jnp.isnan(target)
-    squares = jnp.where(there, predicted - jnp.where(there, target, 0), 0) ** 2
-    return squares.reshape(len(target), -1).sum(1) / jnp.maximum(there.reshape(len(target), -1).sum(1), 1)
-
-
-def have_absent(targets: Targets) -> bool:
-    """Say whether some values of targets are absent, that is NaN, such as landmarks that are not to be seen."""
-    return jnp.issubdtype(targets.dtype, jnp.floating) and bool(jnp.isnan(targets).any())
 
 
 def validation_split(config: AspectConfig, count: int) -> tuple[Int[Array, " train"], Int[Array, " validation"]]:
@@ -138,7 +110,7 @@ def epoch_rows(config: AspectConfig, state: AspectState, count: int) -> Int[Arra
 
 def step(
     config: AspectConfig,
-    network: nn.Module,
+    network: Network,
     state: AspectState,
     latents: Float[Array, "count ..."],
     targets: Targets,
@@ -147,6 +119,7 @@ def step(
     examples: Int[Array, " train"] | None = None,
     sight: Sight | None = None,
     absent: bool = False,
+    loss: Loss = squared_error,
 ) -> tuple[AspectState, Float[Array, ""]]:
     """Take one Adam step on a batch, given as rows of the latents and targets, and return its loss.
 
@@ -161,24 +134,28 @@ def step(
         examples: to train on, which `rows` then count; by default all.
         sight: what the network is given in the latents' place.
         absent: whether targets may have NaN, see `squared_error`.
+        loss: (predicted, target, absent) -> error of each example, see `losses.of`.
+
+    Raises:
+        InputError: predictions are not of the targets' shape.
     """
     chosen = rows if examples is None else examples[rows]
-    z, target = latents[chosen], targets[chosen].astype(latents.dtype)
+    z, target = latents[chosen], as_floats(targets[chosen], latents.dtype)
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
     if config.jitter:
         deviation = latents.std(0) if deviation is None else deviation
         z = z + config.jitter * deviation[None] * jax.random.normal(key, z.shape)
-    inputs = _seen(sight, z)
+    inputs = seen_by(sight, z)
     if sight is not None and sight.change is not None:
         # Fused with what comes before and after, a CPU computes the same values several times.
         inputs = jax.lax.optimization_barrier(inputs)
         changed = sight.change(jax.random.fold_in(key, 1), inputs, target)
         inputs, target = jax.lax.optimization_barrier(changed)
 
-    def loss(parameters):
-        return squared_error(apply(network, parameters, inputs), target, absent).mean()
+    def mean_loss(parameters):
+        return loss(apply(network, parameters, inputs), target, absent).mean()
 
-    value, gradient = jax.value_and_grad(loss)(state.parameters)
+    value, gradient = jax.value_and_grad(mean_loss)(state.parameters)
     update, optimizer_state = optimizer(config).update(gradient, state.optimizer, state.parameters)
     if config.schedule == "cosine":
         batches = len(latents if examples is None else examples) // config.batch_size
@@ -190,132 +167,49 @@ def step(
 
 
 def end_epoch(
-    network: nn.Module,
+    network: Network,
     state: AspectState,
-    loss: Float[Array, ""],
+    mean_loss: Float[Array, ""],
     latents: Float[Array, "validation ..."],
-    targets: Float[Array, "validation ..."],
+    targets: Float[Array, "validation ..."] | Int[Array, "validation ..."],
     sight: Sight | None = None,
     absent: bool = False,
+    loss: Loss = squared_error,
 ) -> tuple[AspectState, dict[str, Array]]:
     """Count the epoch and note its parameters when their validation error is the lowest (or none is measured)."""
     if len(latents) == 0:
-        state = dataclasses.replace(state, best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=loss)
-        return dataclasses.replace(state, epoch=state.epoch + 1), {"loss": loss}
-    error = squared_error(apply(network, state.parameters, _seen(sight, latents)), targets, absent).mean()
+        state = dataclasses.replace(
+            state, best_parameters=jax.tree.map(jnp.copy, state.parameters), best_error=mean_loss
+        )
+        return dataclasses.replace(state, epoch=state.epoch + 1), {"loss": mean_loss}
+    error = loss(apply(network, state.parameters, seen_by(sight, latents)), targets, absent).mean()
     better = error < state.best_error
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best_parameters)
     state = dataclasses.replace(
         state, epoch=state.epoch + 1, best_parameters=best, best_error=jnp.where(better, error, state.best_error)
     )
-    return state, {"loss": loss, "validation_loss": error}
+    return state, {"loss": mean_loss, "validation_loss": error}
 
 
 def predict(
-    network: nn.Module, parameters: Any, z: Float[Array, "batch ..."], members: int = 1, sight: Sight | None = None
+    network: Network, parameters: Any, z: Float[Array, "batch ..."], members: int = 1, sight: Sight | None = None
 ) -> Array:
-    """Return G_a(z) [batch, ...]; of an ensemble, the mean over its members."""
-    inputs = _seen(sight, z)
+    """Return G_a(z) [batch, ...]; of an ensemble, the mean over its members.
+
+    Raises:
+        InputError: the parameters are of another number of members.
+    """
+    if members > 1 and {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(parameters)} != {(members,)}:
+        raise InputError(f"the parameters are not those of {members} members; the first axis of each must be theirs")
+    inputs = seen_by(sight, z)
     if members == 1:
         return apply(network, parameters, inputs)
     return jax.vmap(lambda p: apply(network, p, inputs))(parameters).mean(0)
 
 
-class Trainer:
-    """The jitted epoch: on the device in one call where loops keep their speed, else a call a step.
-
-    Convolutions in a loop body are several times slower on a CPU, so there a mask network's steps are called one by
-    one; a landmark network is matrix products only and always runs a whole epoch a call. The members of an ensemble are
-    spread over as many local devices as divide their number, and trained side by side on each.
-
-    Args:
-        config: of the training.
-        network: any flax module from latents to predictions of the targets' shape.
-        latents: [count, latent] and
-        targets: [count, ...], on the device, which holds them once; masks may be uint8. Values that are NaN are
-            absent and left out.
-        one_call: the choice above; by default made from the targets' rank, the sight and the platform.
-        sight: what the network is given in the latents' place.
-    """
-
-    def __init__(
-        self,
-        config: AspectConfig,
-        network: nn.Module,
-        latents: Array,
-        targets: Array,
-        one_call: bool | None = None,
-        sight: Sight | None = None,
-    ):
-        train, held = validation_split(config, len(latents))
-        if sight is not None:
-            held = held[:: -(-max(len(held), 1) // SEEN)]
-        absent = have_absent(targets)
-        deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
-        seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
-        self._train = (latents, targets, deviation, train, seen)
-        self._held = (latents[held], targets[held].astype(latents.dtype))
-        self.batches = len(train) // config.batch_size
-        if one_call is None:
-            one_call = (targets.ndim < 4 and sight is None) or jax.default_backend() != "cpu"
-
-        if config.members == 1:
-            self._mesh = None
-        else:
-            devices = sharding.most_devices(config.members, jax.local_device_count())
-            self._mesh = sharding.data_mesh(config.members, devices, local=True)
-            self._train, self._held = jax.device_put((self._train, self._held), sharding.replicated(self._mesh))
-
-        def looking(seen):
-            return None if sight is None else sight._replace(parameters=seen)
-
-        def end(state, losses, held, seen):
-            latents, targets = held
-            return end_epoch(network, state, losses.mean(), latents, targets, looking(seen), absent)
-
-        def epoch(state, train, held):
-            latents, targets, deviation, examples, seen = train
-            rows, sight = epoch_rows(config, state, len(examples)), looking(seen)
-            step_on = lambda s, r: step(config, network, s, latents, targets, r, deviation, examples, sight, absent)  # noqa: E731
-            state, losses = jax.lax.scan(step_on, state, rows)
-            return end(state, losses, held, seen)
-
-        def one(state, data, rows, i):
-            latents, targets, deviation, examples, seen = data
-            return step(config, network, state, latents, targets, rows[i], deviation, examples, looking(seen), absent)
-
-        each = self._of_each_member
-        self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None
-        self._rows = jax.jit(each(lambda state: epoch_rows(config, state, len(train)), (0,)))
-        self._step = jax.jit(each(one, (0, None, 0, None)), donate_argnums=0)
-        self._end = jax.jit(each(end, (0, 0, None, None)), donate_argnums=0)
-
-    def epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
-        """Make a pass over the latents, with the metrics `loss` (mean over the epoch's batches) and `validation_loss`.
-
-        Those of an ensemble are means over its members.
-        """
-        if self._mesh is not None:
-            state = jax.device_put(state, sharding.split(self._mesh))  # nothing to do from the second epoch on
-        state, metrics = self._one_epoch(state)
-        return state, metrics if self._mesh is None else {name: value.mean() for name, value in metrics.items()}
-
-    def _one_epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
-        if self._epoch is not None:
-            return self._epoch(state, self._train, self._held)
-        rows, losses = self._rows(state), []
-        for i in range(self.batches):
-            state, loss = self._step(state, self._train, rows, i)
-            losses.append(loss)
-        return self._end(state, jnp.stack(losses, -1), self._held, self._train[-1])
-
-    def _of_each_member(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
-        """Return the function for one network, or for a device's members at once; `axes` are those of the members."""
-        if self._mesh is None:
-            return function
-        members, shared = sharding.split(self._mesh).spec, sharding.replicated(self._mesh).spec
-        specs = tuple(shared if axis is None else members for axis in axes)
-        return jax.shard_map(jax.vmap(function, axes), mesh=self._mesh, in_specs=specs, out_specs=members)
+def as_floats(targets: Targets, dtype: Any) -> Array:
+    """Return targets as a loss is given them: masks of uint8 as floats, classes and floats as they are."""
+    return targets.astype(dtype) if targets.dtype == jnp.uint8 else targets
 
 
 def training_count(config: AspectConfig, count: int) -> int:

@@ -1,12 +1,4 @@
-"""BEGAN training (appendix A): one pure step on one state pytree, with the other objectives that it can have.
-
-    L(v) = mean |v - D(v)|^p                                                     (A.1; p = `loss_power`)
-    L_D  = L(x) - k_t L(G(z_D)),   L_G = L(G(z_G))                               (A.2)
-    k_{t+1} = clip(k_t + lambda_k (gamma L(x) - L(G(z_G))), 0, 1)                (A.2)
-    M = L(x) + |gamma L(x) - L(G(z_G))|                                          (convergence measure of BEGAN)
-
-Images are float32 NHWC in [-1, 1], latents uniform on [-1, 1]^latent_size.
-"""
+"""A step of BEGAN training and what surrounds it: pure functions of one state."""
 
 import dataclasses
 import typing
@@ -21,12 +13,10 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from began_jax import reconstruction, relativistic
 from began_jax.configs import TrainConfig
-from began_jax.errors import require_finite
+from began_jax.errors import InputError, require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
-from began_jax.models.configured import computation_dtype as computation_dtype
-from began_jax.models.configured import encoder_network as encoder_network
-from began_jax.models.configured import networks as networks
+from began_jax.models.configured import check_networks, encoder_network, networks
 
 Images = Float[Array, "batch height width channels"]
 
@@ -78,16 +68,27 @@ def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "
 
 def autoencoder_loss(
     v: Float[Array, "batch height width channels"],
-    reconstruction: Float[Array, "batch height width channels"],
+    reconstruction: Float[Array, "..."],
     power: int,
 ) -> Float[Array, " batch"]:
-    """Return |v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2)."""
+    """Return |v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2).
+
+    Raises:
+        InputError: images and reconstructions are not of one shape.
+    """
+    if v.shape != reconstruction.shape:
+        raise InputError(f"images are {v.shape}, reconstructions {reconstruction.shape}; both must be alike")
     error = jnp.abs(v - reconstruction)
     return (error if power == 1 else error**power).mean((1, 2, 3))
 
 
 def init(config: TrainConfig) -> BeganState:
-    """Return the state at step 0, a pure function of the configuration (its seed)."""
+    """Return the state at step 0, a pure function of the configuration (its seed).
+
+    Raises:
+        InputError: no networks of such a size can be made, or an option lacks what it acts on.
+    """
+    check_networks(config)
     generator, discriminator = networks(config)
     key, key_g, key_d, key_e = jax.random.split(jax.random.key(config.seed), 4)
     g = generator.init(key_g, jnp.zeros((1, config.latent_size)))["params"]
@@ -227,12 +228,27 @@ def step(
 ) -> tuple[BeganState, dict[str, Array]]:
     """Update both players, the encoder, k_t and the average once, simultaneously.
 
+    Args:
+        config: of the training.
+        state: before the step.
+        images: real ones, as they are stored.
+        sharding: of the images, where they are split over devices.
+
+    Raises:
+        InputError: images are no uint8 or not of the configuration's size; or `low_quality` is asked for, which
+            `augment.low_quality_batch` does.
+
     Returns:
         The next state and scalar metrics: `loss_discriminator` L_D, `k` k_t after the step, `convergence` M (see
         `convergence`), `learning_rate`, and `diversity`, the standard deviation over the generated batch divided by
         that over the real batch (near 0: mode collapse). BEGAN's objective adds `loss_real` L(x) and `loss_generated`
         L(G(z)), the relativistic one `loss_generator` L_G, `gap` and `penalty`; an encoder adds `reconstruction`.
     """
+    wanted = (config.height, config.width, config.channels)
+    if images.shape[1:] != wanted:
+        raise InputError(f"images are {images.shape[1:]}; they must be {wanted}, as the configuration says")
+    if config.low_quality:
+        raise InputError("low_quality is not a step's: call augment.low_quality_batch before, and leave it out")
     grads_g, grads_d, grads_e, losses = gradients(
         config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
     )

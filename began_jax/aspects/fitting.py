@@ -1,0 +1,191 @@
+"""Learning an annotation from latents in memory in one call, with a network of any of JAX's libraries."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+from began_jax.aspects.losses import LossName
+from began_jax.aspects.trainer import Trainer
+from began_jax.aspects.training import check_finite, init, predict, with_epochs
+from began_jax.configs import AspectConfig
+from began_jax.errors import InputError
+from began_jax.models.mlp import MultilayerNetwork
+
+OF_RUNS = ("target", "labels", "label_sampler", "labelled", "label_seed", "closed_form", "read", "features")
+CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Aspect:
+    """A network that was learnt, or several: a function from latents to annotations, to be jitted or not.
+
+    Args:
+        network: with `init` and `apply`, as a flax module has them.
+        parameters: of it; with several members, the first axis of each is theirs.
+        members: how many networks there are.
+        history: "loss" [epochs], and "validation_loss" [epochs] where a share of the latents was kept for it.
+    """
+
+    network: Any
+    parameters: Any
+    members: int
+    history: dict[str, np.ndarray]
+
+    def __call__(self, z: Any) -> Array:
+        """Return the annotations [batch, ...] of latents [batch, ...]: the mean over the members."""
+        return predict(self.network, self.parameters, vectors(z), self.members)
+
+    def each(self, z: Any) -> Array:
+        """Return each member's annotations, [members, batch, ...]."""
+        one = lambda parameters: predict(self.network, parameters, vectors(z))  # noqa: E731
+        return one(self.parameters)[None] if self.members == 1 else jax.vmap(one)(self.parameters)
+
+    def std(self, z: Any) -> Array:
+        """Return the standard deviation over the members, [batch, ...]: how far they disagree; 0 of one alone."""
+        return self.each(z).std(0)
+
+
+def fit_aspect(
+    latents: Any,
+    targets: Array | np.ndarray,
+    network: Any = None,
+    *,
+    loss: LossName | Callable[[Array, Array], Array] = "squared",
+    config: AspectConfig = AspectConfig(),  # noqa: B008
+    apply: Callable[[Any, Array], Array] | None = None,
+    progress: Callable[[int, dict[str, Array]], None] | None = None,
+) -> Aspect:
+    """Learn a network from latents to annotations (eqs. 5 and 6), in memory.
+
+    Args:
+        latents: [count, ...] float, such as those of `invert_all`; a tree of arrays is learnt from as one vector.
+        targets: [count, ...] float; uint8 masks in {0, 1}; or classes [count, ...] from 0 for "cross_entropy". Values
+            that are NaN are absent and left out.
+        network: a linen module, an nnx or equinox module (equinox: for one example), or parameters that go with
+            `apply`; by default table 2's layers with an output for each value, or logit for each class.
+        loss: "squared", "cross_entropy" (of logits, classes last), or a function (predicted, target) -> [batch].
+        config: of the training; what only a run of `aspect.py` can do is refused.
+        apply: (parameters, latents [batch, ...]) -> predictions [batch, ...], where `network` is the parameters.
+        progress: told after each epoch its number and its metrics, arrays that are perhaps not computed yet.
+
+    Raises:
+        InputError: what was given does not fit together; the message says what, and what would.
+        DivergedError: the loss is no longer finite.
+
+    Examples:
+        >>> import jax, numpy as np
+        >>> from began_jax import AspectConfig, fit_aspect
+        >>> z = np.random.default_rng(0).uniform(-1, 1, (256, 3)).astype("float32")
+        >>> aspect = fit_aspect(z, z[:, :2] ** 2, config=AspectConfig(epochs=100, learning_rate=3e-3))
+        >>> jax.jit(aspect)(z).shape, bool(abs(aspect(z) - z[:, :2] ** 2).mean() < 0.05)
+        ((256, 2), True)
+    """
+    for name in OF_RUNS:
+        default = AspectConfig.__dataclass_fields__[name].default
+        if getattr(config, name) != default:
+            raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")
+    z, annotations = vectors(latents), _checked(targets)
+    if z.ndim < 2 or not jnp.issubdtype(z.dtype, jnp.floating):
+        raise InputError(f"latents are {z.dtype} {z.shape}; they must be floats [count, ...]")
+    if loss == "cross_entropy":
+        _check_classes(annotations)
+    if network is None:
+        network = MultilayerNetwork(_outputs(annotations, loss))
+    module = _module(network, apply, config.members)
+    _check_collections(module, z)
+    trainer = Trainer(config, module, z, annotations, loss=loss)
+    config = with_epochs(config, len(z))
+    state, history = init(config, module, z.shape[1:]), list[dict[str, Array]]()
+    for epoch in range(1, config.epochs + 1):
+        state, metrics = trainer.epoch(state)
+        history.append(metrics)
+        if progress is not None:
+            progress(epoch, metrics)
+        if epoch % CHECK_EVERY == 0 or epoch == config.epochs:
+            check_finite({name: float(value) for name, value in metrics.items()}, epoch)
+    columns = {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
+    # Those of an ensemble lie on the devices that trained it; from here on they are the caller's.
+    return Aspect(module, jax.device_put(state.best_parameters, jax.local_devices()[0]), config.members, columns)
+
+
+def vectors(latents: Any) -> Array:
+    """Return latents as the array that a network is given: an array as it is, a tree as a vector a row."""
+    if hasattr(latents, "shape"):
+        return jnp.asarray(latents)
+    return jax.vmap(lambda z: ravel_pytree(z)[0])(jax.tree.map(jnp.asarray, latents))
+
+
+def _checked(targets: Any) -> Array:
+    found = jnp.asarray(targets)
+    if found.dtype == jnp.bool_:
+        found = found.astype(jnp.uint8)
+    if jnp.issubdtype(found.dtype, jnp.floating) and bool(jnp.isinf(found).any()):
+        raise InputError("a target is infinite; one that is absent must be NaN")
+    return found
+
+
+def _check_classes(targets: Array) -> None:
+    if bool((targets < 0).any()):
+        raise InputError(f"a target is {targets.min()}; classes count from 0, and probabilities are at least 0")
+
+
+def _outputs(targets: Array, loss: Any) -> tuple[int, ...]:
+    """Return the shape of the predictions of one latent."""
+    if loss == "cross_entropy" and jnp.issubdtype(targets.dtype, jnp.integer):
+        return (*targets.shape[1:], int(targets.max()) + 1)
+    return targets.shape[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """Parameters and what applies them, in the form of a flax module: `init` gives them as they are."""
+
+    parameters: Any
+    function: Callable[[Any, Array], Array]
+
+    def init(self, key: Any, x: Array) -> dict[str, Any]:
+        return {"params": self.parameters}
+
+    def apply(self, variables: Any, x: Array) -> Array:
+        return self.function(variables["params"], x)
+
+
+def _module(network: Any, apply: Callable | None, members: int) -> Any:
+    """Return a network of any library as one with `init` and `apply`."""
+    if isinstance(network, nn.Module):
+        return network
+    libraries = {base.__module__.split(".")[0] for base in type(network).__mro__}
+    if apply is not None:
+        found = _Given(jax.tree.map(jnp.asarray, network), apply)
+    elif "equinox" in libraries:
+        import equinox
+
+        parameters, static = equinox.partition(network, equinox.is_inexact_array)
+        found = _Given(parameters, lambda p, x: jax.vmap(equinox.combine(p, static))(x))
+    elif "flax" in libraries:
+        from flax import nnx
+
+        graph, parameters, rest = nnx.split(network, nnx.Param, ...)
+        if jax.tree.leaves(rest):
+            raise InputError("the network has a state beside its parameters, as of batch norm or dropout")
+        found = _Given(parameters, lambda p, x: nnx.merge(graph, p, rest)(x))
+    else:
+        raise InputError(
+            f"network is a {type(network).__name__}; it must be a flax or equinox module, or parameters beside apply="
+        )
+    if members > 1:
+        raise InputError(f"members is {members}, which needs a linen module: each member starts from a seed of its own")
+    return found
+
+
+def _check_collections(module: Any, z: Array) -> None:
+    found = jax.eval_shape(module.init, jax.random.key(0), z[:1])
+    if further := set(found) - {"params"}:
+        raise InputError(f"the network has {', '.join(sorted(further))} beside its parameters, which is not trained")

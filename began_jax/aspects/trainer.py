@@ -1,0 +1,137 @@
+"""The epochs of an aspect network's training, jitted where they run fastest."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from began_jax import sharding
+from began_jax.aspects import losses
+from began_jax.aspects.losses import LossName
+from began_jax.aspects.training import (
+    AspectState,
+    Sight,
+    as_floats,
+    check_batch,
+    end_epoch,
+    epoch_rows,
+    step,
+    validation_split,
+)
+from began_jax.configs import AspectConfig
+from began_jax.errors import InputError
+from began_jax.models import Network
+
+SEEN = 256  # validation latents at most, evenly spaced, whose inputs are looked at together: these may be large
+
+
+class Trainer:
+    """The jitted epoch: on the device in one call where loops keep their speed, else a call a step.
+
+    Convolutions in a loop body are several times slower on a CPU, so there a mask network's steps are called one by
+    one; a landmark network is matrix products only and always runs a whole epoch a call. The members of an ensemble are
+    spread over as many local devices as divide their number, and trained side by side on each.
+
+    Args:
+        config: of the training.
+        network: from latents to predictions of the targets' shape.
+        latents: [count, latent] and
+        targets: [count, ...], on the device, which holds them once; masks may be uint8. Values that are NaN are
+            absent and left out.
+        one_call: the choice above; by default made from the targets' rank, the sight and the platform.
+        sight: what the network is given in the latents' place.
+        loss: "squared" (eqs. 5 and 6), "cross_entropy", or a function, see `losses.of`.
+
+    Raises:
+        InputError: there are not as many targets as latents, fewer than a batch to train on, a latent that is not
+            finite, or no such loss.
+    """
+
+    def __init__(
+        self,
+        config: AspectConfig,
+        network: Network,
+        latents: Array,
+        targets: Array,
+        one_call: bool | None = None,
+        sight: Sight | None = None,
+        loss: LossName | Callable = "squared",
+    ):
+        if len(latents) != len(targets):
+            raise InputError(f"{len(latents)} latents and {len(targets)} targets; there must be as many of both")
+        check_batch(config, len(latents))
+        if not jnp.isfinite(latents).all():
+            raise InputError("a latent is not finite")
+        error = losses.of(loss)
+        train, held = validation_split(config, len(latents))
+        if sight is not None:
+            held = held[:: -(-max(len(held), 1) // SEEN)]
+        absent = losses.have_absent(targets)
+        deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
+        seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
+        self._train = (latents, targets, deviation, train, seen)
+        self._held = (latents[held], as_floats(targets[held], latents.dtype))
+        self.batches = len(train) // config.batch_size
+        if one_call is None:
+            one_call = (targets.ndim < 4 and sight is None) or jax.default_backend() != "cpu"
+
+        if config.members == 1:
+            self._mesh = None
+        else:
+            devices = sharding.most_devices(config.members, jax.local_device_count())
+            self._mesh = sharding.data_mesh(config.members, devices, local=True)
+            self._train, self._held = jax.device_put((self._train, self._held), sharding.replicated(self._mesh))
+
+        def looking(seen):
+            return None if sight is None else sight._replace(parameters=seen)
+
+        def end(state, values, held, seen):
+            latents, targets = held
+            return end_epoch(network, state, values.mean(), latents, targets, looking(seen), absent, error)
+
+        def epoch(state, train, held):
+            latents, targets, deviation, examples, seen = train
+            rows, sight = epoch_rows(config, state, len(examples)), looking(seen)
+            more = (deviation, examples, sight, absent, error)
+            step_on = lambda s, r: step(config, network, s, latents, targets, r, *more)  # noqa: E731
+            state, values = jax.lax.scan(step_on, state, rows)
+            return end(state, values, held, seen)
+
+        def one(state, data, rows, i):
+            latents, targets, deviation, examples, seen = data
+            more = (deviation, examples, looking(seen), absent, error)
+            return step(config, network, state, latents, targets, rows[i], *more)
+
+        each = self._of_each_member
+        self._epoch = jax.jit(each(epoch, (0, None, None)), donate_argnums=0) if one_call else None
+        self._rows = jax.jit(each(lambda state: epoch_rows(config, state, len(train)), (0,)))
+        self._step = jax.jit(each(one, (0, None, 0, None)), donate_argnums=0)
+        self._end = jax.jit(each(end, (0, 0, None, None)), donate_argnums=0)
+
+    def epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
+        """Make a pass over the latents, with the metrics `loss` (mean over the epoch's batches) and `validation_loss`.
+
+        Those of an ensemble are means over its members. The state that is given is donated: use the one returned.
+        """
+        if self._mesh is not None:
+            state = jax.device_put(state, sharding.split(self._mesh))  # nothing to do from the second epoch on
+        state, metrics = self._one_epoch(state)
+        return state, metrics if self._mesh is None else {name: value.mean() for name, value in metrics.items()}
+
+    def _one_epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:
+        if self._epoch is not None:
+            return self._epoch(state, self._train, self._held)
+        rows, values = self._rows(state), []
+        for i in range(self.batches):
+            state, loss = self._step(state, self._train, rows, i)
+            values.append(loss)
+        return self._end(state, jnp.stack(values, -1), self._held, self._train[-1])
+
+    def _of_each_member(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
+        """Return the function for one network, or for a device's members at once; `axes` are those of the members."""
+        if self._mesh is None:
+            return function
+        members, shared = sharding.split(self._mesh).spec, sharding.replicated(self._mesh).spec
+        specs = tuple(shared if axis is None else members for axis in axes)
+        return jax.shard_map(jax.vmap(function, axes), mesh=self._mesh, in_specs=specs, out_specs=members)

@@ -1,0 +1,109 @@
+"""Training on images in memory in one call."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from began_jax.began.training import BeganState, check_finite, init, step
+from began_jax.configs import TrainConfig
+from began_jax.errors import InputError
+from began_jax.models import apply
+from began_jax.models.configured import encoder_network, networks
+from began_jax.sharding import automatic
+
+CHECK_EVERY = 100  # steps between two looks at whether the losses are finite
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A generator that was trained: pure functions over its parameters, to be jitted or not.
+
+    Args:
+        config: of the training.
+        state: at its end.
+        history: metrics of `began.step`, one value a step.
+    """
+
+    config: TrainConfig
+    state: BeganState
+    history: dict[str, np.ndarray]
+
+    def generate(self, z: Float[Array | np.ndarray, "batch latent"]) -> Float[Array, "batch height width channels"]:
+        """Return images in [-1, 1] of latents, of which [-1, 1]^latent_size was trained on."""
+        generator, _ = networks(self.config)
+        return apply(generator, self.state.averaged["generator"], jnp.asarray(z))
+
+    def encode(self, x: Float[Array | np.ndarray, "batch height width channels"]) -> Float[Array, "batch latent"]:
+        """Return latents near those that give images in [-1, 1], a start for an inversion.
+
+        Raises:
+            InputError: no encoder was trained.
+        """
+        if not self.config.encoder_weight:
+            raise InputError("there is no encoder: train with encoder_weight above 0")
+        return apply(encoder_network(self.config), self.state.averaged["encoder"], jnp.asarray(x))
+
+
+def fit(
+    images: UInt8[Array | np.ndarray, "count height width channels"] | np.ndarray,
+    config: TrainConfig,
+    *,
+    callback: Callable[[int, dict[str, Array]], None] | None = None,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Trained:
+    """Train a generator on images in memory (appendix A, or as the configuration says).
+
+    Each pass over the images has an order of its own; the result depends on the configuration and the images alone.
+
+    Args:
+        images: uint8, of the configuration's height, width and channels.
+        config: of the training. `data` and `preset` say nothing here.
+        callback: told after each step its number and its metrics, arrays that are perhaps not computed yet.
+        sharding: of arrays with a leading image axis, over which a batch is split.
+
+    Raises:
+        InputError: what was given does not fit together; the message says what, and what would.
+        DivergedError: a loss is no longer finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import TrainConfig, began
+        >>> images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
+        >>> small = dict(height=8, width=8, channels=1, latent_size=4, filters=4, encoder_filters=(4, 8))
+        >>> trained = began.fit(images, TrainConfig(**small, steps=20))
+        >>> trained.generate(np.zeros((3, 4), np.float32)).shape, len(trained.history["convergence"])
+        ((3, 8, 8, 1), 20)
+    """
+    images, batch = np.asarray(images), config.batch_size
+    wanted = (config.height, config.width, config.channels)
+    if images.dtype != np.uint8 or images.shape[1:] != wanted:
+        shape = ("count", *wanted)
+        raise InputError(f"images are {images.dtype} {images.shape}; the configuration needs uint8 {shape}")
+    if len(images) < batch:
+        raise InputError(f"there are {len(images)} images, and a batch has {batch}; lower batch_size")
+    place = automatic(sharding)
+    if place is not None and batch % place.num_devices:
+        raise InputError(f"a batch of {batch} cannot be split over {place.num_devices} devices")
+    whole: Any = None if place is None else jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())  # pyright: ignore
+    advance = jax.jit(lambda state, x: step(config, state, x, place), donate_argnums=0)  # pyright: ignore
+    state = jax.jit(lambda: init(config), out_shardings=whole)()
+    history, number = list[dict[str, Array]](), 0
+    while number < config.steps:
+        order = np.random.default_rng((config.seed, number)).permutation(len(images))
+        for first in range(0, len(images) - batch + 1, batch):
+            rows = order[first : first + batch]
+            state, metrics = advance(state, jax.device_put(images[rows], place))
+            number += 1
+            history.append(metrics)
+            if callback is not None:
+                callback(number, metrics)
+            if number % CHECK_EVERY == 0 or number == config.steps:
+                check_finite({name: float(value) for name, value in metrics.items()}, number)
+            if number == config.steps:
+                break
+    return Trained(config, state, {name: np.array([metrics[name] for metrics in history]) for name in history[0]})
