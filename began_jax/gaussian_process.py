@@ -134,9 +134,13 @@ def suggest(
     return rows[chosen]
 
 
-def predict(process: Process, z: Float[Array, "batch latent"], shape: tuple[int, ...]) -> Float[Array, "batch ..."]:
+def predict(
+    process: Process, z: Float[Array | np.ndarray, "batch latent"], shape: tuple[int, ...]
+) -> Float[Array, "batch ..."]:
     """Return the answers for latents, [batch, *shape], where `shape` is that of a target."""
-    answers = _product(_product(_covariance(process, z), process.weights), process.basis) + process.mean[None]
+    answers = (
+        _product(_product(_covariance(process, jnp.asarray(z)), process.weights), process.basis) + process.mean[None]
+    )
     return jnp.clip(answers, process.limits[0], process.limits[1]).reshape(-1, *shape)
 
 

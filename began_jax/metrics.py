@@ -7,7 +7,8 @@ from began_jax.errors import InputError
 from began_jax.landmarks import OUTER_EYES_OF, completed
 
 Landmarks = Float[np.ndarray, "count points 2"]
-Masks = Float[np.ndarray, "count height width 1"]
+Shape = "count height width 1"
+Masks = Float[np.ndarray, Shape] | UInt8[np.ndarray, Shape] | Bool[np.ndarray, Shape]
 Attributes = Float[np.ndarray, "count attributes"]
 
 

@@ -1,7 +1,9 @@
 """What all tests share: four virtual CPU devices, strict JAX settings, tiny networks and tiny data sets."""
 
+import atexit
 import dataclasses
 import os
+import tempfile
 
 import hypothesis
 import jax
@@ -16,7 +18,11 @@ if jax.__version_info__ < (0, 11):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 sharding.use_cpu_devices(4, 4, kernel_gradients=True)  # the convolutions of the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_enable_compilation_cache", False)
+# Tests compile the same tiny stages again and again: what this process has compiled it finds here.
+compiled = tempfile.TemporaryDirectory(prefix="began_jax_compiled_")
+atexit.register(compiled.cleanup)
+jax.config.update("jax_compilation_cache_dir", compiled.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_disable_most_optimizations", True)
 jax.devices()  # now they are made, and an entry point that a test runs in this process makes no others
 
@@ -40,7 +46,7 @@ LONGEST = (
 )
 # Whole runs, processes of their own, and trainings: `make quick` leaves them out.
 SLOW = {"test_entries", "test_hosts", "test_platforms", "test_train_entry", "test_benchmarks", "test_inversion_slots"}
-SLOW |= {"test_few_labels", "test_labels", "test_precision", "test_kinds", "test_encoder", "test_raw"}
+SLOW |= {"test_few_labels", "test_labels", "test_precision", "test_kinds", "test_encoder", "test_raw", "test_examples"}
 
 
 def pytest_collection_modifyitems(items):

@@ -13,12 +13,12 @@ from jaxtyping import Array
 
 from began_jax.aspects.losses import LossName
 from began_jax.aspects.trainer import Trainer
-from began_jax.aspects.training import check_finite, init, predict, with_epochs
+from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
-from began_jax.errors import InputError
+from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
 
-OF_RUNS = ("target", "labels", "label_sampler", "labelled", "label_seed", "closed_form", "read", "features")
+OF_RUNS = ("target", "labelled", "closed_form", "read", "features")
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
 
 
@@ -69,7 +69,8 @@ def fit_aspect(
         targets: [count, ...] float; uint8 masks in {0, 1}; or classes [count, ...] from 0 for "cross_entropy". Values
             that are NaN are absent and left out.
         network: a linen module, an nnx or equinox module (equinox: for one example), or parameters that go with
-            `apply`; by default table 2's layers with an output for each value, or logit for each class.
+            `apply`; by default table 2's layers with a linear output, in deviations from the mean of
+            the targets, or a logit for each class.
         loss: "squared", "cross_entropy" (of logits, classes last), or a function (predicted, target) -> [batch].
         config: of the training; what only a run of `aspect.py` can do is refused.
         apply: (parameters, latents [batch, ...]) -> predictions [batch, ...], where `network` is the parameters.
@@ -98,7 +99,9 @@ def fit_aspect(
         _check_classes(annotations)
     if network is None:
         network = MultilayerNetwork(_outputs(annotations, loss))
-    module = _module(network, apply, config.members)
+        module = network if loss == "cross_entropy" else _Scaled.to(network, annotations)
+    else:
+        module = _module(network, apply, config.members)
     _check_collections(module, z)
     trainer = Trainer(config, module, z, annotations, loss=loss)
     config = with_epochs(config, len(z))
@@ -109,7 +112,8 @@ def fit_aspect(
         if progress is not None:
             progress(epoch, metrics)
         if epoch % CHECK_EVERY == 0 or epoch == config.epochs:
-            check_finite({name: float(value) for name, value in metrics.items()}, epoch)
+            values = {name: float(value) for name, value in metrics.items()}
+            require_finite(values, f"training diverged at epoch {epoch}", "lower learning_rate")
     columns = {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
     # Those of an ensemble lie on the devices that trained it; from here on they are the caller's.
     return Aspect(module, jax.device_put(state.best_parameters, jax.local_devices()[0]), config.members, columns)
@@ -141,6 +145,29 @@ def _outputs(targets: Array, loss: Any) -> tuple[int, ...]:
     if loss == "cross_entropy" and jnp.issubdtype(targets.dtype, jnp.integer):
         return (*targets.shape[1:], int(targets.max()) + 1)
     return targets.shape[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scaled:
+    """A network whose outputs count in deviations from the mean, so that targets may be in any unit."""
+
+    network: nn.Module
+    mean: Array
+    deviation: Array
+
+    @staticmethod
+    def to(network: nn.Module, targets: Array) -> "_Scaled":
+        values = targets.astype(jnp.result_type(float))
+        mean = jnp.nan_to_num(jnp.nanmean(values, 0))
+        deviation = jnp.sqrt(jnp.nanmean((values - mean[None]) ** 2))
+        return _Scaled(network, mean, jnp.where(deviation > 0, deviation, 1.0))
+
+    def init(self, key: Any, x: Array) -> Any:
+        return self.network.init(key, x)
+
+    def apply(self, variables: Any, x: Array) -> Array:
+        found: Any = self.network.apply(variables, x)
+        return self.mean[None] + self.deviation * found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from began_jax.began.training import BeganState, check_finite, init, step
+from began_jax.began.training import BeganState, init, step
 from began_jax.configs import TrainConfig
-from began_jax.errors import InputError
+from began_jax.errors import InputError, require_finite
 from began_jax.models import apply
 from began_jax.models.configured import encoder_network, networks
 from began_jax.sharding import automatic
@@ -34,7 +34,13 @@ class Trained:
     history: dict[str, np.ndarray]
 
     def generate(self, z: Float[Array | np.ndarray, "batch latent"]) -> Float[Array, "batch height width channels"]:
-        """Return images in [-1, 1] of latents, of which [-1, 1]^latent_size was trained on."""
+        """Return images in [-1, 1] of latents, of which [-1, 1]^latent_size was trained on.
+
+        Raises:
+            InputError: latents are of another size.
+        """
+        if jnp.ndim(z) != 2 or jnp.shape(z)[1] != self.config.latent_size:
+            raise InputError(f"latents are {jnp.shape(z)}; they must be (count, {self.config.latent_size})")
         generator, _ = networks(self.config)
         return apply(generator, self.state.averaged["generator"], jnp.asarray(z))
 
@@ -42,8 +48,11 @@ class Trained:
         """Return latents near those that give images in [-1, 1], a start for an inversion.
 
         Raises:
-            InputError: no encoder was trained.
+            InputError: no encoder was trained, or images are of another size.
         """
+        wanted = (self.config.height, self.config.width, self.config.channels)
+        if jnp.shape(x)[1:] != wanted or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+            raise InputError(f"images are {jnp.result_type(x)} {jnp.shape(x)}; they must be floats (count, *{wanted})")
         if not self.config.encoder_weight:
             raise InputError("there is no encoder: train with encoder_weight above 0")
         return apply(encoder_network(self.config), self.state.averaged["encoder"], jnp.asarray(x))
@@ -103,7 +112,10 @@ def fit(
             if callback is not None:
                 callback(number, metrics)
             if number % CHECK_EVERY == 0 or number == config.steps:
-                check_finite({name: float(value) for name, value in metrics.items()}, number)
+                values = {name: float(value) for name, value in metrics.items()}
+                require_finite(
+                    values, f"training diverged at step {number}", "lower learning_rate, or take another seed"
+                )
             if number == config.steps:
                 break
     return Trained(config, state, {name: np.array([metrics[name] for metrics in history]) for name in history[0]})
