@@ -3,7 +3,7 @@
 # make demo-train      the whole way on synthetic faces from nothing, into runs/demo-train
 # make demo-irises-train   the same with synthetic irises
 # make weights         train what comes along anew, into runs and began_jax/weights, in hours
-# make test | quick    the tests; the quick part of them, under 90 seconds
+# make test | test-all | quick   the tests; those that take a minute each too; the quick part of them
 # make lint            ruff and pyright
 # make environment     what tests need, into .venv, and no test
 # make test-lowest     a tiny run of all stages on the lowest versions that requirements.txt allows
@@ -26,13 +26,14 @@ READY_BENCH := $(VENV)/ready-bench-$(VERSION)
 # Never made, so that each call builds anew.
 WHEEL := $(VENV)-dist/wheel
 
-# Files of tests side by side, a core each; what a file's tests share is made once (tests/conftest.py).
-SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
+# Files of tests side by side, one more than there are cores, since processes that tests start are waited for; what a
+# file's tests share is made once (tests/conftest.py).
+SIDE_BY_SIDE = -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
 
 # numpy's own threads would only be in each other's way.
 ALONE = OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo demo-irises demo-train demo-irises-train weights environment test quick test-entries test-lowest test-wheel lint format bench clean
+.PHONY: demo demo-irises demo-train demo-irises-train weights environment test test-all quick test-entries test-lowest test-wheel lint format bench clean
 
 demo: PRESET = synthetic-faces
 demo: IMAGES = 1024
@@ -70,6 +71,9 @@ weights: $(READY)
 environment: $(READY_TEST)
 
 test: $(READY_TEST)
+	$(ALONE) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long"
+
+test-all: $(READY_TEST)
 	$(ALONE) $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 quick: $(READY_TEST)

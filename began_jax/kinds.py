@@ -1,12 +1,12 @@
 """The kinds of annotation, and all that depends on them: network, measure, drawing and the files of a generated set.
 
 A data set's annotation bears the name of its kind: landmarks, mask, attributes, or a kind of yours, which may be any
-array of a fixed shape. A program adds its kind to `KINDS`. For the command line it is an entry point of an installed
-package; one with a single module is enough (`pip install -e` of a folder with it and this pyproject.toml):
+array of a fixed shape. Yours is a file (`examples/kinds/` has four), that `train.py` or `aspect.py` is told once:
 
-    [project]
-    name = "distances"
-    version = "1"
+    python prepare.py faces --detector whole --images DIR --annotator boxes.py:box --out data/boxed
+    python train.py faces-sharp --run runs/boxed --data data/boxed --kind boxes.py:BOXES
+
+A program adds its kind to `KINDS`; an installed package has an entry point of the group `began_jax.kinds`:
 
     [project.entry-points."began_jax.kinds"]
     distance = "distances:KIND"         # distances.py says KIND = Kind("distance", ...)
@@ -22,7 +22,8 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from began_jax import metrics
+from began_jax import metrics, moving, plugins
+from began_jax.aspects.losses import LossName
 from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
 from began_jax.errors import InputError
@@ -59,8 +60,11 @@ class Kind:
         marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
         writer: (out, provenance, data) -> context with `write(latents, images, annotations, doubt=None)`.
         head: (data) -> flax module from the maps of a generator's inner layers, of half the images' height and width
-            where these are even, to annotations, for --features; None: there is none. Maps are moved while training
-            for landmarks and masks alone.
+            where these are even, to annotations, for --features; None: there is none.
+        moves: (key, maps, annotations) -> both turned, shifted and mirrored alike while such a head is trained, as
+            `moving.with_masks` does with annotations that are maps; None: they are not moved.
+        loss: that the network makes small, see `aspects.losses.of`: "squared" (eqs. 5 and 6), or a function of
+            (predicted, target), such as `aspects.log_loss` of probabilities.
     """
 
     name: str
@@ -74,6 +78,8 @@ class Kind:
     marks: Marks = lambda annotations, data: {}
     writer: Writer = lambda out, provenance, data: array_writer(out, provenance, resume=True)
     head: Callable[[DataSet], nn.Module] | None = None
+    moves: Callable[..., Any] | None = None
+    loss: LossName | Callable[..., Any] = "squared"
 
 
 def _mask_network(config: TrainConfig, _: Any) -> nn.Module:
@@ -106,6 +112,7 @@ LANDMARKS = Kind(
     network=lambda config, data: LandmarkNetwork(data.shape[0]),
     score=_nme,
     head=lambda data: ToLandmarks(data.shape[0]),
+    moves=moving.with_landmarks,
     further={
         "failure_10_percent": lambda predicted, truth, data: metrics.failure_percent(_nme(predicted, truth, data)),
         "auc_10": lambda predicted, truth, data: metrics.auc(_nme(predicted, truth, data)),
@@ -122,6 +129,7 @@ MASK = Kind(
     network=_mask_network,
     score=lambda predicted, truth, data: metrics.iou(predicted, truth),
     head=lambda data: ToMask(factor(data.height, data.width)),
+    moves=moving.with_hard_masks,
     further={
         "e1_percent": lambda predicted, truth, data: metrics.e1_percent(predicted, truth),
         "f1": lambda predicted, truth, data: metrics.f1(predicted, truth),
@@ -146,8 +154,12 @@ ATTRIBUTES = Kind(
 KINDS = {kind.name: kind for kind in (LANDMARKS, MASK, ATTRIBUTES)}
 
 
-def of(data: DataSet) -> Kind:
+def of(data: DataSet, place: str = "") -> Kind:
     """Return the kind of a data set's annotation: one of `KINDS`, or an entry point of an installed package.
+
+    Args:
+        data: the data set.
+        place: FILE.py:NAME or PACKAGE.MODULE:NAME of the kind, which then counts.
 
     Raises:
         InputError: the data set has no annotation, or its kind is not known or cannot be loaded.
@@ -155,13 +167,15 @@ def of(data: DataSet) -> Kind:
     name = data.annotation
     if name is None:
         raise InputError(f"{data.path} has no annotation, so there is no aspect to learn; prepare.py can give it one")
+    if place:
+        return _at(place, name)
     if name in KINDS:
         return KINDS[name]
     found = importlib.metadata.entry_points(group="began_jax.kinds", name=name)
     if not found:
         raise InputError(
-            f"{data.path} is annotated with {name}, and the kinds known are {', '.join(KINDS)}: add it as "
-            "began_jax/kinds.py says, or name another annotation of the data set as in --data DIR#mask"
+            f"{data.path} is annotated with {name}, and the kinds known are {', '.join(KINDS)}: give --kind "
+            "FILE.py:NAME, as began_jax/kinds.py says, or name another annotation of the data set as in --data DIR#mask"
         )
     (entry, *_) = found
     try:
@@ -171,3 +185,14 @@ def of(data: DataSet) -> Kind:
     if not isinstance(kind, Kind):
         raise InputError(f"kind {name}: {entry.value} is a {type(kind).__name__}; it must be a began_jax.kinds.Kind")
     return kind
+
+
+def _at(place: str, annotation: str) -> Kind:
+    """Return the kind of a file or a module; InputError where it is none, or of another annotation."""
+    found = plugins.find(place, f"--kind {place}")
+    if not isinstance(found, Kind):
+        kind = "nothing" if found is None else f"a {type(found).__name__}"
+        raise InputError(f"--kind {place}: is {kind}; it must be a began_jax.kinds.Kind")
+    if found.name != annotation:
+        raise InputError(f"--kind {place}: is of {found.name}, and the data set is annotated with {annotation}")
+    return found

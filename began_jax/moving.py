@@ -3,8 +3,6 @@
 Each is turned, scaled and shifted by a random similarity, and every second one is mirrored.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
@@ -59,7 +57,8 @@ def move_points(
     return turned / size[None, None] + 0.5 + shift[:, None]
 
 
-def _with_landmarks(key: Key[Array, ""], images: Images, landmarks: Targets) -> tuple[Images, Targets]:
+def with_landmarks(key: Key[Array, ""], images: Images, landmarks: Targets) -> tuple[Images, Targets]:
+    """Move images and landmarks, fractions of width and height; mirrored points take each other's numbers."""
     which, how = jax.random.split(key)
     if scheme(landmarks.shape[1]).mirrored is not None:
         turned = jax.random.bernoulli(which, 0.5, (len(images),))
@@ -78,12 +77,7 @@ def with_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Ima
     return images, masks
 
 
-def _with_hard_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Images, Targets]:
+def with_hard_masks(key: Key[Array, ""], images: Images, masks: Targets) -> tuple[Images, Targets]:
+    """Move images and masks in {0, 1}, which stay so."""
     images, moved = with_masks(key, images, masks)
     return images, (moved > 0.5).astype(masks.dtype)
-
-
-MOVES: dict[str, Callable[[Key[Array, ""], Images, Targets], tuple[Images, Targets]]] = {
-    "landmarks": _with_landmarks,
-    "mask": _with_hard_masks,
-}

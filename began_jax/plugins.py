@@ -19,7 +19,16 @@ EXTRA = {
 
 
 def load(name: str, option: str) -> Any:
-    """Return the callable that `name` says.
+    """Return the callable that `name` says; arguments and errors as `find`."""
+    found = find(name, option)
+    if not callable(found):
+        place, _, attribute = name.rpartition(":")
+        raise InputError(f"{option}: {place} has no callable {attribute}")
+    return found
+
+
+def find(name: str, option: str) -> Any:
+    """Return what `name` says, or None where its file or module has nothing of that name.
 
     Args:
         name: FILE.py:NAME or PACKAGE.MODULE:NAME.
@@ -32,10 +41,7 @@ def load(name: str, option: str) -> Any:
     if not place:
         raise InputError(f"{option}: give FILE.py:NAME or PACKAGE.MODULE:NAME")
     module = _from_file(Path(place), option) if place.endswith(".py") else import_module(place, option)
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        raise InputError(f"{option}: {place} has no callable {attribute}")
-    return found
+    return getattr(module, attribute, None)
 
 
 def import_module(place: str, option: str) -> Any:

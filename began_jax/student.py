@@ -20,9 +20,10 @@ from began_jax.errors import require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
 from began_jax.models.heads import ImageToVector, OnImages, ToLandmarks, ToMask, factor
-from began_jax.moving import MOVES, Images, Targets
+from began_jax.moving import Images, Targets, with_hard_masks, with_landmarks
 
 NETWORKS = ("regression", "heatmaps")
+MOVES = {"landmarks": with_landmarks, "mask": with_hard_masks}  # what moves with its picture
 MASK_WIDTHS, REGRESSION_WIDTHS = (16, 32, 64), (32, 48, 64)
 LIGHT = 0.2  # of brightness, contrast and each channel's own brightness
 

@@ -164,6 +164,7 @@ def test_ratios_pair_turns_and_shares_are_of_the_peak():
     assert rows[OURS]["share_of_peak"] == 0.5
 
 
+@pytest.mark.long
 def test_contenders_take_turns_and_failures_are_one_line():
     contenders = {name: Worker("tests.test_benchmarks:counter", {"units": 2}) for name in "ab"}
     try:
@@ -192,6 +193,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.long
 def test_command_reports_what_it_measured(tmp_path):
     done = run("--quick", "--only", "aspect", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -130,7 +130,7 @@ def test_a_batch_is_changed_after_it_was_looked_at(generator, latents):
 
     one, loss = step(latents, targets, found.sight)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.key, 0), 1), 1)
-    inputs, moved = moving.MOVES["landmarks"](key, found.sight(latents[rows]), targets[rows])
+    inputs, moved = moving.with_landmarks(key, found.sight(latents[rows]), targets[rows])
     other, expected = step(inputs, moved, None)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     gradients = [each.optimizer[0].mu for each in (one, other)]

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from ways import call, done
 
-from began_jax import figures, kinds
+from began_jax import figures, kinds, plugins
+from began_jax.aspects import log_loss
 from began_jax.data.builder import write_features
 from began_jax.data.datasets import open_data, ordered
 from began_jax.errors import InputError
@@ -24,6 +26,7 @@ from began_jax.kinds import KINDS, Kind
 from began_jax.run import networks
 from began_jax.run.folder import Run
 from began_jax.run.latents import Latents
+from began_jax.stages import prepare
 
 NAMES = ("Bright", "Lit_From_The_Left", "Reddish")
 TRAIN = ["--height", 16, "--width", 16, "--steps", 4, "--filters", 4, "--encoder-filters", 4, "--latent-size", 8]
@@ -36,6 +39,20 @@ class Distance(nn.Module):
         return nn.softplus(nn.Dense(1)(z))
 
 
+EXAMPLES = Path(__file__).parents[1] / "examples" / "kinds"
+
+
+def of_file(file, annotator, kind, shape):
+    """The T, the place of the kind, and the shape of the annotations of a file of examples/kinds/."""
+    return plugins.load(f"{EXAMPLES / file}:{annotator}", "T"), f"{EXAMPLES / file}:{kind}", shape
+
+
+FILES = {
+    "box": of_file("boxes.py", "box", "BOXES", (4,)),
+    "depth": of_file("depth.py", "depth", "DEPTH", (16, 16, 1)),
+    "classes": of_file("classes.py", "classes", "CLASSES", (16, 16, 3)),
+    "heat": of_file("heat_maps.py", "heat", "HEAT", (16, 16, 2)),
+}
 DISTANCE = Kind(
     name="distance",
     plural="distances",
@@ -60,7 +77,8 @@ def folder(tiny_faces, tmp_path_factory):
         picture = io.BytesIO()
         Image.fromarray(image).save(picture, "png")
         distance = np.float32([light / 50])
-        return {"image": picture.getvalue(), "id": str(i), "attributes": attributes, "distance": distance}
+        known = {name: t(image) for name, (t, _, _) in FILES.items()}
+        return {"image": picture.getvalue(), "id": str(i), "attributes": attributes, "distance": distance} | known
 
     features = {
         "image": tfds.features.Image(shape=(16, 16, 3)),
@@ -68,6 +86,7 @@ def folder(tiny_faces, tmp_path_factory):
         "attributes": tfds.features.Tensor(shape=(3,), dtype=np.float32),
         "distance": tfds.features.Tensor(shape=(1,), dtype=np.float32),
     }
+    features |= {name: tfds.features.Tensor(shape=shape, dtype=np.float32) for name, (_, _, shape) in FILES.items()}
     splits = {
         name: [example(source, i) for i in range(len(source))]
         for name, source in ((name, faces.source(name)) for name in ("train", "test"))
@@ -126,13 +145,10 @@ def test_attributes_go_the_whole_way(folder, inverted):
 
 
 def test_a_users_kind_goes_the_whole_way_on_the_same_generator(folder, inverted, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    for part in ("generator", "latents"):
-        shutil.copytree(inverted / part, run / part)
-    Run.of(run, dataclasses.replace(Run.open(inverted).config, data=f"{folder}#distance")).begin()
+    run = of_kind("distance", folder, inverted, tmp_path / "run")
     status, _, told = call("aspect.py", run)
     assert status == 2
-    assert "annotated with distance, and the kinds known are landmarks, mask, attributes: add it" in told
+    assert "annotated with distance, and the kinds known are landmarks, mask, attributes: give --kind" in told
 
     monkeypatch.setitem(KINDS, "distance", DISTANCE)
     printed, found, z, annotate = finish(run)
@@ -143,6 +159,66 @@ def test_a_users_kind_goes_the_whole_way_on_the_same_generator(folder, inverted,
     assert "7 images with distances" in printed[1] and f"error {error:.2f} m (mean distance " in printed[2]
     out = run / "generated"
     np.testing.assert_allclose(np.load(out / "annotations.npy"), annotate(np.load(out / "latents.npy")), rtol=1e-5)
+
+
+def of_kind(name, folder, inverted, run):
+    """A run on another annotation of the same pictures, with the generator and the latents of the first."""
+    for part in ("generator", "latents"):
+        shutil.copytree(inverted / part, run / part)
+    Run.of(run, dataclasses.replace(Run.open(inverted).config, data=f"{folder}#{name}")).begin()
+    return run
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_kind_of_a_file_goes_the_whole_way(name, folder, inverted, tmp_path):
+    run, (_, place, shape) = of_kind(name, folder, inverted, tmp_path / "run"), FILES[name]
+    status, _, told = call("aspect.py", run, "--kind", FILES["depth" if name == "box" else "box"][1])
+    assert status == 2 and f"and the data set is annotated with {name}" in told
+    status, _, told = call("aspect.py", run, "--kind", f"{EXAMPLES / 'boxes.py'}:np")
+    assert status == 2 and "is a module; it must be a began_jax.kinds.Kind" in told
+    done("aspect.py", run, "--kind", place, "--recipe", "paper", "--epochs", 1, "--batch-size", 10, "--name", "first")
+    printed, found, z, annotate = finish(run)  # which is told of no kind any more
+    kind, data = Run.open(run).kind, Run.open(run).data
+    answers = np.asarray(annotate(z["test"]))
+    truth = ordered(data.source("test"), 0, 4)[name]
+    assert answers.shape == truth.shape == (4, *shape) and f"7 images with {kind.plural}" in printed[1]
+    np.testing.assert_allclose(
+        found[f"evaluate/heldout_{kind.metric}"], kind.score(answers, truth, data).mean(), rtol=1e-4
+    )
+    assert {f"evaluate/{kind.mean_metric}", f"evaluate/ridge_{kind.metric}"} <= found.keys()
+    if name == "classes":
+        np.testing.assert_allclose(answers.sum(-1), 1, rtol=1e-5)
+        loss = np.mean([-(t * np.log(a)).sum(-1).mean() for t, a in zip(truth, answers, strict=True)])
+        np.testing.assert_allclose(log_loss(jnp.asarray(answers), jnp.asarray(truth)).mean(), loss, rtol=1e-5)
+
+
+def test_pictures_are_annotated_by_the_t_of_a_kind(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(3):
+        pixels = np.full((32, 32, 3), 200, np.uint8)
+        pixels[4 + i : 12 + i, 8:20] = 10
+        Image.fromarray(pixels).save(pictures / f"{i}.png")
+    box, out = f"{EXAMPLES / 'boxes.py'}:box", tmp_path / "data"
+    prepare.main(
+        [
+            "faces",
+            "--detector",
+            "whole",
+            "--images",
+            str(pictures),
+            "--annotator",
+            box,
+            "--out",
+            str(out),
+            "--height",
+            "32",
+            "--width",
+            "32",
+        ]
+    )
+    boxes = ordered(open_data(out).source("train"), 0, 3)["box"]
+    np.testing.assert_allclose(boxes, [[8 / 32, (4 + i) / 32, 20 / 32, (12 + i) / 32] for i in range(3)], atol=0.02)
 
 
 @pytest.fixture(params=["landmarks", "mask", "attributes", "distance"])
@@ -192,7 +268,9 @@ def test_a_kind_of_an_installed_package_is_found_by_its_name(folder, tmp_path, m
         kinds.of(dataclasses.replace(data, annotation="speed"))
     with pytest.raises(InputError, match=r"somebodys_kinds:WRONG is a int; it must be a .*Kind"):
         kinds.of(dataclasses.replace(data, annotation="weight"))
-    with pytest.raises(InputError, match=r"annotated with depth.*landmarks, mask, attributes: add it as .*kinds.py"):
+    with pytest.raises(
+        InputError, match=r"annotated with depth.*landmarks, mask, attributes: give --kind FILE.py:NAME, as .*kinds.py"
+    ):
         kinds.of(dataclasses.replace(data, annotation="depth"))
     with pytest.raises(InputError, match="no annotation, so there is no aspect to learn"):
         kinds.of(dataclasses.replace(data, annotation=None))

@@ -189,7 +189,9 @@ def test_meshes_with_explicit_axes_and_shard_map_give_the_same(config):
     x, first = jax.device_put((images, z), split)
     mapped = jax.jit(jax.shard_map(find, mesh=mesh, in_specs=(jax.P("x"), jax.P("x")), out_specs=jax.P("x")))
     loop = Inverter(config, lambda _, z: generate(z), {}, split)
-    one_call = invert_all(generate, images[:6], latent=6, config=config, sharding=split)
+    committed = jax.device_put(jnp.ones(()), jax.devices()[0])
+    scaled = lambda p, z: generate(p * z)  # noqa: E731
+    one_call = invert_all(scaled, images[:6], latent=6, config=config, parameters=committed, sharding=split)
     for found in (find(x, first), mapped(x, first), loop(images, z)):
         np.testing.assert_allclose(found["l1"], wanted["l1"], atol=1e-5)
     np.testing.assert_allclose(one_call.l1, wanted["l1"][:6], atol=1e-5)

@@ -56,7 +56,7 @@ def assert_lowered(names, *wanted):
         assert platforms == set(PLATFORMS), (name, sorted(names))
 
 
-@pytest.mark.parametrize("annotation", ["landmarks", "mask"])
+@pytest.mark.parametrize("annotation", ["landmarks", pytest.param("mask", marks=pytest.mark.long)])
 def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, tmp_path, tiny_faces, tiny_irises):
     run = tmp_path / "run"
     preset, data, width, channels = (

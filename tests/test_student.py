@@ -34,7 +34,7 @@ def points():
 
 
 def test_landmarks_move_with_the_picture(points):
-    images, moved = map(np.array, jax.jit(moving.MOVES["landmarks"])(jax.random.key(1), spots(points), points))
+    images, moved = map(np.array, jax.jit(moving.with_landmarks)(jax.random.key(1), spots(points), points))
     found = centres(images)
     unmirrored = np.abs(found - moved).max((1, 2)) < 0.004
     # A mirrored picture's left and right points have changed places, and with them their channels.
@@ -46,14 +46,14 @@ def test_landmarks_move_with_the_picture(points):
 def test_points_whose_pairs_are_not_known_are_not_mirrored(points):
     three = jnp.asarray(points[:, :3])
     x = jnp.asarray(spots(points[:, :3]))
-    images, moved = map(np.array, moving.MOVES["landmarks"](jax.random.key(1), x, three))
+    images, moved = map(np.array, moving.with_landmarks(jax.random.key(1), x, three))
     np.testing.assert_allclose(centres(images), moved, atol=0.004)
 
 
 def test_masks_move_with_the_picture(points):
     images = spots(points[:, :1])
     masks = (images > 0.5).astype(np.float32)
-    moved, truth = map(np.array, jax.jit(moving.MOVES["mask"])(jax.random.key(2), images, masks))
+    moved, truth = map(np.array, jax.jit(moving.with_hard_masks)(jax.random.key(2), images, masks))
     assert set(np.unique(truth)) == {0, 1}
     expected = moved > 0.5
     assert ((truth == 1) & expected).sum() / ((truth == 1) | expected).sum() > 0.85
@@ -63,8 +63,8 @@ def test_masks_move_with_the_picture(points):
 def test_masks_of_half_the_size_move_as_the_picture_does(points):
     images = jnp.asarray(spots(points[:, :1]))
     small = images.reshape(COUNT, HEIGHT // 2, 2, WIDTH // 2, 2, 1).mean((2, 4))
-    _, whole = moving.MOVES["mask"](jax.random.key(2), images, images)
-    _, half = moving.MOVES["mask"](jax.random.key(2), images, small)
+    _, whole = moving.with_hard_masks(jax.random.key(2), images, images)
+    _, half = moving.with_hard_masks(jax.random.key(2), images, small)
     whole, half = np.asarray(whole)[:, ::2, ::2] > 0.5, np.asarray(half) > 0.5
     assert (whole & half).sum() / (whole | half).sum() > 0.7
 

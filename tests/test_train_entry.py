@@ -108,7 +108,13 @@ def test_several_steps_in_a_call_are_those_steps(start, uninterrupted, tmp_path)
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("signum", "status"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, id="SIGINT", marks=pytest.mark.long),
+    ],
+)
 def test_a_stopped_run_saves_the_state_reached_and_goes_on_to_the_same_end(
     start, uninterrupted, tmp_path, signum, status
 ):

@@ -10,6 +10,7 @@ from began_jax.aspects.fitting import Aspect as Aspect
 from began_jax.aspects.fitting import fit_aspect as fit_aspect
 from began_jax.aspects.losses import cross_entropy as cross_entropy
 from began_jax.aspects.losses import have_absent as have_absent
+from began_jax.aspects.losses import log_loss as log_loss
 from began_jax.aspects.losses import squared_error as squared_error
 from began_jax.aspects.trainer import Trainer as Trainer
 from began_jax.aspects.training import AspectState as AspectState

@@ -27,7 +27,7 @@ def of(loss: LossName | Callable) -> Loss:
     if isinstance(loss, str) or not callable(loss):
         raise InputError(f"loss is {loss!r}; it must be squared, cross_entropy or a function (predicted, target)")
 
-    if loss in (squared_error, cross_entropy):
+    if loss in (squared_error, cross_entropy, log_loss):
         return loss
 
     def given(predicted: Array, target: Array, absent: bool = False) -> Array:
@@ -89,6 +89,23 @@ def cross_entropy(
             f"{predicted.shape[:-1]} or probabilities {predicted.shape}"
         )
     return _mean_over(there, jnp.where(there, values, 0)) if absent else values.reshape(len(values), -1).mean(1)
+
+
+def log_loss(
+    predicted: Float[Array, "batch ... classes"],
+    target: Float[Array, "batch ... classes"] | Int[Array, "batch ... classes"],
+    absent: bool = False,
+) -> Float[Array, " batch"]:
+    """Return the mean cross-entropy per example of probabilities, such as a softmax gives, beside true ones.
+
+    Raises:
+        InputError: predictions and targets are of two shapes.
+    """
+    if predicted.shape != target.shape:
+        raise InputError(f"the network predicts {predicted.shape}, targets are {target.shape}; both must be alike")
+    there = ~jnp.isnan(target).any(-1)
+    each = -(jnp.where(there[..., None], target, 0) * jnp.log(jnp.maximum(predicted, 1e-7))).sum(-1)
+    return _mean_over(there, each)
 
 
 def have_absent(targets: Any) -> bool:

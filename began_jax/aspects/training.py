@@ -51,7 +51,7 @@ class Sight(NamedTuple):
     Args:
         look: (parameters, latents [batch, latent]) -> inputs [batch, ...].
         parameters: of it, which are not trained.
-        change: (key, inputs, targets) -> those of a batch as they are learnt, such as those of `moving.MOVES`; or None.
+        change: (key, inputs, targets) -> those of a batch as they are learnt, such as `moving.with_landmarks`; or None.
     """
 
     look: Callable[[Any, Array], Array]

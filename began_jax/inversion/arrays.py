@@ -16,7 +16,7 @@ from began_jax.inversion import starts
 from began_jax.inversion.loop import Count, Inverter, ignore
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.steps import best_of
-from began_jax.sharding import CPU_BATCH
+from began_jax.sharding import CPU_BATCH, automatic
 
 DEVICE_BATCH = 256  # images optimised together on each GPU or TPU, where nothing is asked for
 
@@ -73,7 +73,7 @@ def invert_all(
         config: of the inversion. `failure_l1` and `shard_size` are of data sets on disk and count for nothing here.
         parameters: of the generator.
         start: latents before the first step, [count, ...], or a function images -> latents such as an encoder, which
-            is given float images in batches; by default what the configuration says.
+            is jitted and given float images in batches; by default what the configuration says.
         loss: "l1", "l2", or a function (generated, images) -> [n], with weights (generated, images, weights) -> [n];
             by default the configuration's.
         weights: at least 0, of the images' shape or one that broadcasts to it, such as [height, width, 1]; pixels of
@@ -102,6 +102,9 @@ def invert_all(
     give = _starts(config, images, latent, start)
     apply = generate if parameters is not None else lambda _, z: generate(z)
     one_start = dataclasses.replace(config, starts=1)
+    sharding = automatic(sharding)
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        parameters = jax.device_put(parameters, jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec()))
     inverse = Inverter(one_start, apply, parameters, sharding, None, loss, prior)
     devices = 1 if sharding is None else sharding.num_devices
     size = _batch_size(batch_size, len(images), devices)
@@ -184,13 +187,14 @@ def _starts(
         if latent is None:
             raise InputError("latent is missing: the size or shape of one image's latent, such as 64 or (18, 512)")
         return lambda x, rows, number: jax.tree.map(np.asarray, starts.start(config, rows, latent, number))
-    if not callable(start):
+    encode = jax.jit(start) if callable(start) else None
+    if encode is None:
         start = jax.tree.map(np.asarray, start)
         if starts.rows(start) != len(images):
             raise InputError(f"start has {starts.rows(start)} latents for {len(images)} images; it must have one each")
 
     def given(x: np.ndarray, rows: np.ndarray, number: int) -> Any:
-        first = start(x) if callable(start) else jax.tree.map(lambda leaf: leaf[rows], start)
+        first = jax.tree.map(lambda leaf: leaf[rows], start) if encode is None else encode(x)
         if starts.rows(first) != len(rows):
             raise InputError(f"start gives {starts.rows(first)} latents for {len(rows)} images; it must give one each")
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), first)

@@ -194,6 +194,15 @@ def _argument(field: dataclasses.Field, defaults: dict[str, Any]) -> dict[str, A
     return argument | {"type": kind, "choices": choices, "metavar": metavar}
 
 
+def add_kind(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where a kind of annotation of the user's own is."""
+    parser.add_argument(
+        "--kind",
+        metavar="FILE.py:NAME",
+        help="a kind of annotation of yours, FILE.py:NAME or PACKAGE.MODULE:NAME of a began_jax.Kind; the run keeps it",
+    )
+
+
 def add_annotator(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which T annotates generated images, and in how many processes."""
     parser.add_argument(

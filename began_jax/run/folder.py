@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from began_jax import began, kinds
+from began_jax import began, kinds, plugins
 from began_jax.configs import InvertConfig, TrainConfig, train_config
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
@@ -80,8 +80,18 @@ class Run:
 
     @property
     def kind(self) -> kinds.Kind:
-        """The kind of the data set's annotation; InputError where it has none."""
-        return kinds.of(self.data)
+        """The kind of the data set's annotation, the one of `use_kind` if any; InputError where it has none."""
+        path = self.folder / "kind.json"
+        return kinds.of(self.data, read_json(path)["kind"] if path.exists() else "")
+
+    def use_kind(self, place: str) -> None:
+        """Keep FILE.py:NAME or PACKAGE.MODULE:NAME as the kind of the run's annotation, or refuse another than before.
+
+        Raises:
+            InputError: there is no such kind, it is of another annotation, or the run has another.
+        """
+        kinds.of(self.data, place)
+        agree(self.folder / "kind.json", {"kind": plugins.absolute(place)}, "annotated", otherwise="another --run")
 
     def record(self, stage: str, figures: Mapping[str, Any], keep: tuple[str, ...] = ()) -> None:
         """Replace the figures of a stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""

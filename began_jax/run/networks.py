@@ -135,7 +135,7 @@ def untrained(config: AspectConfig, kind: Kind, data: Any, training: TrainConfig
     def look(parameters: Any, z: jax.Array) -> jax.Array:
         return together(layers(parameters, z), data.height // factor(data.height, data.width))
 
-    change = moving.MOVES.get(kind.name)
+    change = kind.moves
     if kind.name == "mask" and config.target != "dataset":
         change = moving.with_masks  # T's may be soft
     sight = aspects.Sight(look, generator.parameters, change)
@@ -159,7 +159,8 @@ def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray
     """Return a network trained on these pairs as `aspect.py` does, which is kept nowhere: for measurements."""
     config = aspects.with_epochs(aspects.fitting_batch(config, len(latents)), len(latents))
     made = of_run(run, config)
-    trainer = aspects.Trainer(config, made.network, jnp.asarray(latents), jnp.asarray(targets), sight=made.sight)
+    pairs = (jnp.asarray(latents), jnp.asarray(targets))
+    trainer = aspects.Trainer(config, made.network, *pairs, sight=made.sight, loss=run.kind.loss)
     state = made.init(config)
     for _ in range(config.epochs):
         state, metrics = trainer.epoch(state)

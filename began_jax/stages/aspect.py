@@ -41,6 +41,7 @@ def parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
+    cli.add_kind(parser)
     parser.add_argument(
         "--suggest",
         type=int,
@@ -58,6 +59,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     """Return the command line, the run, and the recipe with the options that were given."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
+    if args.kind:
+        run.use_kind(args.kind)
     generated = getattr(args, "target", "") == "generated"  # labels of T, and none of the data set
     labels_of = getattr(args, "labels", AspectConfig().labels) if generated else getattr(args, "labelled", 0)
     named = args.recipe
@@ -107,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = networks.of_run(run, config)
     if config.closed_form == "process":
         closed_form.fitted(folder, config, latents, targets)
-    trainer = aspects.Trainer(config, made.network, jnp.asarray(latents), jnp.asarray(targets), sight=made.sight)
+    pairs = (jnp.asarray(latents), jnp.asarray(targets))
+    trainer = aspects.Trainer(config, made.network, *pairs, sight=made.sight, loss=run.kind.loss)
 
     def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:
         found = {"epochs": state.done, "best_loss": state.score} | metrics

@@ -86,6 +86,7 @@ def parser() -> cli.ArgumentParser:
         default=1,
         help="virtual devices that a CPU is split into; convolutions use all cores by themselves",
     )
+    cli.add_kind(parser)
     cli.add_plan(parser)
     cli.add_hosts(parser)
     cli.add_options(parser, TRAIN_PRESETS)
@@ -140,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = Run.of(args.run, config)
     feed = Feed(run, mesh, args.feed)
     with sharding.first_process_first("configuration"):
+        if args.kind:
+            run.use_kind(args.kind)
         run.begin()
         if args.pretrained:
             weights.begin(run)

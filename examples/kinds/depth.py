@@ -1,0 +1,38 @@
+"""A kind of annotation of one's own: a number a pixel, such as its depth; here how bright its surroundings are.
+
+Pictures are annotated by the T of this file, and the run is told of the kind:
+
+    python prepare.py faces --detector whole --images DIR --height 32 --width 32 --out data/deep \\
+        --annotator examples/kinds/depth.py:depth
+    python train.py demo --height 32 --width 32 --run runs/deep --data data/deep --kind examples/kinds/depth.py:DEPTH
+"""
+
+import numpy as np
+from PIL import Image
+
+from began_jax import Decoder, Kind, moving
+from began_jax.models.heads import ToMask, factor
+
+SIZE = 16  # rows and columns of a map, which need not be the picture's
+
+
+def depth(picture):
+    """T: a picture, uint8 [H, W, C], -> depths [16, 16, 1]. Yours is a depth network, or looks into a file."""
+    small = Image.fromarray(picture.mean(-1).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32)[..., None] / 255
+
+
+depth.kind = "depth"
+
+DEPTH = Kind(
+    name="depth",
+    plural="depth maps",
+    metric="depth_rmse",
+    mean_metric="mean_depth_rmse",
+    shown="RMSE {:.3f}",
+    network=lambda config, data: Decoder(*data.shape, filters=config.filters, poolings=2),
+    score=lambda predicted, truth, data: np.sqrt(((predicted - truth) ** 2).mean((1, 2, 3))),
+    marks=lambda maps, data: {"captions": [[f"mean {m.mean():.2f}"] for m in maps]},
+    head=lambda data: ToMask(factor(data.height, data.width)) if data.shape[0] == data.height else None,
+    moves=moving.with_masks,  # maps move with their pictures
+)
