@@ -76,17 +76,20 @@ def measure(
     return Consistency(figures, found, name, tuple(networks))
 
 
-def picture(images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, data: DataSet, columns: int = 8) -> Image:
+def picture(
+    images: np.ndarray, predicted: np.ndarray, truth: np.ndarray, kind: kinds.Kind, data: DataSet, columns: int = 8
+) -> Image:
     """Draw rows of generated images with G_a's annotation above the same with T's.
 
     Args:
         images: [N, H, W, C] in [-1, 1].
         predicted: G_a(z) [N, ...].
         truth: T(G(z)), of at least the N images.
+        kind: of the annotation.
         data: whose annotation it is.
         columns: images a row.
     """
     rows = [np.arange(i, min(i + columns, len(images))) for i in range(0, len(images), columns)]
     order = np.concatenate([row for row in rows for _ in range(2)])
     shown = np.concatenate([annotation[row] for row in rows for annotation in (predicted, truth)])
-    return figures.annotated_grid(images[order], **kinds.of(data).marks(shown, data), columns=columns)
+    return figures.annotated_grid(images[order], **kind.marks(shown, data), columns=columns)

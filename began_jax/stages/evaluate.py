@@ -142,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         found |= agreement.figures
         record(run, found)
         z, annotation, _ = agreement.labels["uniform"]
-        picture = consistency.picture(run.generate(z[:SHOWN]), annotate[name](z[:SHOWN]), annotation, run.data)
+        answers = annotate[name](z[:SHOWN])
+        picture = consistency.picture(run.generate(z[:SHOWN]), answers, annotation, run.kind, run.data)
         figures.save_image(folder / "consistency.png", picture)
         closing += f"; {agreement.sentence(run.kind)}"
     if plan:

@@ -2,9 +2,10 @@
 
 Pictures are annotated by the T of this file, and the run is told of the kind:
 
-    python prepare.py faces --detector whole --images DIR --height 32 --width 32 --out data/classes \\
+    python prepare.py faces --detector whole --images DIR --height 32 --width 32 --out data/class \\
         --annotator examples/kinds/classes.py:classes
-    python train.py demo --height 32 --width 32 --run runs/classes --data data/classes --kind examples/kinds/classes.py:CLASSES
+    python train.py demo --height 32 --width 32 --run runs/class --data data/class \\
+        --kind examples/kinds/classes.py:CLASSES
 """
 
 import flax.linen as nn
