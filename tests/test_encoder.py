@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import began, reconstruction, sharding
+from began_jax import began, density, reconstruction, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.run import shards
@@ -74,3 +74,42 @@ def test_encoder_start_needs_an_encoder(tiny_config):
     config = tiny_config()
     with pytest.raises(InputError, match="--encoder-weight"):
         shards.inverter(InvertConfig(start="encoder"), of_training(config, began.init(config)), sharding.data_mesh(4))
+
+
+def test_features_and_a_density_count_in_the_inversion_of_a_run(tiny_config):
+    config = tiny_config(encoder_weight=1.0)
+    generator, mesh = of_training(config, began.init(config)), sharding.data_mesh(4)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (4, *generator.image_shape)).astype(np.float32)
+    codes = rng.normal(0, 0.3, (40, config.latent_size)).astype(np.float32)
+
+    def inverted(**options):
+        inverse = shards.inverter(InvertConfig(steps=3, **options), generator, mesh, codes=lambda: codes)
+        return dict(inverse([("a", images, np.arange(4))], 4))["a"]
+
+    found = inverted(loss="features")
+    generated = np.asarray(generator.apply(generator.parameters, jnp.asarray(found["z"])))
+    wanted = np.abs(generated - images).mean((1, 2, 3))
+    np.testing.assert_allclose(found["l1"], wanted, rtol=1e-4)
+    for a, b in zip(
+        *(generator.features(generator.encoder_parameters, x) for x in map(jnp.asarray, (generated, images))),
+        strict=True,
+    ):
+        a, b = np.asarray(a), np.asarray(b)
+        deviation = np.abs(b - b.mean((1, 2), keepdims=True)).mean((1, 2, 3))
+        wanted = wanted + 0.1 * np.abs(a - b).mean((1, 2, 3)) / (deviation + 1e-6)
+    np.testing.assert_allclose(found["loss"], wanted, rtol=1e-3)
+
+    found = inverted(prior="density", prior_weight=0.5)
+    likely = np.asarray(density.log_likelihood(density.fit(codes), jnp.asarray(found["z"])))
+    np.testing.assert_allclose(found["loss"], found["l1"] - 0.5 * likely / config.latent_size, rtol=1e-3)
+    assert "loss" not in inverted()
+
+
+def test_features_and_a_density_need_an_encoder(tiny_config):
+    config = tiny_config()
+    generator = of_training(config, began.init(config))
+    with pytest.raises(InputError, match="--loss features needs a run that was trained with --encoder-weight"):
+        shards.inverter(InvertConfig(loss="features"), generator, sharding.data_mesh(4))
+    with pytest.raises(InputError, match="--prior density needs a data set"):
+        shards.inverter(InvertConfig(prior="density"), generator, sharding.data_mesh(4))
