@@ -510,6 +510,7 @@ def test_a_network_that_the_run_does_not_have_is_refused(faces, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_training_on_poor_images_goes_on_as_if_it_had_not_stopped(tmp_path, tiny_irises):
     options = ["irises", "--data", tiny_irises, "--height", 16, "--width", 24, *TRAIN]
     options += ["--encoder-filters", 4, "--low-quality"]  # one scale, for less to compile

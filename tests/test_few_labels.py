@@ -200,6 +200,7 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     assert status == 2 and "--low-quality needs" in err
 
 
+@pytest.mark.long
 def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trained, tmp_path, monkeypatch):
     run = shutil.copytree(trained, tmp_path / "run")
     options = ["--consistency", 0, "--downstream", "8", "--student-steps", 2, "--pairs", 20, "--recipe", "combined"]
