@@ -370,6 +370,7 @@ def test_steps_0_writes_the_encoders_latents_and_their_error(run):
         (["--tolerance", -1], "--tolerance is -1.0"),
         (["--steps", 0, "--tolerance", 0.1], "0 where --steps is"),
         (["--optimizer", "bfgs", "--schedule", "cosine"], "--schedule cosine is for Adam"),
+        (["--prior-weight", "0.1"], "--prior-weight does nothing without --prior"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(run, options, wanted):

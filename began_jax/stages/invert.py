@@ -104,6 +104,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
         config = dataclasses.replace(config, schedule="constant")  # the preset's is for Adam
     if config.optimizer == "bfgs" and config.schedule != "constant":
         raise InputError(f"--schedule {config.schedule} is for Adam: BFGS finds the lengths of its steps itself")
+    if "prior_weight" in args and config.prior == "none":
+        raise InputError("--prior-weight does nothing without --prior")
     if args.steps_per_call is not None and args.steps_per_call < 1:
         raise InputError(f"--steps-per-call is {args.steps_per_call}; it must be at least 1")
     return args, run, config
