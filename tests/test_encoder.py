@@ -8,7 +8,7 @@ import pytest
 from began_jax import began, density, reconstruction, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
-from began_jax.run import shards
+from began_jax.run import objective, shards
 from began_jax.run.generator import of_training
 
 
@@ -104,6 +104,10 @@ def test_features_and_a_density_count_in_the_inversion_of_a_run(tiny_config):
     likely = np.asarray(density.log_likelihood(density.fit(codes), jnp.asarray(found["z"])))
     np.testing.assert_allclose(found["loss"], found["l1"] - 0.5 * likely / config.latent_size, rtol=1e-3)
     assert "loss" not in inverted()
+    for options in ({"loss": "features"}, {"prior": "density"}):
+        counted = objective.of_the_size(InvertConfig(**options), generator)
+        z = jnp.asarray(found["z"])
+        assert counted(generator.apply(generator.parameters, z), jnp.asarray(images), z).shape == (4,)
 
 
 def test_features_and_a_density_need_an_encoder(tiny_config):

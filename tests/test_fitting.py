@@ -46,6 +46,16 @@ def test_networks_of_any_library_learn(name):
     assert set(aspect.history) == {"loss", "validation_loss"} and len(aspect.history["loss"]) == QUICK.epochs
     assert aspect.history["loss"][-1] < 0.8 * aspect.history["loss"][0]
     np.testing.assert_allclose(jax.jit(aspect)(Z), aspect(Z), atol=1e-6)
+    if network is not None:  # training took none of its buffers
+        again = fit_aspect(Z, SIGNS, network, config=QUICK, apply=apply)
+        np.testing.assert_array_equal(again(Z), aspect(Z))
+
+
+def test_a_number_of_steps_ends_where_a_cosine_does():
+    config = AspectConfig(steps=40, schedule="cosine", learning_rate=1e-2)
+    counted = fit_aspect(Z, SIGNS, config=config)
+    epochs = fit_aspect(Z, SIGNS, config=dataclasses.replace(config, steps=0, epochs=10))
+    jax.tree.map(np.testing.assert_array_equal, counted.parameters, epochs.parameters)
 
 
 def test_one_call_equals_the_trainer_and_the_best_epoch_is_kept():
@@ -123,6 +133,7 @@ REFUSED = {
     "nan": (dict(latents=Z * np.nan), "a latent is not finite"),
     "infinite": (dict(targets=np.full_like(SIGNS, np.inf)), "a target is infinite"),
     "classes": (dict(targets=-CLASSES, loss="cross_entropy"), "a target is -2"),
+    "float classes": (dict(targets=CLASSES.astype("f4"), loss="cross_entropy"), "classes must be integers"),
     "loss's shape": (dict(loss=lambda predicted, target: jnp.zeros(())), r"loss gives \(\)"),
     "of a run": (dict(config=AspectConfig(read=True)), "read is True, which fit_aspect does not serve"),
     "members": (

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from began_jax.aspects.losses import LossName
 from began_jax.aspects.trainer import Trainer
-from began_jax.aspects.training import init, predict, with_epochs
+from began_jax.aspects.training import check_batch, init, predict, with_epochs
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
@@ -69,8 +69,8 @@ def fit_aspect(
         targets: [count, ...] float; uint8 masks in {0, 1}; or classes [count, ...] from 0 for "cross_entropy". Values
             that are NaN are absent and left out.
         network: a linen module, an nnx or equinox module (equinox: for one example), or parameters that go with
-            `apply`; by default table 2's layers with a linear output, in deviations from the mean of
-            the targets, or a logit for each class.
+            `apply`; by default (for classes that are integers, or probabilities) table 2's layers with a linear output,
+            in deviations from the mean of the targets, or a logit for each class.
         loss: "squared", "cross_entropy" (of logits, classes last), or a function (predicted, target) -> [batch].
         config: of the training; what only a run of `aspect.py` can do is refused.
         apply: (parameters, latents [batch, ...]) -> predictions [batch, ...], where `network` is the parameters.
@@ -98,13 +98,16 @@ def fit_aspect(
     if loss == "cross_entropy":
         _check_classes(annotations)
     if network is None:
+        if loss == "cross_entropy" and jnp.issubdtype(annotations.dtype, jnp.floating) and annotations.ndim < 2:
+            raise InputError("targets are floats [count]; classes must be integers, and probabilities [count, classes]")
         network = MultilayerNetwork(_outputs(annotations, loss))
         module = network if loss == "cross_entropy" else _Scaled.to(network, annotations)
     else:
         module = _module(network, apply, config.members)
     _check_collections(module, z)
-    trainer = Trainer(config, module, z, annotations, loss=loss)
+    check_batch(config, len(z))
     config = with_epochs(config, len(z))
+    trainer = Trainer(config, module, z, annotations, loss=loss)
     state, history = init(config, module, z.shape[1:]), list[dict[str, Array]]()
     for epoch in range(1, config.epochs + 1):
         state, metrics = trainer.epoch(state)
@@ -178,7 +181,7 @@ class _Given:
     function: Callable[[Any, Array], Array]
 
     def init(self, key: Any, x: Array) -> dict[str, Any]:
-        return {"params": self.parameters}
+        return {"params": jax.tree.map(jnp.copy, self.parameters)}  # training donates what it is given
 
     def apply(self, variables: Any, x: Array) -> Array:
         return self.function(variables["params"], x)

@@ -98,6 +98,8 @@ def fit(
     place = automatic(sharding)
     if place is not None and batch % place.num_devices:
         raise InputError(f"a batch of {batch} cannot be split over {place.num_devices} devices")
+    if place is not None and not isinstance(place, jax.sharding.NamedSharding):
+        raise InputError(f"sharding is a {type(place).__name__}; it must be a NamedSharding")
     whole: Any = None if place is None else jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())  # pyright: ignore
     advance = jax.jit(lambda state, x: step(config, state, x, place), donate_argnums=0)  # pyright: ignore
     state = jax.jit(lambda: init(config), out_shardings=whole)()
@@ -109,6 +111,8 @@ def fit(
             state, metrics = advance(state, jax.device_put(images[rows], place))
             number += 1
             history.append(metrics)
+            if number % CHECK_EVERY == 0:  # so that no more of them stay on the device
+                history[-CHECK_EVERY:] = jax.device_get(history[-CHECK_EVERY:])
             if callback is not None:
                 callback(number, metrics)
             if number % CHECK_EVERY == 0 or number == config.steps:

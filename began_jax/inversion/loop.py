@@ -208,7 +208,7 @@ class Inverter:
     def _left(self, found: dict[str, np.ndarray], reference: np.ndarray) -> np.ndarray:
         """Return which slots have all their steps, or an error that hardly fell below what it was a window ago."""
         lowest = found["best_error"]
-        converged = reference - lowest < self._config.tolerance * lowest
+        converged = reference - lowest < self._config.tolerance * np.abs(lowest)  # a prior may be negative
         return (found["step"] >= self._config.steps) | converged
 
     def _results(self, batch: _Batch, slots: int) -> dict[str, Any]:

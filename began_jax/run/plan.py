@@ -9,10 +9,11 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from began_jax import aspects, began, sharding
+from began_jax.aspects import losses
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
 from began_jax.images import to_uint8
 from began_jax.inversion import steps
-from began_jax.run import networks
+from began_jax.run import networks, objective
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.shards import SPLITS
@@ -94,8 +95,10 @@ def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, 
     state = jax.eval_shape(lambda z: steps.init(config, z), z)
     parameters = placed(generator.parameters, sharding.replicated(mesh))
 
+    counted = objective.of_the_size(config, generator)
+
     def step(parameters, state, x):
-        return steps.step(config, lambda z: generator.apply(parameters, z), state, x)
+        return steps.step(config, lambda z: generator.apply(parameters, z), state, x, None, counted)
 
     counts = {split: count for split, count in run.data.splits.items() if split in SPLITS}
     if images:
@@ -122,7 +125,8 @@ def aspect(run: Run, config: AspectConfig) -> str:
     rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
 
     def step(state, z, targets, rows):
-        one = lambda state, rows: aspects.step(config, made.network, state, z, targets, rows, sight=made.sight)  # noqa: E731
+        how: Any = {"sight": made.sight, "loss": losses.of(run.kind.loss)}
+        one = lambda state, rows: aspects.step(config, made.network, state, z, targets, rows, **how)  # noqa: E731
         return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
 
     call = Call(f"a step of {config.batch_size} latents", step, (state, z, targets, rows), {"donate_argnums": 0})

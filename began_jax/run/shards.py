@@ -177,8 +177,10 @@ def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, n
 def largest_shard(config: InvertConfig, generator: Generator) -> int:
     """Return how many images a process can optimise together (`sharding.largest_batch`)."""
 
+    counted = objective.of_the_size(config, generator)
+
     def step(parameters, state, images):
-        return inversion.step(config, lambda z: generator.apply(parameters, z), state, images)
+        return inversion.step(config, lambda z: generator.apply(parameters, z), state, images, None, counted)
 
     def compiled(count):
         z = jax.ShapeDtypeStruct((count, generator.latent_size), np.float32)

@@ -33,6 +33,7 @@ from began_jax.images import to_float
 from began_jax.progress import Progress
 from began_jax.run import cli, doubt, networks, pairs, plan, shards
 from began_jax.run.folder import Run
+from began_jax.run.objective import codes_of
 
 
 def parser() -> cli.ArgumentParser:
@@ -195,7 +196,8 @@ def mirror_interpolation(run: Run, index: int) -> np.ndarray:
         raise InputError(f"--mirror-image is {index}; the split has {len(source)} images")
     image = to_float(ordered(source, index, index + 1)["image"])
     both, positions = np.concatenate([image, image[:, :, ::-1]]), np.array([index, index])
-    invert = shards.inverter(run.inversion[0], run.inverted, sharding.data_mesh(2, devices=1))
+    mesh = sharding.data_mesh(2, devices=1)
+    invert = shards.inverter(run.inversion[0], run.inverted, mesh, codes=lambda: codes_of(run, run.inverted))
     ((_, result),) = invert([(0, both, positions)], 2)
     return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
 
