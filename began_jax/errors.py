@@ -1,6 +1,8 @@
 """The one exception that a user's input can cause; entry points turn it into one line and exit status 2."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 
 class InputError(ValueError):
@@ -11,7 +13,7 @@ class DivergedError(RuntimeError):
     """A loss is no longer finite; entry points turn it into one line and exit status 1."""
 
 
-def require_finite(metrics: dict[str, float], when: str, remedy: str) -> None:
+def require_finite(metrics: Mapping[str, Any], when: str, remedy: str) -> None:
     """Raise DivergedError, saying when and what to do, if a metric is NaN or infinite."""
     bad = [f"{name} {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if bad:

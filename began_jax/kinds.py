@@ -182,17 +182,19 @@ def of(data: DataSet, place: str = "") -> Kind:
         kind = entry.load()
     except Exception as error:  # whatever the package's own code raises
         raise InputError(f"kind {name} cannot be loaded from {entry.value}: {type(error).__name__}: {error}") from error
-    if not isinstance(kind, Kind):
-        raise InputError(f"kind {name}: {entry.value} is a {type(kind).__name__}; it must be a began_jax.kinds.Kind")
-    return kind
+    return _kind(kind, f"kind {name}: {entry.value}")
 
 
 def _at(place: str, annotation: str) -> Kind:
     """Return the kind of a file or a module; InputError where it is none, or of another annotation."""
-    found = plugins.find(place, f"--kind {place}")
-    if not isinstance(found, Kind):
-        kind = "nothing" if found is None else f"a {type(found).__name__}"
-        raise InputError(f"--kind {place}: is {kind}; it must be a began_jax.kinds.Kind")
+    found = _kind(plugins.find(place, f"--kind {place}"), f"--kind {place}:")
     if found.name != annotation:
         raise InputError(f"--kind {place}: is of {found.name}, and the data set is annotated with {annotation}")
+    return found
+
+
+def _kind(found: Any, named: str) -> Kind:
+    if not isinstance(found, Kind):
+        what = "nothing" if found is None else f"a {type(found).__name__}"
+        raise InputError(f"{named} is {what}; it must be a began_jax.kinds.Kind")
     return found

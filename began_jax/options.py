@@ -67,8 +67,7 @@ class Checked:
     """
 
     def __post_init__(self):
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(typing.cast(Any, self))}
-        check_options(type(self), values, type(self).__name__ + ": {name} is {value}; it must be {words}")
+        check_options(type(self), vars(self), type(self).__name__ + ": {name} is {value}; it must be {words}")
 
 
 def described(kind: type[T]) -> type[T]:

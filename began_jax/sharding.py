@@ -131,10 +131,15 @@ def data_mesh(batch_size: int, devices: int | None = None, *, local: bool = Fals
     """
     found = jax.local_devices() if local else jax.devices()
     devices = devices or len(found)
-    if batch_size % devices:
-        raise InputError(f"a batch of {batch_size} cannot be split over {devices} devices; use a multiple of {devices}")
+    check_split(batch_size, devices)
     # Explicit axes, the default of make_mesh, refuse gathers and slices of batch-sharded arrays.
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=found[:devices])
+
+
+def check_split(batch_size: int, devices: int) -> None:
+    """Raise InputError where so many devices do not divide a batch."""
+    if batch_size % devices:
+        raise InputError(f"a batch of {batch_size} cannot be split over {devices} devices; use a multiple of {devices}")
 
 
 def largest_batch(compiled: Callable[[int], jax.stages.Compiled], free: int | None = None, cap: int = 512) -> int:

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from began_jax.aspects.losses import LossName
 from began_jax.aspects.trainer import Trainer
-from began_jax.aspects.training import check_batch, init, predict, with_epochs
+from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
@@ -89,8 +89,7 @@ def fit_aspect(
         ((256, 2), True)
     """
     for name in OF_RUNS:
-        default = AspectConfig.__dataclass_fields__[name].default
-        if getattr(config, name) != default:
+        if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")
     z, annotations = vectors(latents), _checked(targets)
     if z.ndim < 2 or not jnp.issubdtype(z.dtype, jnp.floating):
@@ -105,7 +104,6 @@ def fit_aspect(
     else:
         module = _module(network, apply, config.members)
     _check_collections(module, z)
-    check_batch(config, len(z))
     config = with_epochs(config, len(z))
     trainer = Trainer(config, module, z, annotations, loss=loss)
     state, history = init(config, module, z.shape[1:]), list[dict[str, Array]]()
@@ -115,8 +113,7 @@ def fit_aspect(
         if progress is not None:
             progress(epoch, metrics)
         if epoch % CHECK_EVERY == 0 or epoch == config.epochs:
-            values = {name: float(value) for name, value in metrics.items()}
-            require_finite(values, f"training diverged at epoch {epoch}", "lower learning_rate")
+            require_finite(metrics, f"training diverged at epoch {epoch}", "lower learning_rate")
     columns = {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
     # Those of an ensemble lie on the devices that trained it; from here on they are the caller's.
     return Aspect(module, jax.device_put(state.best_parameters, jax.local_devices()[0]), config.members, columns)
@@ -175,7 +172,7 @@ class _Scaled:
 
 @dataclasses.dataclass(frozen=True)
 class _Given:
-    """Parameters and what applies them, in the form of a flax module: `init` gives them as they are."""
+    """Parameters and what applies them, in the form of a flax module: `init` gives copies of them."""
 
     parameters: Any
     function: Callable[[Any, Array], Array]

@@ -51,8 +51,7 @@ def squared_error(
     Raises:
         InputError: predictions and targets are of two shapes.
     """
-    if predicted.shape != target.shape:
-        raise InputError(f"the network predicts {predicted.shape}, targets are {target.shape}; both must be alike")
+    _check_alike(predicted, target)
     if not absent:
         return ((predicted - target) ** 2).reshape(len(target), -1).mean(1)
     there = ~jnp.isnan(target)
@@ -101,8 +100,7 @@ def log_loss(
     Raises:
         InputError: predictions and targets are of two shapes.
     """
-    if predicted.shape != target.shape:
-        raise InputError(f"the network predicts {predicted.shape}, targets are {target.shape}; both must be alike")
+    _check_alike(predicted, target)
     there = ~jnp.isnan(target).any(-1)
     each = -(jnp.where(there[..., None], target, 0) * jnp.log(jnp.maximum(predicted, 1e-7))).sum(-1)
     return _mean_over(there, each)
@@ -111,6 +109,11 @@ def log_loss(
 def have_absent(targets: Any) -> bool:
     """Say whether some values of targets are absent, that is NaN, such as landmarks that are not to be seen."""
     return jnp.issubdtype(targets.dtype, jnp.floating) and bool(jnp.isnan(targets).any())
+
+
+def _check_alike(predicted: Array, target: Array) -> None:
+    if predicted.shape != target.shape:
+        raise InputError(f"the network predicts {predicted.shape}, targets are {target.shape}; both must be alike")
 
 
 def _mean_over(there: Array, values: Array) -> Array:

@@ -225,10 +225,12 @@ def fitting_batch(config: AspectConfig, count: int) -> AspectConfig:
 def with_epochs(config: AspectConfig, count: int) -> AspectConfig:
     """Return the configuration with the epochs of `count` latents in which its number of steps is done, if it has one.
 
-    A batch must fit, see `check_batch`.
+    Raises:
+        InputError: see `check_batch`.
     """
     if not config.steps:
         return config
+    check_batch(config, count)
     return dataclasses.replace(config, epochs=-(-config.steps // (training_count(config, count) // config.batch_size)))
 
 

@@ -1,8 +1,8 @@
 """Training on images in memory in one call."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from began_jax.configs import TrainConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models import apply
 from began_jax.models.configured import encoder_network, networks
-from began_jax.sharding import automatic
+from began_jax.sharding import automatic, check_split, replicated
 
 CHECK_EVERY = 100  # steps between two looks at whether the losses are finite
 
@@ -96,30 +96,28 @@ def fit(
     if len(images) < batch:
         raise InputError(f"there are {len(images)} images, and a batch has {batch}; lower batch_size")
     place = automatic(sharding)
-    if place is not None and batch % place.num_devices:
-        raise InputError(f"a batch of {batch} cannot be split over {place.num_devices} devices")
     if place is not None and not isinstance(place, jax.sharding.NamedSharding):
         raise InputError(f"sharding is a {type(place).__name__}; it must be a NamedSharding")
-    whole: Any = None if place is None else jax.sharding.NamedSharding(place.mesh, jax.sharding.PartitionSpec())  # pyright: ignore
-    advance = jax.jit(lambda state, x: step(config, state, x, place), donate_argnums=0)  # pyright: ignore
+    if place is not None:
+        check_split(batch, place.num_devices)
+    whole = None if place is None else replicated(place.mesh)  # pyright: ignore[reportArgumentType]
+    advance = jax.jit(lambda state, x: step(config, state, x, place), donate_argnums=0)
     state = jax.jit(lambda: init(config), out_shardings=whole)()
-    history, number = list[dict[str, Array]](), 0
-    while number < config.steps:
-        order = np.random.default_rng((config.seed, number)).permutation(len(images))
-        for first in range(0, len(images) - batch + 1, batch):
-            rows = order[first : first + batch]
-            state, metrics = advance(state, jax.device_put(images[rows], place))
-            number += 1
-            history.append(metrics)
-            if number % CHECK_EVERY == 0:  # so that no more of them stay on the device
-                history[-CHECK_EVERY:] = jax.device_get(history[-CHECK_EVERY:])
-            if callback is not None:
-                callback(number, metrics)
-            if number % CHECK_EVERY == 0 or number == config.steps:
-                values = {name: float(value) for name, value in metrics.items()}
-                require_finite(
-                    values, f"training diverged at step {number}", "lower learning_rate, or take another seed"
-                )
-            if number == config.steps:
-                break
+    history = list[dict[str, Array]]()
+    for number, rows in enumerate(itertools.islice(_batches(config, len(images)), config.steps), 1):
+        state, metrics = advance(state, jax.device_put(images[rows], place))
+        history.append(metrics)
+        if callback is not None:
+            callback(number, metrics)
+        if number % CHECK_EVERY == 0 or number == config.steps:
+            history[-CHECK_EVERY:] = jax.device_get(history[-CHECK_EVERY:])  # no more of them stay on the device
+            remedy = "lower learning_rate, or take another seed"
+            require_finite(history[-1], f"training diverged at step {number}", remedy)
     return Trained(config, state, {name: np.array([metrics[name] for metrics in history]) for name in history[0]})
+
+
+def _batches(config: TrainConfig, count: int) -> Iterator[np.ndarray]:
+    """Give the rows of each step's batch without end: pass after pass, each in an order of its own."""
+    for done in itertools.count(0, count // config.batch_size):
+        order = np.random.default_rng((config.seed, done)).permutation(count)
+        yield from order[: len(order) // config.batch_size * config.batch_size].reshape(-1, config.batch_size)

@@ -13,10 +13,10 @@ from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion import starts
-from began_jax.inversion.loop import Count, Inverter, ignore
+from began_jax.inversion.loop import Count, Inverter, filling, ignore
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.steps import best_of
-from began_jax.sharding import CPU_BATCH, automatic
+from began_jax.sharding import CPU_BATCH, automatic, replicated
 
 DEVICE_BATCH = 256  # images optimised together on each GPU or TPU, where nothing is asked for
 
@@ -104,7 +104,7 @@ def invert_all(
     one_start = dataclasses.replace(config, starts=1)
     sharding = automatic(sharding)
     if isinstance(sharding, jax.sharding.NamedSharding):
-        parameters = jax.device_put(parameters, jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec()))
+        parameters = jax.device_put(parameters, replicated(sharding.mesh))  # pyright: ignore[reportArgumentType]
     inverse = Inverter(one_start, apply, parameters, sharding, None, loss, prior)
     devices = 1 if sharding is None else sharding.num_devices
     size = _batch_size(batch_size, len(images), devices)
@@ -121,7 +121,7 @@ def invert_all(
     found: dict[int, list[dict[str, Any]]] = {}
     for (first, _), result in _run(inverse, config, batches(), size, progress):
         found.setdefault(first, []).append(result)
-    parts = [best_of(found[first]) | _counts(config, found[first]) for first in sorted(found)]
+    parts = [_best(config, found[first]) for first in sorted(found)]
     columns = jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
     return Inversion(**{"loss": columns["l1"]} | columns)
 
@@ -135,20 +135,18 @@ def _run(
         return
     for key, x, z, w in batches:
         number = len(x)
-        # Copies of the last image fill the batch up, so that there is one shape.
-        rows = np.minimum(np.arange(size), number - 1)
+        rows = filling(number, size)
         x, z, w = jax.tree.map(lambda values, rows=rows: values[rows], (x, z, w))
         result = inverse(x, z, lambda steps, number=number: progress(number * steps), w)
         yield key, jax.tree.map(lambda values, number=number: values[:number], result)
 
 
-def _counts(config: InvertConfig, found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Return the steps of each image and whether it converged, from the results of its starts."""
+def _best(config: InvertConfig, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the best of each image's starts, with the steps of all and whether the best converged."""
     if not config.tolerance:
-        count = len(found[0]["l1"])
-        return {"steps": np.full(count, config.steps * config.starts), "converged": np.zeros(count, bool)}
-    best = best_of(found)["steps"]
-    return {"steps": np.sum([each["steps"] for each in found], 0), "converged": best < config.steps}
+        found = [each | {"steps": np.full(len(each["l1"]), config.steps)} for each in found]
+    best = best_of(found)
+    return best | {"steps": np.sum([each["steps"] for each in found], 0), "converged": best["steps"] < config.steps}
 
 
 def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -14,7 +14,7 @@ from began_jax.inversion import starts
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.objective import of as objective_of
 from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
-from began_jax.sharding import automatic
+from began_jax.sharding import automatic, check_split
 
 Count = Callable[[int], Any]
 
@@ -121,7 +121,7 @@ class Inverter:
         """
         if self._config.tolerance:
             raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
-        self._check_batch(len(images))
+        check_split(len(images), self._devices)
         data, z = jax.device_put(((images, weights), z), self._sharding)
         state, done = self._init(z), 0
         while done < self._config.steps:
@@ -132,12 +132,6 @@ class Inverter:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
         return jax.device_get(self._finish(self._parameters, state, data))
-
-    def _check_batch(self, size: int) -> None:
-        if size % self._devices:
-            raise InputError(
-                f"a batch of {size} cannot be split over {self._devices} devices; use a multiple of {self._devices}"
-            )
 
     def refilled(
         self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count = ignore
@@ -162,7 +156,7 @@ class Inverter:
         """
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")
-        self._check_batch(slots)
+        check_split(slots, self._devices)
         queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(batch.size))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
@@ -216,11 +210,15 @@ class Inverter:
         return jax.tree.map(lambda *values: np.concatenate(values)[: batch.size], *parts)
 
     def _part(self, batch: _Batch, first: int, slots: int) -> dict[str, Any]:
-        # Copies of the last image fill the batch up, so that there is one shape.
-        rows = np.minimum(np.arange(first, first + slots), batch.size - 1)
+        rows = filling(batch.size, slots, first)
         found = _stacked([batch.rows[row] for row in rows])
         state, data = jax.device_put((InversionState(optimizer=(), **found), _row(batch.data, rows)), self._sharding)
         return jax.device_get(self._finish(self._parameters, state, data)) | {"steps": found["step"]}
+
+
+def filling(count: int, size: int, first: int = 0) -> np.ndarray:
+    """Return `size` rows of `count`, from the first on: copies of the last fill a batch up, so there is one shape."""
+    return np.minimum(np.arange(first, first + size), count - 1)
 
 
 def _row(tree: Any, row: Any) -> Any:

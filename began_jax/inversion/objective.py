@@ -49,18 +49,15 @@ class Objective(NamedTuple):
         """Return the objective of each image, [batch].
 
         Raises:
-            InputError: shapes or types do not fit together.
+            InputError: shapes or types do not fit together, or see `check`.
         """
+        self.check()
         check_alike(generated, images, weights)
-        if self.loss == "l1":
-            value = l1(generated, images, weights)
-        elif self.loss == "l2":
-            value = l2(generated, images, weights)
-        elif callable(self.loss):
+        if callable(self.loss):
             value = self.loss(generated, images) if weights is None else self.loss(generated, images, weights)
             _check_vector("loss", value, len(images))
         else:
-            raise InputError(f"loss is {self.loss!r}; it must be l1, l2 or a function")
+            value = {"l1": l1, "l2": l2}[self.loss](generated, images, weights)
         if self.prior is not None:
             value = value + _check_vector("prior", self.prior(z), len(images))
         return value

@@ -1,6 +1,5 @@
 """Latents before the first step, of any shape: an array, or a tree of arrays, a row for each image."""
 
-import math
 from functools import partial
 from typing import Any
 
@@ -70,11 +69,6 @@ def start(config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], late
         return [jax.random.uniform(k, leaf.shape, leaf.dtype, minval=-1.0) for k, leaf in pairs]
 
     return tree.unflatten(jax.vmap(drawn)(keys))
-
-
-def size(z: Any) -> int:
-    """Return how many coordinates the latent of one image has, of latents [batch, ...]."""
-    return sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(z))
 
 
 def rows(z: Any) -> int:

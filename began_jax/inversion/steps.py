@@ -168,7 +168,7 @@ def finish(
     state = keep_best(state, error)
     generated = generate(state.best_z)
     found = {"z": state.best_z, "l1": l1(generated, images, weights), "psnr_db": psnr_db(generated, images, weights)}
-    return found if objective.plain else found | {"loss": objective(generated, images, state.best_z, weights)}
+    return found if objective.plain else found | {"loss": state.best_error}
 
 
 def best_of(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -82,9 +82,6 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
     def encode(parameters, x):
         return apply(encoder, parameters, x)
 
-    def features(parameters, x):
-        return encoder.features(parameters, x)
-
     def layers(parameters, z):
         images, maps = generator.apply({"params": parameters}, z, with_features=True)
         return [*maps, images]
@@ -97,7 +94,7 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
         step=int(state.step),
         encode=encode if config.encoder_weight else None,
         encoder_parameters=state.averaged["encoder"],
-        features=features if config.encoder_weight else None,
+        features=encoder.features if config.encoder_weight else None,
         layers=layers,
     )
 

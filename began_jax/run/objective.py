@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from began_jax import density
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
-from began_jax.inversion.objective import Objective, l1, outside_cube
+from began_jax.inversion.objective import Objective, l1, of, outside_cube
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.sampling import evenly
@@ -63,8 +63,7 @@ def prior(config: InvertConfig, codes: Callable[[], np.ndarray] | None) -> Calla
 
 def of_the_size(config: InvertConfig, generator: Generator) -> Objective:
     """Return an objective that takes the memory of the run's: the density is not fitted for it."""
-    counted = None if config.prior == "none" else outside_cube
-    return Objective(loss(config, generator) or ("l2" if config.loss == "l2" else "l1"), counted)
+    return of(config, loss(config, generator), outside_cube if config.prior == "density" else None)
 
 
 def codes_of(run: Run, generator: Generator) -> np.ndarray:

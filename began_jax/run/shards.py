@@ -17,7 +17,7 @@ from began_jax.configs import InvertConfig
 from began_jax.data import feed
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.inversion.loop import Count, Inverter, ignore
+from began_jax.inversion.loop import Count, Inverter, filling, ignore
 from began_jax.run import objective
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
@@ -170,7 +170,7 @@ class Starts:
 def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, np.ndarray, np.ndarray]]:
     """Give shards with their number of images; copies of the last fill short ones up, for calls of one shape."""
     for key, images, indices in shards:
-        rows = np.minimum(np.arange(size), len(images) - 1)
+        rows = filling(len(images), size)
         yield key, len(images), images[rows], indices[rows]
 
 
