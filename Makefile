@@ -14,7 +14,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-# Python compiles what is imported, and most of it never is.
+# Python compiles what is imported, and most of it never is; each process would do it again if it might not keep that.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # With the system's certificates, to which a network of one's own may have added.
 UV := UV_NATIVE_TLS=1 $(BIN)/uv

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from began_jax.metrics import Ridge, accuracy_percent, balanced_accuracy_percent, iou, nme_percent
     from began_jax.models import AttributeNetwork, Decoder, Discriminator, Encoder, LandmarkNetwork, MultilayerNetwork
     from began_jax.presets import ASPECT_RECIPES, INVERT_PRESETS, TRAIN_PRESETS
+    from began_jax.run.generator import Generator
     from began_jax.run.weights import pretrained
     from began_jax.sampling import bootstrap_latents, interpolate, interpolated_latents, uniform_latents
 
@@ -52,6 +53,7 @@ __all__ = [
     "Discriminator",
     "DivergedError",
     "Encoder",
+    "Generator",
     "InputError",
     "Inversion",
     "InvertConfig",
@@ -106,6 +108,7 @@ _NAMES = {
     "began_jax.metrics": "Ridge accuracy_percent balanced_accuracy_percent iou nme_percent",
     "began_jax.models": "AttributeNetwork Decoder Discriminator Encoder LandmarkNetwork MultilayerNetwork",
     "began_jax.presets": "ASPECT_RECIPES INVERT_PRESETS TRAIN_PRESETS",
+    "began_jax.run.generator": "Generator",
     "began_jax.run.weights": "pretrained",
     "began_jax.sampling": "bootstrap_latents interpolate interpolated_latents uniform_latents",
 }

@@ -22,6 +22,7 @@ LEAST = 1e-4  # variance of a component, as a share of that of all latents
 GAIN = 0.05  # of the logarithm of the likelihood, that more components must be worth
 STEPS = 25  # of expectation maximisation
 CHOOSING = 4096  # latents, on which the number of components is chosen
+LONGEST = 1024  # latent, whose covariances are 4 MB each
 HELD_OUT = 10  # every tenth of them is held out
 
 _EXACT = jax.lax.Precision.HIGHEST
@@ -44,9 +45,11 @@ def fit(z: Float[np.ndarray, "count latent"], components: int | None = None, see
         seed: of the components' first means, which are latents.
 
     Raises:
-        InputError: there are fewer than two latents a component, or one is not finite.
+        InputError: there are fewer than two latents a component, one is not finite, or they are too long.
     """
     z = np.asarray(z, np.float32)
+    if z.shape[1] > LONGEST:
+        raise InputError(f"a density is fitted to latents of at most {LONGEST:,} numbers; these have {z.shape[1]:,}")
     if len(z) < 2 * (components or 1):
         raise InputError(f"a density of {components or 1} components cannot be fitted to {len(z)} latents")
     if not np.isfinite(z).all():

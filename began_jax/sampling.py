@@ -28,12 +28,16 @@ def sampler(
     z_data: Float[Array | np.ndarray, "data latent"] | None = None,
     jitter: float = JITTER,
     truncation: float = 1.0,
+    draw: Callable[[Key[Array, ""]], Float[Array, " latent"]] | None = None,
 ) -> Callable[[Indices | int | np.integer], Float[Array, "count latent"]]:
     """Return the sampler of a name in SAMPLERS as a function of indices; all but `uniform` need Z_data.
 
-    `jitter` is that of `data`, and `truncation` that of `density`, which is fitted here.
+    `jitter` is that of `data`, and `truncation` that of `density`, which is fitted here. `draw` is what a generator
+    draws its latents by in the place of `uniform`, a function of a key.
     """
     if name == "uniform":
+        if draw is not None:
+            return lambda indices: jax.vmap(draw)(_keys(key, indices))
         return lambda indices: uniform_latents(key, indices, latent_size)
     if name == "density":
         rows = np.asarray(z_data)

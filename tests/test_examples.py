@@ -20,6 +20,7 @@ SMALLER = {
     "few_labels": dict(COUNT=32, LABELLED=20),
     "invert_any_generator": dict(COUNT=4, STARTS=2),
     "learn_an_annotation": dict(COUNT=28, TRAINED=20, STEPS=2, EPOCHS=2),
+    "vae": dict(COUNT=8, STEPS=2, BATCH=2),
 }
 
 
@@ -41,7 +42,8 @@ def test_the_readme_s_chain_gives_images_with_masks():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
-def test_an_example_runs(path, monkeypatch, capsys):
+def test_an_example_runs(path, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for what it writes
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader

@@ -55,6 +55,7 @@ def to_onnx(function: Function, shape: tuple[int, ...], path: Path, outputs: tup
     Raises:
         InputError: the extra is not installed.
     """
+    logging.getLogger("jax2onnx").setLevel(logging.ERROR)  # which tells of each of its examples that cannot be imported
     converter = plugins.import_module("jax2onnx", "--format onnx")
     onnx = plugins.import_module("onnx", "--format onnx")
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # which names each value whose type it does not know

@@ -1,5 +1,6 @@
 """Latents before the first step, of any shape: an array, or a tree of arrays, a row for each image."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -38,7 +39,13 @@ def _is_shape(latent: Any) -> bool:
     return isinstance(latent, tuple) and bool(latent) and all(isinstance(size, int | np.integer) for size in latent)
 
 
-def start(config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], latent: Any, number: int = 0) -> Any:
+def start(
+    config: InvertConfig,
+    indices: Int[Array | np.ndarray, " batch"],
+    latent: Any,
+    number: int = 0,
+    draw: Callable[[Array], Any] | None = None,
+) -> Any:
     """Return the latents [batch, ...] before the first step; a uniform one depends on the image's index and `number`.
 
     Start 0 is the configured one, the others are uniform in [-1, 1]. A start from an encoder is no matter of indices:
@@ -49,6 +56,7 @@ def start(config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], late
         indices: of the images.
         latent: of one image, see `like`.
         number: of the start.
+        draw: key -> a latent, in the place of the uniform one.
 
     Raises:
         InputError: the configured start is an encoder's.
@@ -61,6 +69,8 @@ def start(config: InvertConfig, indices: Int[Array | np.ndarray, " batch"], late
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(config.seed)))(jnp.asarray(indices))
     if number:
         keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+    if draw is not None:
+        return jax.vmap(draw)(keys)
     leaves, tree = jax.tree.flatten(wanted)
 
     def drawn(key: Array) -> list[Array]:

@@ -3,6 +3,7 @@
 RUN/config.json    the training configuration and the data set that it was given
 RUN/data/          the rendered data set, where the preset uses a built-in one
 RUN/generator/     training checkpoints        RUN/latents/SPLIT/   one checkpoint item a shard
+RUN/generator.json a generator of the user's in their place
 RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: figure
 RUN/figures/       pictures                    RUN/events/          TensorBoard
 """
@@ -23,7 +24,7 @@ from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json, write_json
-from began_jax.run import checkpoints
+from began_jax.run import checkpoints, own_generator
 from began_jax.run.generator import Generator, of_training
 from began_jax.run.latents import Latents
 
@@ -68,9 +69,37 @@ class Run:
             )
         return run
 
+    @classmethod
+    def of_generator(cls, folder: Path, place: str, data: str) -> "Run":
+        """Return the run of a generator of the user's, which begins it or has begun it.
+
+        Args:
+            folder: of the run.
+            place: of the generator, see `own_generator.load`.
+            data: the data set, empty for the one that the run began with.
+
+        Raises:
+            InputError: the run has another generator or data set, or the generator is none.
+        """
+        begun = (folder / "config.json").is_file()
+        if begun and not (folder / own_generator.FILE).exists():
+            raise InputError(f"--generator: {folder} has a generator that was trained; give another --run")
+        if not begun and not data:
+            raise InputError("--generator begins a run, so --data is needed: a folder of prepare.py, or tfds:NAME")
+        data = data or cls.open(folder).config.data
+        own_generator.say(place)
+        generator = own_generator.load(place)
+        run = cls.of(folder, own_generator.config_of(generator, data))
+        own_generator.keep(folder, place, generator)
+        run.begin()
+        vars(run)["own"] = generator  # in the place of what `own` would load again
+        return run
+
     def begin(self) -> None:
         """Store the configuration of a new run, or refuse one that contradicts the folder's."""
         config = self.config
+        if config.preset != own_generator.PRESET and (self.folder / own_generator.FILE).exists():
+            raise InputError(f"{self.folder} has a generator of yours, which is not trained; give another --run")
         named = config.data in synthetic.KINDS or config.data.startswith("tfds:")
         path = config.data if named else str(Path(config.data).expanduser().resolve())
         wanted = dataclasses.asdict(config) | {"data": path, "data_set": self.data.fingerprint}
@@ -129,8 +158,20 @@ class Run:
         saved.close()
         return state
 
+    @functools.cached_property
+    def own(self) -> Generator | None:
+        """The generator of the user's that the run began with, or None where it was trained."""
+        return own_generator.open_again(self.folder) if (self.folder / own_generator.FILE).exists() else None
+
     def generator(self, which: str | int = "latest", *, remat: bool = False) -> Generator:
-        """Return the generator of a state of the training, as `training` takes it; see --remat of invert.py."""
+        """Return the generator of a state of the training, as `training` takes it, or the one of the user's.
+
+        See --remat of invert.py.
+        """
+        if self.own is not None:
+            if which == "best":
+                raise InputError("--checkpoint best: the run's generator is yours, of which there is one state")
+            return dataclasses.replace(self.own, apply=jax.checkpoint(self.own.apply)) if remat else self.own
         config = dataclasses.replace(self.config, remat=remat or self.config.remat)
         return of_training(config, self.training(which))
 

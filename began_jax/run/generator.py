@@ -1,4 +1,4 @@
-"""Networks of a run as functions: its generator, all that the later stages know of it, and calls over numpy rows."""
+"""Generators as functions, all that the later stages know of them, and calls over numpy rows."""
 
 import dataclasses
 import functools
@@ -6,51 +6,97 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from began_jax import began, sharding
 from began_jax.configs import TrainConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
+from began_jax.inversion import starts
 from began_jax.models import apply
+
+_PIXELS = 256 * 128 * 128  # drawn in one call at most, so that images of 1024x1024 are four
 
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
     """A generator with its parameters: any function from latents to images, BEGAN's or yours.
 
+    A file of yours that gives one under some name goes through the stages as ours does (`run.own_generator`):
+
+        GENERATOR = Generator(apply, parameters, latent=(18, 512), image_shape=(256, 256, 3), draw=draw)
+
     Args:
-        apply: (parameters, latents [N, latent]) -> images [N, height, width, channels] float in [-1, 1].
-        parameters: of it.
-        latent_size: length of a latent.
+        apply: (parameters, latents [N, ...]) -> images [N, height, width, channels] float in [-1, 1]. Each row must be
+            a function of its own latent alone.
+        parameters: of it, arrays in any tree. A run knows its generator again by them.
+        latent: a size such as 64, a shape such as (18, 512), or a tree of them.
         image_shape: (height, width, channels).
         step: of the training that it comes from.
         encode: (encoder_parameters, images) -> latents near those that give the images, or None.
         encoder_parameters: of it.
         features: (encoder_parameters, images) -> what each scale of the encoder ends with [N, h, w, features], or None.
         layers: (parameters, latents) -> what each scale of the generator ends with [N, h, w, features], and the images
-            last; or None, as for one of yours.
+            last, for aspect networks with --features; or None.
+        draw: key -> a latent as new images are drawn from; None: uniform in [-1, 1]. Inversion starts at 0 by default
+            where there is no encoder, so 0 should be a common latent, such as the mean of what `draw` gives.
     """
 
     apply: Callable[[Any, Any], jax.Array]
     parameters: Any
-    latent_size: int
+    latent: Any
     image_shape: tuple[int, int, int]
     step: int = 0
-    encode: Callable[[Any, Any], jax.Array] | None = None
+    encode: Callable[[Any, Any], Any] | None = None
     encoder_parameters: Any = None
     features: Callable[[Any, Any], list[jax.Array]] | None = None
     layers: Callable[[Any, Any], list[jax.Array]] | None = None
+    draw: Callable[[jax.Array], Any] | None = None
+
+    @functools.cached_property
+    def latent_size(self) -> int:
+        """How many numbers a latent has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(starts.like(self.latent)))
+
+    @property
+    def batch(self) -> int:
+        """How many images are drawn in one call: 256, or fewer where they are large."""
+        height, width, _ = self.image_shape
+        return max(1, min(256, _PIXELS // (height * width)))
+
+    def flat(self) -> "Generator":
+        """Return the same generator of latents [N, latent]: those of another shape in the order of `ravel_pytree`."""
+        _, unravel = ravel_pytree(
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), starts.like(self.latent))
+        )
+
+        def flat(latents: Any) -> jax.Array:
+            return jax.vmap(lambda z: ravel_pytree(z)[0])(latents)
+
+        def of_latents(function: Callable[[Any, Any], Any] | None) -> Any:
+            return function and (lambda parameters, z: function(parameters, jax.vmap(unravel)(z)))
+
+        encode, draw = self.encode, self.draw
+        return dataclasses.replace(
+            self,
+            apply=of_latents(self.apply),
+            latent=self.latent_size,
+            layers=of_latents(self.layers),
+            encode=encode and (lambda parameters, x: flat(encode(parameters, x))),
+            draw=draw and (lambda key: ravel_pytree(draw(key))[0]),
+        )
 
     @functools.cached_property
     def images(self) -> Callable[[np.ndarray], np.ndarray]:
         """The function from latents [N, latent] to images [N, height, width, channels], numpy arrays."""
-        return batched(self.apply, self.parameters)
+        return batched(self.apply, self.parameters, self.batch)
 
     @functools.cached_property
     def pictures(self) -> Callable[[np.ndarray], np.ndarray]:
         """The same, but uint8 as pictures are stored: a quarter of the bytes come from the device."""
-        return batched(lambda parameters, z: to_uint8(self.apply(parameters, z)), self.parameters)
+        return batched(lambda parameters, z: to_uint8(self.apply(parameters, z)), self.parameters, self.batch)
 
     @functools.cached_property
     def read(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -60,7 +106,7 @@ class Generator:
             InputError: there is no encoder.
         """
         encode = self.encoder
-        return batched(lambda parameters, x: encode(parameters, to_float(x)), self.encoder_parameters)
+        return batched(lambda parameters, x: encode(parameters, to_float(x)), self.encoder_parameters, self.batch)
 
     @property
     def encoder(self) -> Callable[[Any, Any], jax.Array]:
@@ -89,7 +135,7 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
     return Generator(
         apply=generate,
         parameters=state.averaged["generator"],
-        latent_size=config.latent_size,
+        latent=config.latent_size,
         image_shape=(config.height, config.width, config.channels),
         step=int(state.step),
         encode=encode if config.encoder_weight else None,

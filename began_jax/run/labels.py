@@ -215,4 +215,4 @@ def labelled(aspect: AspectConfig, count: int) -> np.ndarray:
 def _sampler(run: Run, purpose: str, name: str) -> Callable:
     key = jax.random.fold_in(jax.random.key(0), ("train", "test").index(purpose))
     z_data = None if name == "uniform" else run.latents("train")["z"]
-    return sampling.sampler(name, key, run.config.latent_size, z_data)
+    return sampling.sampler(name, key, run.config.latent_size, z_data, draw=run.inverted.draw)

@@ -75,9 +75,14 @@ class TrainedAspect(NamedTuple):
         return (self.answer or self.annotate)(given)
 
 
+def shows_layers(run: Run) -> bool:
+    """Return whether a run's generator shows its inner layers, as one of the user's may not."""
+    return run.own is None or run.own.layers is not None
+
+
 def possible(run: Run, config: AspectConfig) -> AspectConfig:
     """Return a recipe as far as a run can follow it: to read images takes an encoder, and features take a head."""
-    features = config.features and run.kind.head is not None
+    features = config.features and run.kind.head is not None and shows_layers(run)
     # T's labels are those of G(z), which the layers for z show.
     read = config.read and bool(run.config.encoder_weight) and not (features and config.target != "dataset")
     return dataclasses.replace(config, read=read, features=features)
@@ -101,7 +106,7 @@ def default_recipe(run: Run, labels: int = 0) -> str:
     That number is `labels`, or that of the inverted training images with an annotation.
     """
     kind, name = run.kind, DEFAULT_RECIPE.get(run.config.preset, "paper")
-    if name == "features" and kind.head is None:
+    if name == "features" and (kind.head is None or not shows_layers(run)):
         name = "combined"
     if name == "features" and kind.name != "mask":
         labels = labels or len(run.annotated("train", len(run.latents("train")["z"])))

@@ -54,8 +54,8 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
         numbers = np.arange(first, first + BATCH)
         return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None, numbers)
 
-    key, z_data = jax.random.key(seed), run.latents("train")["z"]
-    given, most = (run.config.latent_size, z_data, draw.jitter, draw.truncation), np.inf
+    key, z_data, generator = jax.random.key(seed), run.latents("train")["z"], run.inverted
+    given, most = (generator.latent_size, z_data, draw.jitter, draw.truncation, generator.draw), np.inf
     if draw.keep < 1:
         if doubts is None:
             raise InputError(f"--keep {draw.keep}: the network has no doubt: it has no process, and the run no encoder")

@@ -51,8 +51,11 @@ def inverter(
         codes: gives latents of training images [N, latent], for a prior that is their density.
 
     Raises:
-        InputError: an encoder is asked for, and the generator has none.
+        InputError: an encoder is asked for, and the generator has none; or the cube, and it draws elsewhere.
     """
+    if generator.draw is not None and (config.clip or config.prior == "cube"):
+        given = "--clip" if config.clip else "--prior cube"
+        raise InputError(f"{given}: the run's generator draws its latents itself, and not from [-1, 1]: leave it out")
     starts = Starts(config, generator, mesh)
     parameters = jax.device_put(generator.parameters, sharding.replicated(mesh))
     one_start = dataclasses.replace(config, starts=1)
@@ -147,10 +150,10 @@ def inverter(
 
 
 class Starts:
-    """Latents before the first step: E(x), or those of `inversion.start`; after the first start always uniform ones."""
+    """Latents before the first step: E(x), or those of `inversion.start`; after the first start always drawn ones."""
 
     def __init__(self, config: InvertConfig, generator: Generator, mesh: Mesh):
-        self._config, self._latent_size, self._split = config, generator.latent_size, sharding.split(mesh)
+        self._config, self._generator, self._split = config, generator, sharding.split(mesh)
         self._encode = None
         if config.start == "encoder":
             if generator.encode is None:
@@ -164,7 +167,7 @@ class Starts:
         """Return the latents [n, latent] of start `number` for images [n, ...] at these positions of their split."""
         if self._encode is not None and number == 0:
             return self._encode(self._parameters, jax.device_put(images, self._split))
-        return inversion.start(self._config, indices, self._latent_size, number)
+        return inversion.start(self._config, indices, self._generator.latent_size, number, self._generator.draw)
 
 
 def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, np.ndarray, np.ndarray]]:

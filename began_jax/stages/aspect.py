@@ -67,9 +67,11 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     args.recipe = named or networks.default_recipe(run, labels_of)
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if getattr(args, "read", False) and not run.config.encoder_weight:
-        raise InputError(f"--read needs an encoder, and {run.folder} was trained without --encoder-weight")
+        raise InputError(f"--read needs an encoder, and the generator of {run.folder} has none (--encoder-weight)")
     if run.kind.head is None and (getattr(args, "features", False) or (named and config.features)):
         raise InputError(f"--features needs a kind with a head (began_jax/kinds.py), and {run.kind.name} has none")
+    if not networks.shows_layers(run) and (getattr(args, "features", False) or (named and config.features)):
+        raise InputError("--features needs a generator that shows its layers, and the run's own one has no `layers`")
     if getattr(args, "read", False) and config.features and config.target != "dataset":
         raise InputError(f"--read with --features needs --target dataset; labels of {config.target} images are of G(z)")
     if hasattr(args, "epochs") and getattr(args, "steps", 0):

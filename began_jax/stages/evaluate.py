@@ -37,7 +37,6 @@ from began_jax.plugins import load as plugin
 from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import cli, consistency, doubt, downstream, measures, networks, pairs, report
 from began_jax.run.folder import Run
-from began_jax.sampling import uniform_latents
 
 SHOWN, WORST = 16, 8  # held-out images in the pictures
 KEPT = (90, 75, 50)  # percent with the least doubt, whose error is stated
@@ -278,7 +277,8 @@ def measured_generator(run: Run, folder: Path, count: int, space: Mapping[str, A
     if measures.available(run.data, count) < measures.LEAST:
         return {}, f"the generator is not measured, which takes {measures.LEAST} held-out images"
     found = measures.Quality(run.data, count, **space)
-    z = uniform_latents(jax.random.key(run.config.seed), found.count, run.config.latent_size)
+    size, drawn = run.config.latent_size, run.inverted.draw
+    z = sampling.sampler("uniform", jax.random.key(run.config.seed), size, draw=drawn)(found.count)
     images = to_uint8(run.generate(np.asarray(z)))
     report = found.report(images)
     figures.save_image(folder / "neighbours.png", found.picture(images))

@@ -11,7 +11,8 @@ OUT gets, as ONNX and as StableHLO (by jax.export), each for any number of rows,
     reader      images -> annotations, by the encoder and the aspect network: T in one pass
 
 and parameters.safetensors, networks.json (shapes, units, how far each file is from the original), and draw_pairs.py, a
-script that draws annotated pairs with onnxruntime, numpy and Pillow alone.
+script that draws annotated pairs with onnxruntime, numpy and Pillow alone. Latents are uniform in [-1, 1], or rows of
+latents.npy where the generator is one of yours that draws its own.
 """
 
 import argparse
@@ -29,9 +30,11 @@ from began_jax.export import functions
 from began_jax.files import new_folder, refuse_taken
 from began_jax.run import cli, networks
 from began_jax.run.folder import Run
+from began_jax.sampling import sampler
 
 FORMATS = tuple(functions.NEEDED)
 CHECKED = 16  # rows on which a file is compared with the original
+DRAWN = 10_000  # latents that are written where the generator is one that draws its own
 TOLERANCE = 1e-4  # the largest difference; images are from -1 to 1, landmarks and masks from 0 to 1
 UNITS = {
     "landmarks": "(x, y) as fractions of width and height; the pixel is fraction * size - 0.5",
@@ -52,7 +55,11 @@ pairs = onnxruntime.InferenceSession(str(here / "pairs.onnx"), providers=["CPUEx
 (out / "images").mkdir(parents=True)
 annotations = []
 for first in range(0, count, 64):
-    z = draw.uniform(-1, 1, (min(64, count - first), pairs.get_inputs()[0].shape[1])).astype(np.float32)
+    many = min(64, count - first)
+    if (here / "latents.npy").exists():  # as the generator draws them, in the cube's place
+        z = draw.choice(np.load(here / "latents.npy"), many)
+    else:
+        z = draw.uniform(-1, 1, (many, pairs.get_inputs()[0].shape[1])).astype(np.float32)
     images, found = pairs.run(["images", "annotations"], {"input": z})
     annotations.append(found)
     for i, image in enumerate(((images + 1) * 127.5).clip(0, 255).round().astype(np.uint8)):
@@ -118,6 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             functions.to_safetensors(parameters, partial / "parameters.safetensors")
         if "onnx" in wanted:
             (partial / "draw_pairs.py").write_text(SCRIPT)
+        if (draw := run.inverted.draw) is not None:
+            np.save(partial / "latents.npy", sampler("uniform", jax.random.key(0), 0, draw=draw)(DRAWN))
         kind = run.kind.name
         known = {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}
         known |= {"unit": UNITS.get(kind, ""), "networks": told}

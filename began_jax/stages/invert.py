@@ -2,6 +2,7 @@
 
     python invert.py --run runs/demo
     python invert.py --run runs/demo --images photographs/ --out found    # pictures that are not in the data set
+    python invert.py --run runs/own --generator vae.py:GENERATOR --data data/faces    # a generator of yours
 
 Shards are written as they complete; the same command makes the missing ones only. Progress shows the error (L1 per
 pixel and channel, [-1, 1] scale) and the PSNR of the shards so far.
@@ -23,7 +24,7 @@ from began_jax.errors import InputError
 from began_jax.files import agree, read_json
 from began_jax.presets import INVERT_PRESETS
 from began_jax.progress import Progress
-from began_jax.run import cli, photographs, plan, shards
+from began_jax.run import cli, own_generator, photographs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.objective import codes_of
@@ -34,7 +35,17 @@ PHOTOGRAPHS = 256  # inverted together at most, where the run has no size of sha
 def parser() -> cli.ArgumentParser:
     """Return the command line."""
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the folder that train.py made")
+    parser.add_argument("--run", type=Path, required=True, help="the folder that train.py made; or see --generator")
+    parser.add_argument(
+        "--generator",
+        default="",
+        metavar="FILE.py:NAME",
+        help="begin the run with a generator of yours, which is not trained: FILE.py:NAME or PACKAGE.MODULE:NAME of a "
+        "began_jax.Generator, whose code is run. All later stages go on with it (docs/library.md)",
+    )
+    parser.add_argument(
+        "--data", default="", help="of a run that begins with --generator: a folder that prepare.py made, or tfds:NAME"
+    )
     parser.add_argument(
         "--images",
         default="0",
@@ -85,7 +96,7 @@ def parser() -> cli.ArgumentParser:
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertConfig]:
     """Return the command line, the run, and its preset with the options that were given."""
     args = parser().parse_args(argv)
-    run = Run.open(args.run)
+    run = run_of(args)
     config = cli.given_options(args, preset_of(run))
     args.photographs = None if re.fullmatch(r"-?\d+", args.images) else Path(args.images)
     args.images = 0 if args.photographs else int(args.images)
@@ -111,17 +122,32 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
     return args, run, config
 
 
+def run_of(args: argparse.Namespace) -> Run:
+    """Return the run, which --generator may begin."""
+    if not args.generator:
+        if args.data:
+            raise InputError("--data: goes with --generator, which begins a run; this one has its data set")
+        return Run.open(args.run)
+    cli.join_hosts(args)  # before code of the user's uses JAX
+    sharding.use_cpu_devices(getattr(args, "shard_size", 0) or sharding.CPU_BATCH, args.cpu_devices)
+    with sharding.first_process_first("generator"):
+        return Run.of_generator(args.run, args.generator, args.data)
+
+
 def preset_of(run: Run) -> InvertConfig:
     """Return where the options of a run's inversion start from: those that it began with, or its preset's."""
     if (run.folder / "latents" / "config.json").is_file():
         return run.inversion[0]
+    if run.config.preset == own_generator.PRESET and not run.config.encoder_weight:
+        return dataclasses.replace(INVERT_PRESETS[own_generator.PRESET], start="zero")
     return INVERT_PRESETS.get(run.config.preset, INVERT_PRESETS["faces"])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, generator, then shard by shard: optimise and write."""
     args, run, config = parse(argv)
-    cli.join_hosts(args)
+    if not args.generator:
+        cli.join_hosts(args)
     sharding.use_cpu_devices(kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
     if args.photographs:
         of_photographs(args, run, config)
@@ -154,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     sharding.meet("shards written", sharding.LONG)
     if jax.process_index() == 0:
-        figures = figures_of(config, found.load()) | {"generator_step": generator.step}
+        figures = figures_of(config, found.load(), generator.draw is None) | {"generator_step": generator.step}
         if found.missing and bar.rate:
             figures["images_per_second"] = bar.rate / unit * jax.process_count()
         run.record("invert", figures, keep=("images_per_second",))
@@ -208,15 +234,16 @@ def fitted(run: Run, config: InvertConfig, generator: Generator) -> tuple[Invert
     return config, sharding.data_mesh(config.shard_size, devices, local=True)
 
 
-def figures_of(config: InvertConfig, latents: dict[str, np.ndarray]) -> dict[str, float | int]:
-    """Return the figures of an inversion over all its latents."""
+def figures_of(config: InvertConfig, latents: dict[str, np.ndarray], cube: bool) -> dict[str, float | int]:
+    """Return the figures of an inversion over all its latents, which of a generator from the cube may be outside."""
     z, l1 = latents["z"], latents["l1"]
     figures = {
         "images": len(z),
         "steps": config.steps,
         "l1": float(l1.mean()),
         "psnr_db": float(latents["psnr_db"].mean()),
-        "fraction_outside_cube": float((np.abs(z) > 1).mean()),
         "failed": int((~(l1 <= config.failure_l1)).sum()),
     }
+    if cube:
+        figures["fraction_outside_cube"] = float((np.abs(z) > 1).mean())
     return figures | ({"mean_steps": float(latents["steps"].mean())} if config.tolerance else {})
