@@ -8,6 +8,8 @@
 # make environment     what tests need, into .venv, and no test
 # make test-lowest     a tiny run of all stages on the lowest versions that requirements.txt allows
 # make test-wheel      the same by the wheel, installed outside of this folder
+# make docs            the site, into site/; make notebook runs the paper's figures again, into docs/figures.ipynb
+# make eye-network     train what --annotator eyes is, in half an hour
 # make bench           our stages beside PyTorch's, under 25 minutes, into runs/bench
 # make PYTHON=python3.13 VENV=.venv313 ...   with another Python
 PYTHON ?= python3
@@ -24,6 +26,7 @@ MADE := $(VENV)/made-$(VERSION)
 READY := $(VENV)/ready-$(VERSION)
 READY_TEST := $(VENV)/ready-test-$(VERSION)
 READY_BENCH := $(VENV)/ready-bench-$(VERSION)
+READY_DOCS := $(VENV)/ready-docs-$(VERSION)
 # Never made, so that each call builds anew.
 WHEEL := $(VENV)-dist/wheel
 
@@ -34,7 +37,7 @@ SIDE_BY_SIDE = -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfil
 # numpy's own threads would only be in each other's way.
 ALONE = OPENBLAS_NUM_THREADS=1
 
-.PHONY: demo demo-irises demo-train demo-irises-train weights environment test test-all quick test-entries test-lowest test-wheel lint format bench clean
+.PHONY: demo demo-irises demo-train demo-irises-train weights environment test test-all quick test-entries test-lowest test-wheel lint format bench docs notebook eye-network clean
 
 demo: PRESET = synthetic-faces
 demo: IMAGES = 1024
@@ -110,6 +113,15 @@ format: $(READY_TEST)
 bench: $(READY_BENCH)
 	$(BIN)/python -m benchmarks --out runs/bench
 
+docs: $(READY_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebook: $(READY_DOCS)
+	$(BIN)/python docs/site/notebook.py
+
+eye-network: $(READY)
+	$(BIN)/python -m benchmarks.eye_network --out began_jax/weights/eyes.npz
+
 $(MADE): requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	touch $@
@@ -132,5 +144,9 @@ $(READY_BENCH): $(MADE)
 	$(INSTALL) -e '.[bench]'
 	touch $(READY) $@
 
+$(READY_DOCS): $(READY)
+	$(INSTALL) -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-dist $(VENV)-test-lowest $(VENV)-test-wheel
+	rm -rf site $(VENV) $(VENV)-dist $(VENV)-test-lowest $(VENV)-test-wheel

@@ -8,7 +8,7 @@ from began_jax.stages import COMMANDS, NAMES
 
 USAGE = f"""usage: began-jax STAGE OPTIONS
 
-The stages, in order: {", ".join(NAMES)}. And {", ".join(COMMANDS[len(NAMES) :])}, for the networks.
+The stages, in order: {", ".join(NAMES)}. And {", ".join(COMMANDS[len(NAMES) :])}: what a run gives besides.
 `began-jax STAGE --help` has the options of each. Where a text says `python STAGE.py`, say `began-jax STAGE`.
 """
 

@@ -33,6 +33,12 @@ def to_float(images: Any) -> Any:
 
     Raises:
         InputError: the images are no uint8, such as floats that are in [-1, 1] already.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import to_float
+        >>> to_float(np.array([0, 255], np.uint8)).tolist()
+        [-1.0, 1.0]
     """
     if images.dtype != np.uint8:
         raise InputError(f"images are {images.dtype}; they must be uint8, 0..255 (to_uint8 makes it of [-1, 1])")
@@ -44,6 +50,12 @@ def to_uint8(images: Any) -> Any:
 
     Raises:
         InputError: the images are no floats, such as uint8 already.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import to_uint8
+        >>> to_uint8(np.array([-1.0, 0.2, 7.0], np.float32)).tolist()
+        [0, 153, 255]
     """
     if images.dtype.kind in "biu":
         raise InputError(f"images are {images.dtype}; they must be floats in [-1, 1], as to_float makes them")

@@ -146,6 +146,13 @@ def mirror(
 
     Raises:
         InputError: it is not known which points change places (neither 68, 49 nor 5 of them).
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import landmarks
+        >>> points = np.random.default_rng(0).random((1, 49, 2))
+        >>> bool(np.allclose(landmarks.mirror(landmarks.mirror(points)), points))
+        True
     """
     count = landmarks.shape[-2]
     order = scheme(count).mirrored

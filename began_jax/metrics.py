@@ -32,6 +32,13 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     Raises:
         InputError: predictions and truth are not of one shape [count, points, 2], or all true points of an image are
             in one place, so that an error has no scale.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import nme_percent
+        >>> truth = np.random.default_rng(0).random((2, 49, 2)).astype(np.float32)
+        >>> nme_percent(truth, truth, height=64, width=64).tolist()
+        [0.0, 0.0]
     """
     _same_shape(predicted, truth, 3)
     size = np.array([width, height])
@@ -64,6 +71,14 @@ def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndar
 
     Raises:
         InputError: the masks are not of one shape [count, height, width, 1].
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import iou
+        >>> left, all_of_it = np.zeros((1, 4, 4, 1), np.float32), np.ones((1, 4, 4, 1), np.float32)
+        >>> left[:, :, :2] = 1
+        >>> iou(left, all_of_it).tolist()
+        [0.5]
     """
     _same_shape(predicted, truth, 4)
     p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
@@ -106,6 +121,12 @@ def accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float 
 
     Raises:
         InputError: predictions and truth are not of one shape [count, attributes].
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import accuracy_percent
+        >>> accuracy_percent(np.array([[0.9, 0.2]]), np.array([[1.0, 1.0]])).tolist()
+        [50.0]
     """
     _same_shape(predicted, truth, 2)
     return 100 * ((np.asarray(predicted) > threshold) == (np.asarray(truth) > threshold)).mean(1)
@@ -118,6 +139,13 @@ def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshol
 
     Raises:
         InputError: predictions and truth are not of one shape [count, attributes].
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import balanced_accuracy_percent
+        >>> truth = np.array([[1.0], [0.0], [0.0], [0.0]])
+        >>> float(balanced_accuracy_percent(np.zeros((4, 1)), truth))
+        50.0
     """
     _same_shape(predicted, truth, 2)
     p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
@@ -163,6 +191,14 @@ class Ridge:
     """Ridge regression from latents to flattened targets, the strength chosen on a tenth of the training set.
 
     The linear baseline that an aspect network must beat. Targets that are NaN are absent, see `landmarks.completed`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import Ridge
+        >>> z = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+        >>> targets = np.stack([z @ [1, 2, 3], 5 - z[:, 0]], axis=1).astype(np.float32)
+        >>> bool(np.abs(Ridge(z, targets)(z) - targets).max() < 0.2)
+        True
     """
 
     def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]):

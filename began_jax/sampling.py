@@ -58,7 +58,15 @@ def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array
 def uniform_latents(
     key: Key[Array, ""], indices: Indices | int | np.integer, latent_size: int = 64
 ) -> Float[Array, "count latent"]:
-    """Draw z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many."""
+    """Draw z uniformly from [-1, 1]^latent_size (fig. 5) for the given indices, or for the first so many.
+
+    Examples:
+        >>> import jax
+        >>> from began_jax import uniform_latents
+        >>> z = uniform_latents(jax.random.key(0), 100)
+        >>> z.shape, bool((uniform_latents(jax.random.key(0), 10) == z[:10]).all())
+        ((100, 64), True)
+    """
     return jax.vmap(lambda k: jax.random.uniform(k, (latent_size,), minval=-1.0, maxval=1.0))(_keys(key, indices))
 
 
@@ -72,6 +80,13 @@ def bootstrap_latents(
 
     The unit of `jitter` is the standard deviation of each coordinate. The result is not clipped: like Z_data
     itself, it may leave the cube.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import bootstrap_latents
+        >>> z_data = jnp.arange(6.0).reshape(3, 2)
+        >>> bootstrap_latents(jax.random.key(0), 5, z_data, jitter=0.1).shape
+        (5, 2)
     """
     latents = jnp.asarray(latents)  # numpy has no row of a traced number
     deviation = jitter * latents.std(axis=0)
@@ -87,7 +102,14 @@ def bootstrap_latents(
 def interpolated_latents(
     key: Key[Array, ""], indices: Indices | int | np.integer, latents: Float[Array | np.ndarray, "data latent"]
 ) -> Float[Array, "count latent"]:
-    """Draw points, uniformly, on segments between two random rows of Z_data."""
+    """Draw points, uniformly, on segments between two random rows of Z_data.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import interpolated_latents
+        >>> interpolated_latents(jax.random.key(0), 5, jnp.eye(3)).shape
+        (5, 3)
+    """
     latents = jnp.asarray(latents)
 
     def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
@@ -121,6 +143,12 @@ def interpolate(
 
     Raises:
         InputError: z0 and z1 are no two latents [latent] of floats of one length.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import interpolate
+        >>> interpolate(jnp.zeros(1), jnp.ones(1), points=3)[:, 0].tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if z0.ndim != 1 or z0.shape != z1.shape or {z0.dtype.kind, z1.dtype.kind} & set("biu"):
         found = " and ".join(f"{z.dtype} {list(z.shape)}" for z in (z0, z1))

@@ -1,6 +1,6 @@
-"""The classical iris segmenter against masks that people drew.
+"""The iris segmenters, classical and learnt, against masks that people drew.
 
-    python -m benchmarks.iris_segmenter --images DIR --masks DIR [--workers 2]
+    python -m benchmarks.iris_segmenter --images DIR --masks DIR [--annotator eyes] [--workers 2]
 
 The folders hold pictures and PNG masks (non-zero is visible iris) of the same names and sizes. On 2,278 eyes of
 CASIA-Interval (320x280) with human masks expect a mean IoU of 0.930 where there is an answer, which is 99.8 %; 0.929
@@ -8,6 +8,7 @@ with no answer as 0; no answer under 0.6; 20-25 ms of one core an eye.
 """
 
 import collections
+import functools
 import os
 import time
 from multiprocessing import get_context
@@ -16,14 +17,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from began_jax.annotators.annotator import Unsure
-from began_jax.annotators.irises import IrisSegmenter
+from began_jax.annotators.annotator import Unsure, load
 from began_jax.errors import InputError
 from began_jax.metrics import iou
 from began_jax.run import cli
 
+annotator = functools.cache(load)
 
-def measure(paths: tuple[Path, Path]) -> tuple[float, str, float]:
+
+def measure(paths: tuple[Path, Path], name: str = "segmenter") -> tuple[float, str, float]:
     """Return the IoU (0 without an answer), why there is no answer, and the milliseconds of one core."""
     cv2.setNumThreads(1)
     image, mask = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)
@@ -31,7 +33,7 @@ def measure(paths: tuple[Path, Path]) -> tuple[float, str, float]:
         raise InputError(f"{paths[0]} and {paths[1]} are not a picture and a mask of one size")
     begin = time.process_time()
     try:
-        found, reason = IrisSegmenter()(image[..., None]), ""
+        found, reason = annotator(name)(image[..., None]), ""
     except Unsure as error:
         found, reason = None, str(error)
     spent = 1e3 * (time.process_time() - begin)
@@ -55,6 +57,7 @@ def parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--masks", type=Path, required=True, help="folder of PNG masks named like the pictures")
+    parser.add_argument("--annotator", default="segmenter", choices=("segmenter", "eyes"), help="which of them")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; each uses one core")
     return parser
 
@@ -64,7 +67,8 @@ def main() -> None:
     args = parser().parse_args()
     # OpenCV's threads do not survive a fork.
     with get_context("spawn").Pool(args.workers) as pool:
-        rows = pool.map(measure, pairs(args.images, args.masks), chunksize=16)
+        task = functools.partial(measure, name=args.annotator)
+        rows = pool.map(task, pairs(args.images, args.masks), chunksize=16)
     ious, reasons, milliseconds = zip(*rows, strict=True)
     answered = [value for value, reason in zip(ious, reasons, strict=True) if not reason]
     unsure = collections.Counter(filter(None, reasons))

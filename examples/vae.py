@@ -2,7 +2,7 @@
 
 python examples/vae.py    # three minutes on two cores
 python invert.py --run runs/vae --generator examples/vae.py:generator --data synthetic-faces --images 1024
-python aspect.py --run runs/vae    # and generate.py, evaluate.py, export.py as always
+python aspect.py --run runs/vae    # and generate.py, evaluate.py, export.py; its images are blurred
 """
 
 from pathlib import Path
@@ -26,9 +26,8 @@ ENCODER, DECODER = Encoder((32, 48, 64), 2 * LATENT, patch=2), Decoder(SIZE, SIZ
 def loss_of(parameters, x, key):
     """Return the error of pixels, and how far the latents' distributions are from a normal one."""
     mean, log = jnp.split(ENCODER.apply(parameters["encoder"], x), 2, axis=1)
-    z = mean + jnp.exp(log / 2) * jax.random.normal(key, mean.shape)
-    error = abs(DECODER.apply(parameters["decoder"], z) - x).mean()
-    return error + KL * 0.5 * (mean**2 + jnp.exp(log) - 1 - log).sum(1).mean()
+    y = DECODER.apply(parameters["decoder"], mean + jnp.exp(log / 2) * jax.random.normal(key, mean.shape))
+    return abs(y - x).mean() + KL * 0.5 * (mean**2 + jnp.exp(log) - 1 - log).sum(1).mean()
 
 
 def main():
@@ -36,7 +35,8 @@ def main():
     sharding.use_cpu_devices(1, kernel_gradients=True)
     images = np.stack([to_float(faces.render(0, i, SIZE, SIZE)[0]) for i in range(COUNT)])
     key, rng, optimizer = jax.random.key(0), np.random.default_rng(0), optax.adam(1e-3)
-    parameters = {"encoder": ENCODER.init(key, images[:1]), "decoder": DECODER.init(key, jnp.zeros((1, LATENT)))}
+    zero = jnp.zeros((1, LATENT))
+    parameters = {"encoder": ENCODER.init(key, jnp.asarray(images[:1])), "decoder": DECODER.init(key, zero)}
     state, update = optimizer.init(parameters), jax.jit(optimizer.update)
     for i in range(STEPS):
         loss, slopes = loss_of(parameters, images[rng.integers(COUNT, size=BATCH)], jax.random.fold_in(key, i))
@@ -50,9 +50,8 @@ def main():
 
 def generator():
     """Return the generator with the parameters that `main` has kept: the stages call this."""
-    kept = serialization.msgpack_restore(WEIGHTS.read_bytes())
+    kept, normal = serialization.msgpack_restore(WEIGHTS.read_bytes()), lambda key: jax.random.normal(key, (LATENT,))
     seen = dict(encode=lambda p, x: ENCODER.apply(p, x)[:, :LATENT], encoder_parameters=kept["encoder"])
-    normal = lambda key: jax.random.normal(key, (LATENT,))  # noqa: E731
     return Generator(DECODER.apply, kept["decoder"], LATENT, (SIZE, SIZE, 3), draw=normal, **seen)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the package
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-STAGES = ("prepare", "train", "invert", "aspect", "generate", "evaluate", "export")
+STAGES = ("prepare", "train", "invert", "aspect", "generate", "evaluate", "export", "compress")
 LEAST = 50  # commands that the pages show: fewer would mean that they are no longer found
 
 

@@ -17,10 +17,11 @@ from began_jax.images import fit_image, fit_mask
 
 Annotator = Callable[[np.ndarray], np.ndarray]
 
-# Name -> class. They need the extra [faces]; so they are imported when they are asked for.
+# Name -> class. The first two need the extra [faces]; so they are imported when they are asked for.
 BUILT_IN = {
     "dlib": "began_jax.annotators.faces:FaceLandmarks",
     "segmenter": "began_jax.annotators.irises:IrisSegmenter",
+    "eyes": "began_jax.annotators.eyes:EyeNetwork",
 }
 
 WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse

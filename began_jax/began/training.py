@@ -75,6 +75,12 @@ def autoencoder_loss(
 
     Raises:
         InputError: images and reconstructions are not of one shape.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import autoencoder_loss
+        >>> autoencoder_loss(jnp.zeros((2, 4, 4, 3)), jnp.full((2, 4, 4, 3), 0.5), power=2).tolist()
+        [0.25, 0.25]
     """
     if v.shape != reconstruction.shape:
         raise InputError(f"images are {v.shape}, reconstructions {reconstruction.shape}; both must be alike")
@@ -193,12 +199,26 @@ def autoencoder_gradients(
 
 
 def next_k(k: Array, loss_real: Array, loss_generated: Array, gamma: float, lambda_k: float) -> Array:
-    """Return k_{t+1} of A.2, kept in [0, 1]; a NaN stays a NaN."""
+    """Return k_{t+1} of A.2, kept in [0, 1]; a NaN stays a NaN.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import next_k
+        >>> float(next_k(jnp.array(0.0), jnp.array(1.0), jnp.array(0.25), gamma=0.5, lambda_k=1.0))
+        0.25
+    """
     return jnp.clip(k + lambda_k * (gamma * loss_real - loss_generated), 0.0, 1.0)
 
 
 def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -> Array:
-    """Return M = L(x) + |gamma L(x) - L(G(z))|."""
+    """Return M = L(x) + |gamma L(x) - L(G(z))|.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import convergence_measure
+        >>> float(convergence_measure(jnp.array(1.0), jnp.array(0.25), gamma=0.5))
+        1.25
+    """
     return loss_real + jnp.abs(gamma * loss_real - loss_generated)
 
 
@@ -243,6 +263,15 @@ def step(
         `convergence`), `learning_rate`, and `diversity`, the standard deviation over the generated batch divided by
         that over the real batch (near 0: mode collapse). BEGAN's objective adds `loss_real` L(x) and `loss_generated`
         L(G(z)), the relativistic one `loss_generator` L_G, `gap` and `penalty`; an encoder adds `reconstruction`.
+
+    Examples:
+        >>> import jax, numpy as np
+        >>> from began_jax import TrainConfig, began
+        >>> config = TrainConfig(height=8, width=8, filters=4, encoder_filters=(4, 4), latent_size=4, batch_size=4)
+        >>> step = jax.jit(lambda state, images: began.step(config, state, images), donate_argnums=0)
+        >>> state, metrics = step(began.init(config), jax.numpy.zeros((4, 8, 8, 3), "uint8"))
+        >>> int(state.step), bool(np.isfinite(metrics["convergence"]))
+        (1, True)
     """
     wanted = (config.height, config.width, config.channels)
     if images.shape[1:] != wanted:

@@ -139,7 +139,16 @@ def motion_blur(key: Key[Array, ""], image: Image, mask: Mask, length: float = 0
 def low_quality(
     key: Key[Array, ""], image: Image, mask: Mask, config: AugmentConfig = AugmentConfig()
 ) -> tuple[Image, Mask]:
-    """Apply each effect with the config's probability, in the order scene, light, camera; the mask is unchanged."""
+    """Apply each effect with the config's probability, in the order scene, light, camera; the mask is unchanged.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import low_quality
+        >>> mask = jnp.zeros((24, 32, 1)).at[8:16, 12:20].set(1.0)
+        >>> poor, same = low_quality(jax.random.key(0), jnp.zeros((24, 32, 1)), mask)
+        >>> poor.shape, bool((same == mask).all())
+        ((24, 32, 1), True)
+    """
     effects: tuple[tuple[Callable[..., Image], float], ...] = (
         (reduce_contrast_inside, config.contrast_inside),
         (reduce_contrast_outside, config.contrast_outside),

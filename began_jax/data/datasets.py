@@ -153,7 +153,7 @@ def _records(builder: Any, split: str) -> Any:
     return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
 
-def open_data(data: str | os.PathLike, height: int | None = None, width: int | None = None) -> DataSet:
+def open_data(data: str | os.PathLike[str], height: int | None = None, width: int | None = None) -> DataSet:
     """Open a prepared data set; a `height` or `width` other than the stored one is cropped and resized to.
 
     Args:
@@ -167,6 +167,17 @@ def open_data(data: str | os.PathLike, height: int | None = None, width: int | N
     Raises:
         InputError: there is no data set, or none that has images of one known size in array_record files, or
             not the annotation that is named.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> from began_jax import open_data
+        >>> from began_jax.data.synthetic.dataset import write_synthetic
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     out = pathlib.Path(folder) / "data"
+        ...     _ = write_synthetic("synthetic-faces", out, count=5, holdout=0.2, height=16, width=16, seed=0)
+        ...     data = open_data(out)
+        ...     data.splits, data.source("train")[0]["image"].shape
+        ({'train': 4, 'test': 1}, (16, 16, 3))
     """
     data = os.fspath(data)
     place, mark, wanted = data.rpartition("#")

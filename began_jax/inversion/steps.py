@@ -211,6 +211,17 @@ def invert(
 
     Raises:
         InputError: `starts` or `tolerance` ask for what this does not do, or shapes and types do not fit together.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import InvertConfig, invert
+        >>> def generate(z):
+        ...     return jnp.tanh(z)[:, :, None, None] * jnp.ones((1, 1, 4, 3))
+        >>> z = jnp.array([[0.5, -0.2], [0.33, 0.71]])
+        >>> find = jax.jit(lambda x, start: invert(InvertConfig(optimizer="bfgs", steps=15), generate, x, start))
+        >>> found = find(generate(z), jnp.zeros((2, 2)))
+        >>> bool(found["l1"].max() < 0.05)
+        True
     """
     check_one_start(config, "invert")
     objective = objective_of(config, loss, prior)

@@ -23,6 +23,14 @@ class Decoder(nn.Module):
         poolings: number of up-samplings (3 in the paper: 128x128 starts at 16x16).
         dtype: of the computation; None: float32.
         remat: keep only what each scale starts from for the gradient, and compute the rest again, scale by scale.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import Decoder
+        >>> decoder = Decoder(height=16, width=24, channels=3, filters=4, poolings=2)
+        >>> variables = decoder.init(jax.random.key(0), jnp.zeros((1, 8)))
+        >>> decoder.apply(variables, jnp.ones((5, 8))).shape
+        (5, 16, 24, 3)
     """
 
     height: int
@@ -60,6 +68,14 @@ class Encoder(nn.Module):
         dtype, remat: see `Decoder`.
         patch: pixels a side of the patches that take the pixels' place at the first scale, which then has one layer
             fewer; 1: none, as in the paper. With 2 an encoder costs half on a CPU.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import Encoder
+        >>> encoder = Encoder(widths=(4, 6), latent_size=8)
+        >>> variables = encoder.init(jax.random.key(0), jnp.zeros((1, 16, 24, 3)))
+        >>> encoder.apply(variables, jnp.ones((5, 16, 24, 3))).shape
+        (5, 8)
     """
 
     widths: tuple[int, ...] = (64, 128, 192, 256)

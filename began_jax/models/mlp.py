@@ -25,6 +25,14 @@ class LandmarkNetwork(nn.Module):
     Args:
         points: number of landmarks (49 in the paper: 98 outputs).
         hidden: widths of the ReLU layers.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax import LandmarkNetwork
+        >>> network = LandmarkNetwork(points=49)
+        >>> variables = network.init(jax.random.key(0), jnp.zeros((1, 64)))
+        >>> network.apply(variables, jnp.ones((3, 64))).shape
+        (3, 49, 2)
     """
 
     points: int = 49

@@ -42,6 +42,16 @@ class Generator:
             last, for aspect networks with --features; or None.
         draw: key -> a latent as new images are drawn from; None: uniform in [-1, 1]. Inversion starts at 0 by default
             where there is no encoder, so 0 should be a common latent, such as the mean of what `draw` gives.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import Generator
+        >>> def apply(parameters, z):
+        ...     rows = jnp.tanh(z["shape"] @ parameters) * z["shade"]
+        ...     return rows[:, :, None, None] * jnp.ones((1, 1, 6, 3))
+        >>> generator = Generator(apply, jnp.ones((5, 4)), latent={"shade": 1, "shape": 5}, image_shape=(4, 6, 3))
+        >>> generator.latent_size
+        6
     """
 
     apply: Callable[[Any, Any], jax.Array]

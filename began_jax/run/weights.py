@@ -57,6 +57,14 @@ def pretrained(name: str) -> Pretrained:
 
     Raises:
         InputError: there are none of this name.
+
+    Examples:
+        >>> import jax
+        >>> from began_jax import pretrained, uniform_latents
+        >>> faces = pretrained("synthetic-faces")
+        >>> z = uniform_latents(jax.random.key(0), 2)
+        >>> faces.generate(z).shape, faces.annotate(z).shape
+        ((2, 64, 64, 3), (2, 49, 2))
     """
     card, config, state = _read(name)
     generator = of_training(config, state["began"])

@@ -1,4 +1,4 @@
 """The six stages, in order; each module has its command line, `parser`, and its story, `main`."""
 
 NAMES = ("prepare", "train", "invert", "aspect", "generate", "evaluate")
-COMMANDS = (*NAMES, "export")  # what a run gives to others besides its images
+COMMANDS = (*NAMES, "export", "compress")  # what a run gives besides new images

@@ -1,6 +1,6 @@
 """Procedural near-infrared eyes with the exact mask of the visible iris.
 
-Every factor is drawn independently and uniformly between the bounds listed in `_FACTORS`:
+Every factor is drawn independently and uniformly between the bounds listed in `FACTORS`:
 
 - gaze: the pupil's centre;
 - anatomy: radius, flattening and tilt of the iris, dilation and offset of the pupil, place of the collarette,
@@ -19,12 +19,12 @@ from jaxtyping import Float, UInt8
 
 from began_jax.data.synthetic.drawing import blend, coverage, ellipse, noise, pixel_centres
 
-_ASPECT = 0.75
-_FIBRES = 8
-_LASHES = 64
-_LOWER_LASHES = 20
+ASPECT = 0.75
+FIBRES = 8
+LASHES = 64
+LOWER_LASHES = 20
 _HIGHLIGHTS = 8
-_FACTORS = {
+FACTORS = {
     # Gaze and anatomy.
     "centre_x": (0.42, 0.58),
     "centre_y": (0.305, 0.445),
@@ -66,17 +66,17 @@ _FACTORS = {
     "defocus": (0.0, 0.006),
     "noise": (0.004, 0.016),
 }
-_BOUNDS = np.array(list(_FACTORS.values()), np.float64)
+_BOUNDS = np.array(list(FACTORS.values()), np.float64)
 
 Scene = dict[str, float]
 
 
 def _draw_scene(seed: int, index: int) -> tuple[Scene, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the factors, and numbers in [0, 1): fibres [_FIBRES, 3], lashes [n, 3] of both lids, places [8]."""
+    """Return the factors, and numbers in [0, 1): fibres [FIBRES, 3], lashes [n, 3] of both lids, places [8]."""
     rng = np.random.default_rng([seed, index])
     values = rng.uniform(_BOUNDS[:, 0], _BOUNDS[:, 1])
-    scene = dict(zip(_FACTORS, values.tolist(), strict=True))
-    return scene, rng.random((_FIBRES, 3)), rng.random((_LASHES + _LOWER_LASHES, 3)), rng.random(8)
+    scene = dict(zip(FACTORS, values.tolist(), strict=True))
+    return scene, rng.random((FIBRES, 3)), rng.random((LASHES + LOWER_LASHES, 3)), rng.random(8)
 
 
 def _ellipse_radius(s: Scene, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -144,16 +144,16 @@ def _lashes(s: Scene, lashes: np.ndarray, upper: bool) -> list[np.ndarray]:
     x, y = root + outwards * reach * t**1.3, base + down
     half = (0.005 if upper else 0.0026) * (1 - 0.85 * t)
     outline = np.concatenate([np.stack([x - half, y], 2), np.stack([x + half, y], 2)[:, ::-1]], axis=1)
-    return list(outline / np.array([1, _ASPECT]))
+    return list(outline / np.array([1, ASPECT]))
 
 
-def _highlights(s: Scene) -> list[np.ndarray]:
+def ring_of_lamps(s: Scene) -> list[np.ndarray]:
     """Return the reflections of a ring of lamps in the cornea, as polygons in fractions of the image."""
     reach = s["radius"] * s["dilation"]
     centre = np.array([s["centre_x"] + reach * s["ring_x"], s["centre_y"] + reach * s["ring_y"]])
     turn = s["ring_turn"] + 2 * np.pi * np.arange(_HIGHLIGHTS) / _HIGHLIGHTS
     spots = centre + s["ring_radius"] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    return [ellipse(spot, 0.0105, 0.0105, points=10) / np.array([1, _ASPECT]) for spot in spots]
+    return [ellipse(spot, 0.0105, 0.0105, points=10) / np.array([1, ASPECT]) for spot in spots]
 
 
 def _skin(s: Scene, open_by: np.ndarray, above: np.ndarray, height: int, width: int, places: np.ndarray) -> np.ndarray:
@@ -170,13 +170,35 @@ def render(
 ) -> tuple[UInt8[np.ndarray, "{height} {width} 1"], UInt8[np.ndarray, "{height} {width} 1"]]:
     """Return eye `index` in grey and the mask of its visible iris, 0 or 1."""
     s, fibres, lashes, places = _draw_scene(seed, index)
+    return paint(s, fibres, lashes, places, ring_of_lamps(s), height, width)
+
+
+def paint(
+    s: Scene,
+    fibres: Float[np.ndarray, "fibres 3"],
+    lashes: Float[np.ndarray, "lashes 3"],
+    places: Float[np.ndarray, "8"],
+    highlights: list[np.ndarray],
+    height: int,
+    width: int,
+    rim: float = 0.0,
+) -> tuple[UInt8[np.ndarray, "{height} {width} 1"], UInt8[np.ndarray, "{height} {width} 1"]]:
+    """Return the eye of a scene and the mask of its visible iris.
+
+    Args:
+        s: the factors by name, see `FACTORS`.
+        fibres, lashes, places: numbers in [0, 1), of the fibres, of the lashes of both lids, and of the noise.
+        highlights: their polygons in fractions of the image; perhaps none.
+        height, width: of the image.
+        rim: share of the soft limbus's outer half that still belongs to the iris.
+    """
     x, y = pixel_centres(height, width)
-    y = y * np.float32(_ASPECT)
+    y = y * np.float32(ASPECT)
     u, v, radius = _ellipse_radius(s, x, y)
     pupil = np.sqrt((u - np.float32(s["pupil_x"])) ** 2 + (v - np.float32(s["pupil_y"])) ** 2)
     upper, lower = _lid_heights(s, x)
     open_by = np.minimum(y - upper, lower - y)
-    mask = (radius <= 1) & (pupil > s["dilation"]) & (open_by >= 0)
+    mask = (radius <= 1 + rim * s["limbus"] / 2) & (pupil > s["dilation"]) & (open_by >= 0)
 
     # An edge is at least a pixel wide, which is antialiasing.
     blur = max(0.01, 1.2 / width) + s["defocus"]
@@ -192,12 +214,13 @@ def render(
     blend(ball, np.float32(0.95), np.float32(s["lid_shine"]) * shine.astype(np.float32))
     blend(ball, _skin(s, open_by, upper - y, height, width, places), _ramp(-open_by, 2 * blur))
 
-    image = ball * (1 + np.float32(s["light_x"]) * (2 * x - 1) + np.float32(s["light_y"]) * (2 * y / _ASPECT - 1))
+    image = ball * (1 + np.float32(s["light_x"]) * (2 * x - 1) + np.float32(s["light_y"]) * (2 * y / ASPECT - 1))
     image = (image - 0.55) * np.float32(s["contrast"]) + np.float32(0.55 + s["brightness"])
-    hairs = _lashes(s, lashes[:_LASHES], True) + _lashes(s, lashes[_LASHES:], False)
+    hairs = _lashes(s, lashes[:LASHES], True) + _lashes(s, lashes[LASHES:], False)
     hair = coverage(hairs, height, width, blur=s["defocus"])
-    glint = coverage(_highlights(s), height, width, blur=0.5 * s["defocus"])
-    blend(image, np.float32(0.98), glint * _ramp(open_by, blur))
+    if highlights:
+        glint = coverage(highlights, height, width, blur=0.5 * s["defocus"])
+        blend(image, np.float32(0.98), glint * _ramp(open_by, blur))
     blend(image, np.float32(0.17), np.float32(s["lash_darkness"]) * hair)
     image = image + np.float32(s["noise"]) * noise(places[6:8], 160, height, width)
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)[..., None], mask.astype(np.uint8)[..., None]

@@ -1,0 +1,91 @@
+"""T for near-infrared eyes: a small U-Net, trained on rendered eyes of many cameras and on nothing else.
+
+`benchmarks/eye_network.py` trains it (`make eye-network`), and `data/synthetic/cameras.py` draws what it learns from.
+It sees a picture at 128 pixels width, its greys stretched. docs/data.md says how good it is beside the segmenter.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import UInt8
+from PIL import Image
+
+from began_jax.annotators.annotator import Unsure
+from began_jax.errors import InputError
+from began_jax.files import replacing
+from began_jax.images import to_float
+from began_jax.models import apply
+from began_jax.models.heads import OnImages, ToMask
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "eyes.npz"
+WIDTH = 128
+_MULTIPLE = 16  # of the height and width of what the network sees: it halves them so often
+_STRETCH = (0.5, 99.5)  # percentiles of the greys that become 0 and 255
+_LEAST_CONTRAST = 12  # greys between them
+_LEAST_IRIS = 0.002  # of the picture
+
+
+def network() -> nn.Module:
+    """Return the network from images [batch, height, width, 1] in [-1, 1] to soft masks of the same size."""
+    return OnImages(ToMask(2, (16, 32, 48, 64)), 2)
+
+
+def stretched(grey: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
+    """Return greys from 0 to 255, so that cameras compare.
+
+    Raises:
+        Unsure: there are hardly any.
+    """
+    low, high = np.percentile(grey, _STRETCH)
+    if high - low < _LEAST_CONTRAST:
+        raise Unsure("no contrast")
+    return np.clip((grey - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
+
+
+class EyeNetwork:
+    """T of equation 6: the visible iris, cut by the lids but not by lashes or highlights."""
+
+    kind = "mask"
+
+    def __init__(self, weights: Path = WEIGHTS):
+        self._parameters = load(weights)
+        self._apply = jax.jit(lambda parameters, x: apply(network(), parameters, x))
+
+    def __call__(self, image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 1"]:
+        """Return the mask, 0 or 1, of a near-infrared eye that is upright.
+
+        Raises:
+            Unsure: no contrast, or no iris.
+        """
+        height, width = image.shape[:2]
+        grey = image[..., 0] if image.shape[2] == 1 else image.mean(2).round().astype(np.uint8)
+        small = (WIDTH, max(1, round(height * WIDTH / width)))
+        seen = stretched(np.asarray(Image.fromarray(grey).resize(small, Image.Resampling.BOX)))
+        below = -len(seen) % _MULTIPLE
+        padded = np.pad(seen, ((below // 2, below - below // 2), (0, 0)), "edge")
+        answer = np.asarray(self._apply(self._parameters, to_float(padded[None, ..., None])))[0, ..., 0]
+        answer = answer[below // 2 : below // 2 + len(seen)]
+        soft = np.asarray(Image.fromarray(answer).resize((width, height), Image.Resampling.BILINEAR))
+        mask = soft >= 0.5
+        if mask.mean() < _LEAST_IRIS:
+            raise Unsure("no iris")
+        return mask.astype(np.uint8)[..., None]
+
+
+def save(parameters: Any, path: Path) -> None:
+    """Write parameters as float16."""
+    flat: Any = {"/".join(name): np.asarray(value, np.float16) for name, value in flatten_dict(parameters).items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **flat)
+
+
+def load(path: Path) -> Any:
+    """Return parameters as float32; InputError where there are none."""
+    if not path.is_file():
+        raise InputError(f"--annotator eyes: {path} is missing; install began_jax again, or run make eye-network")
+    with np.load(path) as file:
+        return unflatten_dict({tuple(name.split("/")): file[name].astype(np.float32) for name in file.files})
