@@ -39,7 +39,7 @@ from began_jax.data.datasets import ordered
 from began_jax.data.landmark_files import match_landmarks
 from began_jax.export import dataset
 from began_jax.images import to_float, to_uint8
-from began_jax.run import checkpoints, closed_form, networks
+from began_jax.run import checkpoints, closed_form, networks, pairs
 from began_jax.run.folder import Run
 
 
@@ -489,6 +489,20 @@ def test_generation_goes_on_after_a_stop_and_writes_the_same_bytes(faces, tmp_pa
     done("generate.py", run, *options, "--out", tmp_path / "out")
     assert counts[2] > counts[1]  # went on
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_parts_of_a_generation_are_the_whole(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs, "BATCH", 4)
+    done("generate.py", faces.run, "--count", 16, "--out", tmp_path / "whole")
+    whole = np.load(tmp_path / "whole" / "latents.npy")
+    for part, wanted in (("0/2", [0, 1, 2, 3, 8, 9]), ("1/2", [4, 5, 6, 7, 12, 13])):
+        out = tmp_path / part.replace("/", "of")
+        done("generate.py", faces.run, "--count", 6, "--part", part, "--out", out)
+        assert np.load(out / "numbers.npy").tolist() == wanted
+        np.testing.assert_array_equal(np.load(out / "latents.npy"), whole[wanted])
+    for part in ("2/2", "1", "a/b", "0/0"):
+        wanted = [f"--part is {part}; it must be I/N"]
+        assert_refused(tmp_path, "generate.py", faces.run, "--part", part, "--out", tmp_path / "x", wanted=wanted)
 
 
 def test_a_folder_with_something_in_it_is_no_place_for_a_generated_data_set(faces, tmp_path):

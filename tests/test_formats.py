@@ -5,6 +5,7 @@ import json
 import os
 
 import cv2
+import mlcroissant
 import numpy as np
 import pytest
 import webdataset
@@ -16,7 +17,7 @@ from pycocotools.coco import COCO
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.landmark_files import match_landmarks
 from began_jax.errors import InputError
-from began_jax.export import formats, polygons
+from began_jax.export import croissant, formats, polygons
 from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer
 from began_jax.export.coco import coco_writer
@@ -226,3 +227,59 @@ def test_formats_that_do_not_fit_are_refused_and_what_is_there_is_left(written, 
     with pytest.raises(InputError, match=r"holds no data set of generate\.py"):
         open_content(tmp_path)
     assert json.loads((written["mask"][0] / "dataset.json").read_text())["count"] == COUNT
+
+
+@pytest.mark.parametrize(("kind", "form"), [("landmarks", "webp"), ("mask", "webp"), ("landmarks", "jpeg")])
+def test_pictures_of_other_forms_go_into_every_format(tmp_path, kind, form):
+    rng, channels = np.random.default_rng(1), 3 if kind == "landmarks" else 1
+    images = np.repeat(rng.integers(0, 256, (COUNT, 1, 1, channels), np.uint8), HEIGHT * WIDTH, 1)
+    images = images.reshape(COUNT, HEIGHT, WIDTH, channels)
+    images[:, :6] //= 2
+    truth = rng.uniform(0, 1, (COUNT, 5, 2)) if kind == "landmarks" else np.stack([ring(rng)] * COUNT)
+    writer = coco_writer if kind == "landmarks" else mask_writer
+    with writer(tmp_path / "set", {"sampler": "uniform", "picture": form}) as write:
+        write(np.zeros((COUNT, 3), np.float32), images, truth.astype(np.float32))
+    content, ending = open_content(tmp_path / "set"), {"jpeg": ".jpg", "webp": ".webp"}[form]
+    assert sorted(path.suffix for path in (tmp_path / "set" / "images").iterdir()) == [ending] * COUNT
+    stored = np.stack([content.pixels(i) for i in range(COUNT)])
+    assert np.abs(stored.astype(int) - images).max() <= (0 if form == "webp" else 6)
+    if kind == "landmarks":
+        told = json.loads((tmp_path / "set" / "annotations.json").read_text())
+        assert [image["file_name"] for image in told["images"]] == [f"{i:06d}{ending}" for i in range(COUNT)]
+    folders = dict(
+        zip(names := ("tfds", "npz", "facesynthetics", "webdataset"), formats.convert(content, names), strict=True)
+    )
+    np.testing.assert_array_equal(ordered(open_data(folders["tfds"]).source("train"), 0, COUNT)["image"], stored)
+    with np.load(folders["npz"] / "arrays.npz") as arrays:
+        np.testing.assert_array_equal(arrays["images"], stored)
+    np.testing.assert_array_equal(pixels(folders["facesynthetics"] / "000001.png"), stored[1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the reader's own
+@pytest.mark.parametrize("kind", ["landmarks", "mask", "attributes", "annotations"])
+def test_mlcroissant_reads_what_there_is(written, kind, tmp_path):
+    folder, images, annotations = written[kind]
+    path = folder / "croissant.json"
+    path.write_text(json.dumps(croissant.document(open_content(folder), kind)))
+    try:
+        data = mlcroissant.Dataset(jsonld=str(path))
+        assert not data.metadata.issues.errors
+        pictures = list(data.records("images"))
+        tables = [list(data.records(name)) for name in ("annotations", "masks", "attributes")
+                  if name in {found.id for found in data.metadata.record_sets}]  # fmt: skip
+    finally:
+        path.unlink()
+    assert [record["images/file_name"] for record in pictures] == [b"%06d.png" % i for i in range(COUNT)]
+    for record, image in zip(pictures, images, strict=True):
+        seen = record["images/picture"].convert("L" if image.shape[-1] == 1 else "RGB")
+        np.testing.assert_array_equal(np.asarray(seen).reshape(image.shape), image)
+    assert len(tables) == (kind != "annotations")
+    if kind == "landmarks":
+        for record, points in zip(*tables, annotations, strict=True):
+            found = np.reshape(record["annotations/keypoints"], (-1, 3))[:, :2]
+            np.testing.assert_allclose(found, in_pixels(points), atol=1e-3)
+    elif kind == "mask":
+        masks = np.stack([np.asarray(record["masks/picture"].convert("L")) for record in tables[0]])
+        np.testing.assert_array_equal(masks // 255, annotations[..., 0])
+    elif kind == "attributes":
+        assert [[record[f"attributes/{name}"] for name in NAMES] for record in tables[0]] == annotations.tolist()

@@ -261,7 +261,9 @@ def test_annotations_that_belong_to_no_picture_or_leave_a_split_without_any_are_
     np.savez(pictures / "points.npz", name=NAMES[:1], landmarks3=np.full((1, K, 2), 9, np.float32))
     message = refused(capfd, pictures, *arguments(pictures), "--partial", "--holdout", 0.5)
     assert "is annotated; annotate some of it" in message
-    assert "needs --landmarks or --masks" in refused(capfd, pictures, *arguments(pictures, None), "--partial")
+    assert "needs --landmarks, --masks or --attributes" in refused(
+        capfd, pictures, *arguments(pictures, None), "--partial"
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -26,10 +26,14 @@ MASKS = (
 MASK_VALUES = (
     "what is inside, where there are several classes: values 2, or 1,3, or 128-255, or #ff0000; or names of classes"
 )
+ATTRIBUTES = (
+    "a table with a row for each picture: .csv or .jsonl with a column file_name and one for each attribute, 0 or 1 "
+    "(or -1, true, false, yes, no); or CelebA's .txt. Other columns, such as captions, are left out, which is said"
+)
 POINTS = "49: keep the paper's 49 points of 68 (iBUG, 300-W) or 98 (WFLW)"
 PARTIAL = (
     "some of the pictures are annotated: the others are kept too, and train the generator; without this a picture that "
-    "--landmarks or --masks say nothing of is an error (folder, irises) or left out (faces)"
+    "--landmarks, --masks or --attributes say nothing of is an error (folder, irises) or left out (faces)"
 )
 HEIGHT = "rows of the result"
 WIDTH = "columns of the result; pictures of another shape lose equal margins"
@@ -51,13 +55,14 @@ WORKERS = "processes (default: one a core)"
 
 @dataclass(frozen=True)
 class FolderConfig:
-    """Ready pictures with landmarks, with masks or with neither."""
+    """Ready pictures with landmarks, with masks, with attributes or with none of them."""
 
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
     points: int | None = option(None, POINTS, (49,), kind=int)
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
     mask_values: str | None = option(None, MASK_VALUES, metavar="VALUES", kind=str)
+    attributes: Path | None = option(None, ATTRIBUTES, metavar="FILE", kind=Path)
     partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
@@ -169,10 +174,10 @@ def check_partial(config: PrepareConfig) -> None:
     """Raise InputError for --partial where no file says which pictures are annotated."""
     if not getattr(config, "partial", False):
         return
-    files = ("landmarks", "masks")
+    files = ("landmarks", "masks", "attributes")
     lists = getattr(config, "annotation", "landmarks49") != "landmarks49"  # CelebA's own
     if not lists and all(getattr(config, name, None) is None for name in files):
-        raise InputError("--partial: needs --landmarks or --masks, which annotate some of the pictures")
+        raise InputError("--partial: needs --landmarks, --masks or --attributes, which annotate some of the pictures")
     if getattr(config, "copies", 1) > 1:
         raise InputError("--partial: not with --copies, which needs the mask of each picture")
 

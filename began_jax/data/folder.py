@@ -1,4 +1,4 @@
-"""A folder of pictures, with a landmarks file or a folder of masks, as examples of one size.
+"""A folder of pictures, with a file of landmarks or attributes or a folder of masks, as examples of one size.
 
 What names and counts can show is refused before the first picture is decoded; a picture that cannot be
 decoded, or a mask of another size than its picture, when its turn comes.
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from began_jax.data.attribute_files import match_attributes
 from began_jax.data.builder import Annotation, Example, Written, unannotated, write, written_before
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
 from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized, unseen
@@ -24,6 +25,7 @@ from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
 
+ANNOTATIONS: tuple[Annotation, ...] = ("landmarks", "mask", "attributes")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -35,6 +37,8 @@ class Folder:
     ids: tuple[str, ...]
     landmarks: np.ndarray | None = None  # float32 [N, K, 2], (x, y) in pixels of the picture, NaN where absent
     masks: MaskFiles | MaskShapes | None = None
+    attributes: np.ndarray | None = None  # float32 [N, K] in {0, 1}, NaN in the rows of pictures without
+    names: tuple[str, ...] = ()  # of the attributes
     annotated: np.ndarray | None = None  # bool [N], where some are not
     sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
     notes: tuple[str, ...] = ()  # to print
@@ -42,7 +46,8 @@ class Folder:
     @property
     def annotation(self) -> Annotation | None:
         """Which annotation the pictures carry."""
-        return "landmarks" if self.landmarks is not None else "mask" if self.masks is not None else None
+        having = {"landmarks": self.landmarks, "mask": self.masks, "attributes": self.attributes}
+        return next((name for name in ANNOTATIONS if having[name] is not None), None)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -52,6 +57,8 @@ class Folder:
             found.update(np.ascontiguousarray(self.landmarks).tobytes())
         elif self.masks is not None:
             found.update(repr(self.masks.described()).encode())
+        elif self.attributes is not None:
+            found.update(repr(self.names).encode() + np.ascontiguousarray(self.attributes).tobytes())
         return found.hexdigest()[:16] if self.annotation else ""
 
     def surveyed(self, given: str | None) -> "Folder":
@@ -86,8 +93,11 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
     """
     images, masks = root or config.images, getattr(config, "masks", None)
     landmarks: Path | None = getattr(config, "landmarks", None)
-    if landmarks is not None and masks is not None:
-        raise InputError("--landmarks and --masks: a data set has one annotation; give one of the two")
+    attributes: Path | None = getattr(config, "attributes", None)
+    given = {"landmarks": landmarks, "masks": masks, "attributes": attributes}
+    several = [f"--{name}" for name, path in given.items() if path is not None]
+    if len(several) > 1:
+        raise InputError(f"{' and '.join(several)}: a data set has one annotation; give one of them")
     outlines = masks is not None and holds_shapes(masks, images)
     if masks is not None:
         if not masks.exists():
@@ -103,11 +113,16 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
         there = np.asarray(np.isfinite(found.points).any((1, 2))) if gaps else None
         said = (*notes, *found.notes)
         return Folder(images, tuple(ids), found.points, annotated=there, sizes=found.sizes, notes=said)
+    if attributes is not None:
+        of_ids = match_attributes(attributes, ids, config.partial)
+        there = np.asarray(np.isfinite(of_ids.values).all(1)) if config.partial else None
+        answers, names, said = of_ids.values, of_ids.names, (*notes, *of_ids.notes)
+        return Folder(images, tuple(ids), attributes=answers, names=names, annotated=there, notes=said)
     if masks is None:
         return Folder(images, tuple(ids), notes=tuple(notes))
-    given: str | None = getattr(config, "mask_values", None)
+    values: str | None = getattr(config, "mask_values", None)
     if outlines:
-        of_images = match_shapes(masks, ids, config.partial, given)
+        of_images = match_shapes(masks, ids, config.partial, values)
     else:
         of_images = MaskFiles(match_masks(masks, ids, config.partial), masks)
     having = np.array([name in of_images for name in ids]) if config.partial else None
@@ -148,7 +163,8 @@ class Examples(Sequence):
         if folder.annotated is not None:
             if not folder.annotated[index]:
                 assert folder.annotation
-                shape = (*wanted, 1) if folder.landmarks is None else folder.landmarks.shape[1:]
+                values = folder.landmarks if folder.landmarks is not None else folder.attributes
+                shape = (*wanted, 1) if values is None else values.shape[1:]
                 return example | unannotated(folder.annotation, shape)
             example["annotated"] = 1
         if folder.landmarks is not None:
@@ -157,6 +173,8 @@ class Examples(Sequence):
                 raise InputError(f"{folder.root / name}: {wrong}")
             fractions = (points.astype(np.float64) + 0.5) / (w, h)  # pixel centres are at integers
             example["landmarks"] = fit_landmarks(fractions, (h, w), wanted)
+        if folder.attributes is not None:
+            example["attributes"] = folder.attributes[index]
         if folder.masks is not None:
             example["mask"] = fit_mask(folder.masks.read(name, h, w), *wanted)
         return example
@@ -214,8 +232,9 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         check_seen(indices, folder.landmarks)
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
-    source = {"images": config.images, "landmarks": config.landmarks, "masks": config.masks}
+    source = {name: getattr(config, name) for name in ("images", "landmarks", "masks", "attributes")}
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
+    annotation["attributes"] = f" with {len(folder.names)} attributes"
     what = f"{channels}{annotation[folder.annotation]}{in_words(folder.annotated)}"
     what += absent_in_words(folder.landmarks) if folder.landmarks is not None else ""
     never = {} if folder.landmarks is None else {"unseen": unseen(folder.landmarks)}
@@ -225,6 +244,7 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         **size,
         annotation=folder.annotation,
         keypoints=folder.keypoints,
+        names=folder.names,
         description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
         metadata={name: str(path) for name, path in source.items() if path} | size | options | never,
         annotated=annotated_rows(indices, folder.annotated),

@@ -43,7 +43,7 @@ def attribute_writer(
                 raise InputError(f"{attributes.shape[1]} attributes cannot take {len(names)} names")
             answers = (np.asarray(attributes, np.float32) >= 0.5).astype(int).tolist()
             for index, row in zip(written.add(latents, images, doubt, numbers), answers, strict=True):
-                table.writerow([file_name(index), *row])
+                table.writerow([file_name(index, written.form), *row])
             written.batch_done()
 
         yield resumable(write, written)

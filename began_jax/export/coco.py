@@ -71,11 +71,11 @@ def _head(points: Scheme, category: str) -> str:
     return head.removesuffix("\n}") + ',\n"annotations": [\n'
 
 
-def _tail(count: int, width: int, height: int) -> Iterator[str]:
+def _tail(count: int, width: int, height: int, form: str) -> Iterator[str]:
     """Yield the end of the document: the images come last, since only then is their number known."""
     yield '\n],\n"images": [\n'
     for index in range(count):
-        image = {"id": index, "file_name": file_name(index), "width": width, "height": height}
+        image = {"id": index, "file_name": file_name(index, form), "width": width, "height": height}
         yield json.dumps(image) + (",\n" if index + 1 < count else "\n")
     yield "]}\n"
 
@@ -133,4 +133,4 @@ def coco_writer(
         yield resumable(write, written)
         if written.image_shape:
             height, width, _ = written.image_shape
-            file.writelines(_tail(written.count, width, height))
+            file.writelines(_tail(written.count, width, height, written.form))

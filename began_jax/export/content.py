@@ -15,6 +15,7 @@ from PIL import Image
 
 from began_jax.errors import InputError
 from began_jax.export.dataset import file_name
+from began_jax.images import quick_png
 from began_jax.landmarks import Scheme, scheme
 
 
@@ -51,6 +52,11 @@ class Content:
         """Height and width of a picture."""
         return self.told["height"], self.told["width"]
 
+    @property
+    def form(self) -> str:
+        """How the pictures are stored, see `dataset.FORMS`."""
+        return self.told.get("picture", "png")  # as all were before 0.3.0
+
     @functools.cached_property
     def kind(self) -> str:
         """Which annotation the pictures have."""
@@ -78,7 +84,18 @@ class Content:
 
     def image(self, index: int) -> Path:
         """Return the file of a picture."""
-        return self.folder / "images" / file_name(index)
+        return self.folder / "images" / file_name(index, self.form)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Return a picture as an array, uint8 [height, width, channels]."""
+        channels = self.told["channels"]
+        with Image.open(self.image(index)) as picture:
+            found = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+        return found.reshape(*self.size, channels)
+
+    def png(self, index: int) -> bytes:
+        """Return a picture as a PNG file."""
+        return self.image(index).read_bytes() if self.form == "png" else quick_png(self.pixels(index))
 
     def mask(self, index: int) -> Path:
         """Return the file of a mask."""
@@ -89,7 +106,7 @@ class Content:
         path = self.folder / "doubt.npy"
         doubts = np.load(path, mmap_mode="r") if path.is_file() else None
         for index, annotation in enumerate(self._annotations()):
-            yield Item(index, file_name(index), annotation, None if doubts is None else float(doubts[index]))
+            yield Item(index, file_name(index, self.form), annotation, None if doubts is None else float(doubts[index]))
 
     def _annotations(self) -> Iterator[np.ndarray]:
         height, width = self.size

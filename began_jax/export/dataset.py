@@ -1,6 +1,6 @@
 """The part of a written data set that does not depend on the annotation: pictures, latents, provenance.
 
-    OUT/images/000000.png ...   the generated pictures
+    OUT/images/000000.png ...   the generated pictures; or .jpg or .webp
     OUT/latents.npy             float32 [N, latent]: the z that each picture, and its annotation, came from
     OUT/doubt.npy               float32 [N]: how far each annotation may be off, where the caller knows
     OUT/numbers.npy             int64 [N]: which sample of its origin each picture is, where the caller knows
@@ -13,6 +13,7 @@ on from there: what was appended after it is cut off.
 
 import collections
 import contextlib
+import io
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from typing import IO, Any, TextIO
 
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
+from PIL import Image
 
 from began_jax import sharding
 from began_jax.errors import InputError
@@ -37,12 +39,27 @@ Pictures = (
 
 PART = 4096  # pictures that a stop loses at most
 PROGRESS = "progress.json"
+# How pictures are stored: file name's ending, and what Pillow is told; PNG is our own. WebP loses nothing either.
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "png": (".png", {}),
+    "jpeg": (".jpg", {"quality": 95, "subsampling": 0}),
+    "webp": (".webp", {"lossless": True, "method": 0}),
+}
 _BATCHES = 2  # whose pictures are being encoded while the next one is made
 
 
-def file_name(index: int) -> str:
-    """Return the picture's name under `images/` and `masks/`."""
-    return f"{index:06d}.png"
+def file_name(index: int, form: str = "png") -> str:
+    """Return the picture's name under `images/`, by its form, and `masks/`."""
+    return f"{index:06d}{FORMS[form][0]}"
+
+
+def encoded(picture: UInt8[np.ndarray, "height width channels"], form: str) -> bytes:
+    """Return a picture, grey or RGB, as a file of one of `FORMS`."""
+    if form == "png":
+        return quick_png(picture)
+    file = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, form.upper(), **FORMS[form][1])
+    return file.getvalue()
 
 
 def _cut(file: IO, length: int) -> None:
@@ -116,8 +133,8 @@ class Dataset:
     Pictures are encoded by threads, for which zlib works outside of Python's lock, while the caller goes on.
     """
 
-    def __init__(self, folder: Path, pool: ThreadPoolExecutor, found: Mapping[str, Any]):
-        self.folder = folder
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor, found: Mapping[str, Any], form: str = "png"):
+        self.folder, self.form = folder, form
         self.count: int = found.get("count", 0)
         self.image_shape: tuple[int, ...] | None = tuple(found["image_shape"]) if found else None
         self.latent_size: int | None = found.get("latent_size")
@@ -174,7 +191,7 @@ class Dataset:
             )
         indices = range(self.count, self.count + len(images))
         pictures = np.array(images) if images.dtype == np.uint8 else to_uint8(np.asarray(images, np.float32))
-        self.save_pictures("images", indices, pictures)
+        self.save_pictures("images", indices, pictures, self.form)
         self._latents.add(latents)
         if self.count and (doubt is None) != (self._doubts is None):
             raise InputError("a data set has doubts for all of its images, or for none")
@@ -200,15 +217,19 @@ class Dataset:
         self._told = self.count
 
     def save_pictures(
-        self, kind: str, indices: Sequence[int], pictures: UInt8[np.ndarray, "batch height width channels"]
+        self,
+        kind: str,
+        indices: Sequence[int],
+        pictures: UInt8[np.ndarray, "batch height width channels"],
+        form: str = "png",
     ) -> None:
-        """Write uint8 pictures, grey or RGB, as PNG files of the folder `kind`."""
+        """Write uint8 pictures, grey or RGB, as files of the folder `kind`, of one of `FORMS`."""
         folder = self.folder / kind
         folder.mkdir(exist_ok=True)
 
         def save(item: tuple[int, np.ndarray]) -> None:
             index, picture = item
-            (folder / file_name(index)).write_bytes(quick_png(picture))
+            (folder / file_name(index, form)).write_bytes(encoded(picture, form))
 
         self._waiting.append([self._pool.submit(save, item) for item in zip(indices, pictures, strict=True)])
         self._wait(_BATCHES)
@@ -230,6 +251,8 @@ class Dataset:
 def dataset(out: str | os.PathLike, provenance: dict, resume: bool = False) -> Iterator[Dataset]:
     """Open a data set; `provenance` (sampler, generator run, seed, ...) goes into dataset.json.
 
+    Its `picture`, one of `FORMS`, is how the pictures are stored: PNG by default.
+
     With `resume` one of the same provenance that was stopped goes on, see the head of this module: then the caller adds
     only what comes after the pictures that are there (`Dataset.count`).
 
@@ -243,7 +266,7 @@ def dataset(out: str | os.PathLike, provenance: dict, resume: bool = False) -> I
     with new_folder(out, keep=PROGRESS, again=bool(found)) as partial:
         with (
             ThreadPoolExecutor(sharding.cores()) as pool,
-            contextlib.closing(Dataset(partial, pool, found)) as written,
+            contextlib.closing(Dataset(partial, pool, found, provenance.get("picture", "png"))) as written,
         ):
             written.origin = origin
             yield written

@@ -161,18 +161,20 @@ def _hugging_face(content: Content, out: Path) -> None:
         for item in content.items():
             row = {"file_name": f"images/{item.name}"}
             if content.kind == "mask":
-                link(content.mask(item.index), out / "train" / "masks" / item.name)
-                row["mask_file_name"] = f"masks/{item.name}"
+                mask = content.mask(item.index)
+                link(mask, out / "train" / "masks" / mask.name)
+                row["mask_file_name"] = f"masks/{mask.name}"
             file.write(json.dumps(row | _values(content, item)) + "\n")
 
 
 def _web_dataset(content: Content, out: Path) -> None:
-    """Write tar files of 000000.png, 000000.json and 000000.mask.png."""
+    """Write tar files of 000000.png (or .jpg, .webp), 000000.json and 000000.mask.png."""
     items = content.items()
     for first in range(0, content.count, SHARD):
         with tarfile.open(out / f"{first // SHARD:06d}.tar", "w") as archive:
             for item in itertools.islice(items, SHARD):
-                parts = {"png": content.image(item.index).read_bytes()}
+                image = content.image(item.index)
+                parts = {image.suffix.lstrip("."): image.read_bytes()}
                 parts["json"] = json.dumps(_values(content, item)).encode()
                 if content.kind == "mask":
                     parts["mask.png"] = content.mask(item.index).read_bytes()
@@ -202,7 +204,7 @@ class _Records(Sequence):
         elif content.kind == "mask":
             annotation = content.mask(item.index).read_bytes()
         name = "annotation" if content.kind == "annotations" else content.kind
-        return {"image": content.image(item.index).read_bytes(), "id": item.name, name: annotation}
+        return {"image": content.png(item.index), "id": item.name, name: annotation}
 
 
 def _tfds(content: Content, out: Path) -> None:
@@ -227,7 +229,10 @@ def _tfds(content: Content, out: Path) -> None:
 def _face_synthetics(content: Content, out: Path) -> None:
     """Write the layout of Microsoft's FaceSynthetics: 000000.png, 000000_ldmks.txt or 000000_seg.png."""
     for item in content.items():
-        link(content.image(item.index), out / item.name)
+        if content.form == "png":
+            link(content.image(item.index), out / item.name)
+        else:  # the layout has no other form
+            (out / f"{item.index:06d}.png").write_bytes(content.png(item.index))
         if content.kind == "mask":
             Image.fromarray(item.annotation).save(out / f"{item.index:06d}_seg.png")
         else:
@@ -262,16 +267,12 @@ def _npz(content: Content, out: Path) -> None:
     if (content.folder / "doubt.npy").is_file():
         arrays["doubt"] = np.load(content.folder / "doubt.npy", mmap_mode="r")
 
-    def images() -> Any:
-        for index in range(content.count):
-            with Image.open(content.image(index)) as picture:
-                yield np.asarray(picture).reshape(height, width, -1)
-
+    images = (content.pixels(index) for index in range(content.count))
     annotations = (np.asarray(item.annotation, dtype) for item in content.items())
     with zipfile.ZipFile(out / "arrays.npz", "w", allowZip64=True) as archive:
         for name, values in arrays.items():
             _add(archive, name, values.dtype, values.shape, values)
-        _add(archive, "images", np.dtype(np.uint8), (content.count, height, width, content.told["channels"]), images())
+        _add(archive, "images", np.dtype(np.uint8), (content.count, height, width, content.told["channels"]), images)
         _add(archive, content.kind, np.dtype(dtype), (content.count, *first.shape), annotations)
 
 

@@ -25,6 +25,7 @@ class Draw(NamedTuple):
     jitter: float = sampling.JITTER
     keep: float = 1.0
     truncation: float = 1.0
+    part: tuple[int, int] = (0, 1)  # (i, n): of the samples' batches every n-th, from the i-th on
 
 
 class Pairs(NamedTuple):
@@ -66,7 +67,9 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
             raise InputError(f"--keep {draw.keep}: doubts are not finite; train the aspect network again")
     sample = jax.jit(sampling.sampler(draw.sampler, key, *given))
     missing = count
-    for start in itertools.count(-(-first // BATCH) * BATCH, BATCH):
+    number, parts = draw.part
+    batches = (batch for batch in itertools.count(-(-first // BATCH)) if batch % parts == number)
+    for start in (batch * BATCH for batch in batches):
         if missing <= 0:
             return
         made = pairs(sample, start)

@@ -60,11 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         (partial / "compressed.json").write_text(json.dumps(belongs_to(run) | {"images": len(ids)}, indent=2) + "\n")
     found = measured(run, parts, packed)
     run.record("compress", found | {"bits": args.bits, "images": len(ids)})
-    beside = ", ".join(f"{form.upper()} {found[f'{form}_psnr_db']:.2f} dB" for form in compression.FORMATS)
+    beside = ", ".join(
+        f"{form.upper()} {found[f'{form}_psnr_db']:.2f} dB at {found[f'{form}_bits_a_pixel']:.3f}"
+        for form in compression.FORMATS
+    )
     print(
         f"compress: {len(ids):,} images, {packed.shape[1]} numbers of {args.bits} bits each, "
         f"{found['bits_a_pixel']:.3f} bits a pixel, PSNR {found['psnr_db']:.2f} dB "
-        f"(unrounded latents {found['unrounded_psnr_db']:.2f} dB; of that size {beside}) -> {args.out}"
+        f"(unrounded latents {found['unrounded_psnr_db']:.2f} dB; {beside}) -> {args.out}"
     )
 
 

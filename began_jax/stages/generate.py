@@ -4,9 +4,9 @@
     python generate.py --run runs/demo --count 1000 --out runs/demo/sure --keep 0.9    # without the most doubtful tenth
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated --format yolo,tfds    # for other tools
 
-OUT gets images/*.png, latents.npy, dataset.json, README.md (a card), and the annotations: annotations.json (COCO
-keypoints), masks/*.png, attributes.csv, or annotations.npy for other kinds. doubt.npy says how far each annotation may
-be off (docs/aspects.md).
+OUT gets images/*.png (--picture), latents.npy, dataset.json, README.md (a card), croissant.json (what there is, for
+programs), and the annotations: annotations.json (COCO keypoints), masks/*.png, attributes.csv, or annotations.npy for
+other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
 RUN/figures gets samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a
 GIF.
 """
@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ import numpy as np
 from began_jax import figures, sampling, sharding
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
-from began_jax.export import card, formats
+from began_jax.export import card, croissant, formats
 from began_jax.export.content import open_content
-from began_jax.files import read_json, replacing
+from began_jax.export.dataset import FORMS
+from began_jax.files import read_json, replacing, write_json
 from began_jax.images import to_float
 from began_jax.progress import Progress
 from began_jax.run import cli, doubt, networks, pairs, plan, shards
@@ -71,11 +73,25 @@ def parser() -> cli.ArgumentParser:
         help="keep the share of the images with the least doubt, and draw as many more; 1: all",
     )
     parser.add_argument(
+        "--part",
+        default="0/1",
+        metavar="I/N",
+        help="share the work with other hosts: --count samples that no other part has (I from 0 to N - 1), into an "
+        "--out of their own; numbers.npy says which samples of the seed they are",
+    )
+    parser.add_argument(
         "--mirror-image",
         type=int,
         default=0,
         help="image whose interpolation to its mirror image is "
         "drawn (fig. 7): its number in the held-out split, or in the training split where none is",
+    )
+    parser.add_argument(
+        "--picture",
+        default="png",
+        choices=tuple(FORMS),
+        help="how the pictures are stored; webp loses nothing either and takes less room and more time, jpeg is of "
+        "quality 95; masks are always PNG",
     )
     known = "; ".join(f"{name}: {form.text}" for name, form in formats.FORMATS.items())
     parser.add_argument(
@@ -96,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if not 0 < args.keep <= 1:
         raise InputError(f"--keep is {args.keep}; it must be more than 0 and at most 1")
+    part_of(args.part)
     run = Run.open(args.run)
     kind = run.kind
     if args.plan:
@@ -127,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         z = mirror_interpolation(run, args.mirror_image)
         draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
         bar = Progress("generate", args.count, there, unit="image")
-        draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation)
+        draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation, part_of(args.part))
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
             if not shown:
                 shown = True
@@ -147,6 +164,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """Return I and N of --part I/N; InputError for anything else."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, parts = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 0 <= number < parts:
+        raise InputError(f"--part is {text}; it must be I/N, I from 0 to N - 1, such as 0/4")
+    return number, parts
+
+
 def digest(aspect: networks.TrainedAspect) -> str:
     """Return what tells a network from another one of the same name: of its parameters."""
     found = hashlib.sha256()
@@ -162,6 +188,8 @@ def finish(out: Path, run: Run, names: list[str]) -> None:
         figures_of_run = read_json(run.folder / "metrics.json")
         with replacing(out / "README.md") as partial:
             partial.write_text(card.text(read_json(out / "dataset.json"), figures_of_run, run.kind.plural, source))
+    if not (out / "croissant.json").exists():
+        write_json(out / "croissant.json", croissant.document(open_content(out), run.kind.plural))
     if names:
         print(f"generate: {', '.join(map(str, formats.convert(open_content(out), names)))}")
 
@@ -178,13 +206,15 @@ def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> d
         "seed": args.seed,
         "keep": args.keep,
         "truncation": args.truncation,
+        "picture": args.picture,
+        "part": args.part,
     }
 
 
 def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
     """Return whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
     path = out / "dataset.json"
-    new = {"keep": 1.0, "truncation": 1.0}  # options that there were not before 0.3.0
+    new = {"keep": 1.0, "truncation": 1.0, "picture": "png", "part": "0/1"}  # options that there were not before 0.3.0
     found = new | json.loads(path.read_text()) if path.is_file() else {}
     return expected.items() <= found.items()
 

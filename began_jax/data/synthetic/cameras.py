@@ -1,8 +1,7 @@
 """Near-infrared eyes as many cameras see them, with the mask of the visible iris: what a segmenter of eyes learns from.
 
 The eyes are those of `irises`, with wider bounds of each factor, and all that differs between cameras: framing, lamps
-and their reflections, glasses, brows, gradation, blur, noise and JPEG. The mask reaches to the outer end of the soft
-limbus, where people draw it.
+and their reflections, glasses, brows, gradation, blur, noise and JPEG. The mask ends where people draw it.
 """
 
 import io
@@ -14,7 +13,8 @@ from PIL import Image, ImageFilter
 from began_jax.data.synthetic import irises
 from began_jax.data.synthetic.drawing import blend, coverage, ellipse
 
-RIM = 0.8  # of the soft limbus's outer half
+# Where people draw: a little outside of the middle of the soft limbus, and under the roots of the upper lashes.
+RIM, ROOTS = 0.15, 0.035
 _WIDER = {
     "centre_x": (0.3, 0.7),
     "centre_y": (0.22, 0.53),
@@ -23,8 +23,8 @@ _WIDER = {
     "dilation": (0.22, 0.62),
     "pupil_x": (-0.06, 0.06),
     "pupil_y": (-0.06, 0.06),
-    "fibre_contrast": (0.0, 1.3),
-    "crypts": (0.0, 0.14),
+    "fibre_contrast": (0.0, 2.2),
+    "crypts": (0.0, 0.25),
     "limbus": (0.04, 0.3),
     "upper_lid": (0.25, 1.45),
     "lower_lid": (0.55, 1.45),
@@ -62,7 +62,7 @@ def render(seed: int, index: int, height: int, width: int) -> Eye:
     s["lash_length"] *= s["radius"] / _OWN_RADIUS
     lashes = rng.random((irises.LASHES + irises.LOWER_LASHES, 3))
     image, mask = irises.paint(
-        s, rng.random((irises.FIBRES, 3)), lashes, rng.random(8), _reflections(rng, s), height, width, RIM
+        s, rng.random((irises.FIBRES, 3)), lashes, rng.random(8), _reflections(rng, s), height, width, RIM, ROOTS
     )
     grey = image[..., 0] / np.float32(255)
     if s["radius"] < 0.22 and rng.random() < 0.6:

@@ -182,6 +182,7 @@ def paint(
     height: int,
     width: int,
     rim: float = 0.0,
+    roots: float = 0.0,
 ) -> tuple[UInt8[np.ndarray, "{height} {width} 1"], UInt8[np.ndarray, "{height} {width} 1"]]:
     """Return the eye of a scene and the mask of its visible iris.
 
@@ -191,6 +192,7 @@ def paint(
         highlights: their polygons in fractions of the image; perhaps none.
         height, width: of the image.
         rim: share of the soft limbus's outer half that still belongs to the iris.
+        roots: radii of the iris from the upper lid's edge down to where the visible iris is said to begin.
     """
     x, y = pixel_centres(height, width)
     y = y * np.float32(ASPECT)
@@ -199,6 +201,7 @@ def paint(
     upper, lower = _lid_heights(s, x)
     open_by = np.minimum(y - upper, lower - y)
     mask = (radius <= 1 + rim * s["limbus"] / 2) & (pupil > s["dilation"]) & (open_by >= 0)
+    mask &= y - upper >= roots * s["radius"]
 
     # An edge is at least a pixel wide, which is antialiasing.
     blur = max(0.01, 1.2 / width) + s["defocus"]

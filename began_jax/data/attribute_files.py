@@ -1,0 +1,127 @@
+"""The attributes of pictures, from a table: a row for each picture, yes or no in each column."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from began_jax.data.celeba import read_attributes
+from began_jax.data.pictures import same_name
+from began_jax.errors import InputError
+
+FORMATS = ".csv, .jsonl, or CelebA's .txt"
+ANSWERS = {"1": 1, "true": 1, "yes": 1, "0": 0, "-1": 0, "false": 0, "no": 0}  # CelebA says -1
+PICTURE = ("file_name", "filename", "image", "image_id", "name", "id")  # what the column of pictures may be called
+
+
+class Attributes(NamedTuple):
+    """Names of the attributes, their values float32 [N, K] in {0, 1} or NaN in a row that is missing, and notes."""
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    notes: list[str]
+
+
+def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attributes:
+    """Return the attributes of the pictures with these ids.
+
+    Columns without a yes or no in any row, such as captions, are left out, and a note names them.
+
+    Args:
+        path: of the table, see `FORMATS`.
+        ids: of the pictures.
+        gaps: whether it may say nothing of some of them.
+
+    Raises:
+        InputError: the table cannot be read, does not fit the pictures, or a value is neither yes nor no.
+    """
+    where = f"--attributes {path}"
+    if not path.is_file():
+        raise InputError(f"{where}: no such file; it must be {FORMATS}")
+    reader = {".csv": _of_csv, ".jsonl": _of_lines, ".txt": _of_celeba}.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{where}: must be {FORMATS}")
+    try:
+        rows = list(reader(path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{where}: cannot be read ({error})") from None
+    names, notes = _columns([row for _, row in rows], where)
+    spelt = {same_name(name): name for name in ids}
+    found: dict[str, np.ndarray] = {}
+    for told, row in rows:
+        name = str(spelt.get(same_name(told), told))
+        if name in found:
+            raise InputError(f"{where}: {name} is there twice; give each image one row")
+        found[name] = np.array([_answer(row.get(column), name, column, where) for column in names], np.float32)
+    missing = [name for name in ids if name not in found]
+    surplus = sorted(found.keys() - set(ids))
+    if missing and (not gaps or len(missing) == len(ids)):
+        first = f"; the first name in the file is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
+        raise InputError(
+            f"{where}: attributes for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
+            f"{missing[0]}{first}; --partial keeps such images for the generator"
+        )
+    if surplus:
+        raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
+    none = np.full(len(names), np.nan, np.float32)
+    return Attributes(tuple(names), np.stack([found.get(name, none) for name in ids]), notes)
+
+
+def _columns(rows: list[dict[str, str]], where: str) -> tuple[list[str], list[str]]:
+    """Return the columns that are attributes, and a note on the others."""
+    every = list(dict.fromkeys(name for row in rows for name in row))
+    kept = [name for name in every if any(_plain(row.get(name)) in ANSWERS for row in rows)]
+    if not kept:
+        raise InputError(f"{where}: no column has 0 or 1 (or -1, true, false, yes, no)")
+    left = [name for name in every if name not in kept]
+    return kept, [f"left out columns that are no attributes: {', '.join(left)}"] if left else []
+
+
+def _plain(value: str | None) -> str:
+    text = (value or "").strip().lower()
+    return text.removesuffix(".0")
+
+
+def _answer(value: str | None, name: str, column: str, where: str) -> int:
+    if _plain(value) not in ANSWERS:
+        said = f"has {value.strip()!r}" if value and value.strip() else "has no value"
+        raise InputError(f"{where}: {name} {said} in column {column}; it must be 0 or 1 (or -1, true, false, yes, no)")
+    return ANSWERS[_plain(value)]
+
+
+def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # a caption in quotes may go over lines
+        rows = [row for row in csv.reader(file) if row]
+    if len(rows) < 2:
+        raise InputError(f"--attributes {path}: holds no pictures; the first line names the columns")
+    head = [column.strip() for column in rows[0]]
+    place = next((i for i, column in enumerate(head) if column.lower() in PICTURE), None)
+    if place is None:
+        raise InputError(f"--attributes {path}: no column is called {' or '.join(PICTURE[:3])}, for the pictures")
+    if len(set(head)) < len(head):
+        raise InputError(f"--attributes {path}: two columns are called {max(head, key=head.count)}")
+    for row in rows[1:]:
+        if len(row) != len(head):
+            raise InputError(f"--attributes {path}: {row[0]} has {len(row)} values; there must be {len(head)}")
+        told = dict(zip(head, row, strict=True))
+        yield told.pop(head[place]).strip(), told
+
+
+def _of_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            told = json.loads(line)
+            name = told.pop(next(key for key in told if key.lower() in PICTURE))
+        except (ValueError, AttributeError, StopIteration):
+            raise InputError(f"--attributes {path}: line {number} is no object with a file_name") from None
+        yield str(name), {key: str(value) for key, value in told.items() if value is not None}
+
+
+def _of_celeba(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
+    names, rows = read_attributes(path)
+    return [(name, dict(zip(names, map(str, map(int, row)), strict=True))) for name, row in rows.items()]
