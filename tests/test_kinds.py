@@ -176,6 +176,8 @@ def test_a_kind_of_a_file_goes_the_whole_way(name, folder, inverted, tmp_path):
     assert status == 2 and f"and the data set is annotated with {name}" in told
     status, _, told = call("aspect.py", run, "--kind", f"{EXAMPLES / 'boxes.py'}:np")
     assert status == 2 and "is a module; it must be a began_jax.kinds.Kind" in told
+    status, _, told = call("aspect.py", run, "--kind", place, "--save-every", 0)
+    assert status == 2 and "--save-every" in told and not (run / "kind.json").exists()
     done("aspect.py", run, "--kind", place, "--recipe", "paper", "--epochs", 1, "--batch-size", 10, "--name", "first")
     printed, found, z, annotate = finish(run)  # which is told of no kind any more
     kind, data = Run.open(run).kind, Run.open(run).data

@@ -38,6 +38,7 @@ class Run:
     folder: Path
     config: TrainConfig
     data: DataSet
+    place: str = ""  # of a kind of the user's that was asked for, until `keep_kind` keeps it
 
     @classmethod
     def of(cls, folder: Path, config: TrainConfig) -> "Run":
@@ -109,18 +110,26 @@ class Run:
 
     @property
     def kind(self) -> kinds.Kind:
-        """The kind of the data set's annotation, the one of `use_kind` if any; InputError where it has none."""
+        """The kind of the data set's annotation, the one of `with_kind` if any; InputError where it has none."""
         path = self.folder / "kind.json"
-        return kinds.of(self.data, read_json(path)["kind"] if path.exists() else "")
+        return kinds.of(self.data, self.place or (read_json(path)["kind"] if path.exists() else ""))
 
-    def use_kind(self, place: str) -> None:
-        """Keep FILE.py:NAME or PACKAGE.MODULE:NAME as the kind of the run's annotation, or refuse another than before.
+    def with_kind(self, place: str) -> "Run":
+        """Return the run with FILE.py:NAME or PACKAGE.MODULE:NAME as the kind of its annotation; `keep_kind` keeps it.
 
         Raises:
             InputError: there is no such kind, it is of another annotation, or the run has another.
         """
         kinds.of(self.data, place)
-        agree(self.folder / "kind.json", {"kind": plugins.absolute(place)}, "annotated", otherwise="another --run")
+        run = dataclasses.replace(self, place=plugins.absolute(place))
+        if (self.folder / "kind.json").exists():
+            run.keep_kind()  # changes nothing, or refuses
+        return run
+
+    def keep_kind(self) -> None:
+        """Keep the kind of `with_kind`, if one was asked for, or refuse another than before."""
+        if self.place:
+            agree(self.folder / "kind.json", {"kind": self.place}, "annotated", otherwise="another --run")
 
     def record(self, stage: str, figures: Mapping[str, Any], keep: tuple[str, ...] = ()) -> None:
         """Replace the figures of a stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""

@@ -60,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     args = parser().parse_args(argv)
     run = Run.open(args.run)
     if args.kind:
-        run.use_kind(args.kind)
+        run = run.with_kind(args.kind)
     generated = getattr(args, "target", "") == "generated"  # labels of T, and none of the data set
     labels_of = getattr(args, "labels", AspectConfig().labels) if generated else getattr(args, "labelled", 0)
     named = args.recipe
@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plan:
         print(plan.aspect(run, config))
         return
+    run.keep_kind()
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
     config = networks.fitting(run, config, len(latents))
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))

@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     feed = Feed(run, mesh, args.feed)
     with sharding.first_process_first("configuration"):
         if args.kind:
-            run.use_kind(args.kind)
+            run.with_kind(args.kind).keep_kind()
         run.begin()
         if args.pretrained:
             weights.begin(run)

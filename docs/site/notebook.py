@@ -88,7 +88,7 @@ eyes = [irises.render(1, i, 64, 80) for i in range(300)]
 masks = np.stack([mask for _, mask in eyes]).astype(np.float32)
 clear = to_float(np.stack([image for image, _ in eyes]))
 keys = jax.random.split(jax.random.key(1), 8)
-poor = np.stack([low_quality(key, x, m) for key, x, m in zip(keys, clear[:8], masks[:8])])
+poor = np.stack([low_quality(key, x, m)[0] for key, x, m in zip(keys, clear[:8], masks[:8])])
 figures.annotated_grid(np.concatenate([clear[:8], poor]), masks=np.tile(masks[:8], (2, 1, 1, 1)), columns=8)```""",
     """## Figure 9: random eyes of the generator""",
     """```
