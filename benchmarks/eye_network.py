@@ -2,7 +2,7 @@
 
     python -m benchmarks.eye_network --out began_jax/weights/eyes.npz    # or make eye-network
 
-On two cores it takes about an hour. `python -m benchmarks.iris_segmenter --annotator eyes` measures it on pictures.
+On two cores it takes half an hour. `python -m benchmarks.iris_segmenter --annotator eyes` measures it on pictures.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the file of the parameters")
     parser.add_argument("--count", type=int, default=20_000, help="rendered eyes")
-    parser.add_argument("--steps", type=int, default=6_000, help="of training, 16 eyes each")
+    parser.add_argument("--steps", type=int, default=7_500, help="of training, 16 eyes each")
     parser.add_argument("--workers", type=int, help="processes that render; default: one a core")
     return parser
 

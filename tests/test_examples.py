@@ -41,7 +41,14 @@ def test_the_readme_s_chain_gives_images_with_masks():
     assert 0 <= found["score"] <= 1 and np.isfinite(found["new_images"]).all()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+# The first is the README's chain as a program.
+PROGRAMS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.long] if path.stem == "began_in_memory" else [])
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", PROGRAMS)
 def test_an_example_runs(path, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)  # for what it writes
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60

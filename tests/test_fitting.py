@@ -157,7 +157,7 @@ SMALL = TrainConfig(
 IMAGES = RNG.integers(0, 256, (10, 8, 8, 1), np.uint8)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_training_in_memory_equals_its_steps_on_passes_over_the_images(devices):
     config, told = dataclasses.replace(SMALL, encoder_weight=1.0), []
     mesh = jax.make_mesh((devices,), ("x",), devices=jax.devices()[:devices])

@@ -115,6 +115,7 @@ def assert_close_states(a, b):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_two_processes_of_which_one_was_killed_invert_as_one_does(start, trained, tmp_path):
     run, both = tmp_path / "one", tmp_path / "two"
     for folder in (run, both):

@@ -169,7 +169,7 @@ def of_kind(name, folder, inverted, run):
     return run
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n == "depth" else n for n in FILES])
 def test_a_kind_of_a_file_goes_the_whole_way(name, folder, inverted, tmp_path):
     run, (_, place, shape) = of_kind(name, folder, inverted, tmp_path / "run"), FILES[name]
     status, _, told = call("aspect.py", run, "--kind", FILES["depth" if name == "box" else "box"][1])

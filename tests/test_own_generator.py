@@ -100,6 +100,8 @@ def test_new_images_are_drawn_as_the_generator_draws(run, tmp_path):
     z = np.stack([own.draw(jax.random.fold_in(jax.random.key(0), i)) for i in range(10)])
     np.testing.assert_allclose(np.load(tmp_path / "out" / "latents.npy"), z, rtol=1e-6)
     assert np.abs(z).max() > 1
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "as the generator draws them" in card and "style.py:SHOWING" in card and str(run) not in card
 
 
 def test_it_is_measured_and_its_layers_are_learnt_from(run, place):

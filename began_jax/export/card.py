@@ -20,6 +20,9 @@ def text(told: Mapping[str, Any], figures: Mapping[str, Any], plural: str, sourc
         plural: name of the annotations.
         source: where the training images came from.
     """
+    own = told.get("generator")
+    sampled = "as the generator draws them" if own and told["sampler"] == "uniform" else SAMPLERS.get(told["sampler"])
+    generator = f"{own}, somebody's own" if own else f"step {told['generator_step']} of its training"
     size = f"{told['height']}x{told['width']}, {told['channels']} channels"
     kept = f", of which the {100 * told['keep']:g} % with the least doubt are kept" if told["keep"] < 1 else ""
     shown = {name: value for name, value in sorted(figures.items()) if name.split("/")[0] in ("invert", "evaluate")}
@@ -37,9 +40,9 @@ a latent, a vector of {told["latent_size"]} numbers. A network annotates the ima
 Javidnia and Corcoran, 2018).
 
 - **Images**: {size}.
-- **Latents**: {SAMPLERS.get(told["sampler"], told["sampler"])}, seed {told["seed"]}{kept}. `latents.npy` has them, and
+- **Latents**: {sampled or told["sampler"]}, seed {told["seed"]}{kept}. `latents.npy` has them, and
   `numbers.npy` says which sample each one is.
-- **Generator**: step {told["generator_step"]} of its training. **Annotations**: network {told["aspect"]}, after
+- **Generator**: {generator}. **Annotations**: network {told["aspect"]}, after
   {told["aspect_epoch"]} epochs.
 - **Doubt**: `doubt.npy`, where it is there, says how far each annotation may be off, in the annotation's unit.
 - **Training images**: {source}. Their terms may bind what was learnt from them; this card cannot say so.

@@ -208,8 +208,8 @@ def add_annotator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--annotator",
         metavar="NAME",
-        help="T for generated images: dlib, segmenter, FILE.py:NAME, PACKAGE.MODULE:NAME, or network, a small one "
-        "trained on the data set's own annotations; default: the one that the run used before, or prepare.py did, "
+        help="T for generated images: dlib, segmenter, eyes, FILE.py:NAME, PACKAGE.MODULE:NAME, or network, a small "
+        "one trained on the data set's own annotations; default: the one that the run used before, or prepare.py did, "
         "otherwise network",
     )
     parser.add_argument("--workers", type=int, help="processes that T runs in; default: one a core")

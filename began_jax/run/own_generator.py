@@ -115,6 +115,12 @@ def open_again(folder: Path) -> Generator:
     return generator
 
 
+def name_of(folder: Path) -> str:
+    """Return FILE.py:NAME of a run's own generator, without the folder that its file is in, or nothing."""
+    path = folder / FILE
+    return Path(read_json(path)["generator"]).name if path.exists() else ""
+
+
 def say(place: str) -> None:
     """Say whose code is run, before it is."""
     print(f"the generator is {plugins.absolute(place)}, whose code is run", file=sys.stderr)

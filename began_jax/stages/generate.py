@@ -33,7 +33,7 @@ from began_jax.export.dataset import FORMS
 from began_jax.files import read_json, replacing, write_json
 from began_jax.images import to_float
 from began_jax.progress import Progress
-from began_jax.run import cli, doubt, networks, pairs, plan, shards
+from began_jax.run import cli, doubt, networks, own_generator, pairs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.objective import codes_of
 
@@ -50,8 +50,8 @@ def parser() -> cli.ArgumentParser:
         default="uniform",
         choices=sampling.SAMPLERS,
         help="latents: "
-        "uniform on the cube, as the paper; drawn from Z_data with --jitter; between two of Z_data; or of a density "
-        "fitted to Z_data, a mixture of Gaussians, with --truncation. "
+        "uniform on the cube, as the paper, or as a generator of yours draws them; drawn from Z_data with --jitter; "
+        "between two of Z_data; or of a density fitted to Z_data, a mixture of Gaussians, with --truncation. "
         "An aspect network that has learnt T(x) was trained on Z_data",
     )
     parser.add_argument(
@@ -196,7 +196,8 @@ def finish(out: Path, run: Run, names: list[str]) -> None:
 
 def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> dict[str, Any]:
     """Return what OUT/dataset.json tells of its origin."""
-    return {
+    own = {"generator": name} if (name := own_generator.name_of(run.folder)) else {}
+    return own | {
         "run": str(args.run),
         "generator_step": run.inverted.step,
         "aspect": aspect,

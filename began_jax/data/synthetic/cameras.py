@@ -13,8 +13,9 @@ from PIL import Image, ImageFilter
 from began_jax.data.synthetic import irises
 from began_jax.data.synthetic.drawing import blend, coverage, ellipse
 
-# Where people draw: a little outside of the middle of the soft limbus, and under the roots of the upper lashes.
-RIM, ROOTS = 0.15, 0.035
+# Where people draw: a little outside of the middle of the soft limbus, under the roots of the upper lashes, and over
+# the wet line of the lower lid. The three numbers were set on the masks of CASIA-Interval.
+RIM, LIDS = 0.1, (0.035, 0.022)
 _WIDER = {
     "centre_x": (0.3, 0.7),
     "centre_y": (0.22, 0.53),
@@ -24,7 +25,8 @@ _WIDER = {
     "pupil_x": (-0.06, 0.06),
     "pupil_y": (-0.06, 0.06),
     "fibre_contrast": (0.0, 2.2),
-    "crypts": (0.0, 0.25),
+    "crypts": (0.0, 0.3),
+    "collarette_light": (0.0, 0.2),
     "limbus": (0.04, 0.3),
     "upper_lid": (0.25, 1.45),
     "lower_lid": (0.55, 1.45),
@@ -62,7 +64,7 @@ def render(seed: int, index: int, height: int, width: int) -> Eye:
     s["lash_length"] *= s["radius"] / _OWN_RADIUS
     lashes = rng.random((irises.LASHES + irises.LOWER_LASHES, 3))
     image, mask = irises.paint(
-        s, rng.random((irises.FIBRES, 3)), lashes, rng.random(8), _reflections(rng, s), height, width, RIM, ROOTS
+        s, rng.random((irises.FIBRES, 3)), lashes, rng.random(8), _reflections(rng, s), height, width, RIM, LIDS
     )
     grey = image[..., 0] / np.float32(255)
     if s["radius"] < 0.22 and rng.random() < 0.6:

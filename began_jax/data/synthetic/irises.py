@@ -121,7 +121,7 @@ def _texture(
         grey = grey + np.float32(seen * (0.008 + 0.022 * strength)) * wave * band
     ring = (depth - np.float32(s["collarette"])) * np.float32(1 / 0.11)
     wavy = ring + np.float32(0.6) * np.sin(9 * angle + np.float32(6.28 * fibres[0, 0]))
-    grey += np.float32(0.05) * np.exp(-wavy * wavy)
+    grey += np.float32(s.get("collarette_light", 0.05)) * np.exp(-wavy * wavy)
     pits = np.clip(noise(places[2:4], 26, height, width) - np.float32(0.5), 0, 1)
     grey -= np.float32(s["crypts"]) * pits * np.exp(-ring * ring / 6)
     return grey - np.float32(0.08) * depth * depth
@@ -182,7 +182,7 @@ def paint(
     height: int,
     width: int,
     rim: float = 0.0,
-    roots: float = 0.0,
+    lids: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[UInt8[np.ndarray, "{height} {width} 1"], UInt8[np.ndarray, "{height} {width} 1"]]:
     """Return the eye of a scene and the mask of its visible iris.
 
@@ -192,7 +192,7 @@ def paint(
         highlights: their polygons in fractions of the image; perhaps none.
         height, width: of the image.
         rim: share of the soft limbus's outer half that still belongs to the iris.
-        roots: radii of the iris from the upper lid's edge down to where the visible iris is said to begin.
+        lids: radii of the iris from the upper and the lower lid's edge to where the visible iris is said to begin.
     """
     x, y = pixel_centres(height, width)
     y = y * np.float32(ASPECT)
@@ -201,7 +201,7 @@ def paint(
     upper, lower = _lid_heights(s, x)
     open_by = np.minimum(y - upper, lower - y)
     mask = (radius <= 1 + rim * s["limbus"] / 2) & (pupil > s["dilation"]) & (open_by >= 0)
-    mask &= y - upper >= roots * s["radius"]
+    mask &= (y - upper >= lids[0] * s["radius"]) & (lower - y >= lids[1] * s["radius"])
 
     # An edge is at least a pixel wide, which is antialiasing.
     blur = max(0.01, 1.2 / width) + s["defocus"]
