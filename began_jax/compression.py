@@ -13,6 +13,7 @@ Images = UInt8[np.ndarray, "count height width channels"]
 
 FORMATS = {"jpeg": {"optimize": True}, "webp": {"method": 4}}  # with Pillow's options of each
 _LOWEST, _HIGHEST = 1, 95  # quality
+_PIXELS = 64_000_000  # of a sheet: Pillow warns of pictures with more
 _BLOCK = 16  # pixels a side, which the codecs code together
 _WIDEST = 16_000  # pixels of a sheet: WebP takes 16,383
 
@@ -71,7 +72,8 @@ def _filled(side: int) -> int:
 
 def most(height: int, width: int, count: int) -> int:
     """Return how many images of a size go on one sheet of `of_size`, at most `count`."""
-    return min(count, (_WIDEST // _filled(height)) * (_WIDEST // _filled(width)))
+    tall, wide = _filled(height), _filled(width)
+    return max(1, min(count, (_WIDEST // tall) * (_WIDEST // wide), _PIXELS // (tall * wide)))
 
 
 class Coded(NamedTuple):

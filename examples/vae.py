@@ -17,7 +17,7 @@ from began_jax import Decoder, Encoder, Generator, sharding, to_float
 from began_jax.data.synthetic import faces
 
 SIZE, LATENT, COUNT, STEPS, BATCH, KL = 48, 64, 3000, 2500, 16, 5e-4
-WEIGHTS = Path("runs") / "vae.msgpack"
+WEIGHTS = Path(__file__).parents[1] / "runs" / "vae.msgpack"
 ENCODER, DECODER = Encoder((32, 48, 64), 2 * LATENT, patch=2), Decoder(SIZE, SIZE, 3, 16, poolings=2)
 
 

@@ -33,6 +33,7 @@ def table(path, text):
             'file_name,caption,Bald,Young\na.png,"a man,\nwithout hair",yes,no\nb/c.jpg,x,No,No\nd.png,y,no,YES\n',
         ),
         ("t.csv", "image_id,Bald,Young,age\na.png,1.0,0.0,70\nb/c.jpg,0.0,0.0,35\nd.png,0.0,1.0,20\n"),
+        ("t.csv", ",id,file_name,Bald,Young,doubt\n0,7,a.png,1,0,0\n1,8,b/c.jpg,0,0,1\n2,9,d.png,0,1,0.5\n"),
         ("t.txt", "3\nBald Young\na.png 1 -1\nb/c.jpg -1 -1\nd.png -1 1\n"),
         (
             "t.jsonl",
@@ -45,7 +46,8 @@ def test_a_table_is_read_as_it_was_meant(tmp_path, name, text):
     found = match_attributes(table(tmp_path / name, text), IDS)
     assert found.names == ("Bald", "Young")
     np.testing.assert_array_equal(found.values, [[1, 0], [0, 0], [0, 1]])
-    other = [column for column in ("caption", "age", "text") if re.search(rf"\b{column}\b", text)]
+    left = ("the one without a name, id, doubt",) if "doubt" in text else ()
+    other = [*left] or [column for column in ("caption", "age", "text") if re.search(rf"\b{column}\b", text)]
     assert [note.partition(": ")[2] for note in found.notes] == other
 
 
@@ -64,6 +66,8 @@ def test_a_table_is_read_as_it_was_meant(tmp_path, name, text):
         ("t.csv", "x.png,Bald\nz.png,1\n", "no column is called file_name"),
         ("t.csv", "", "holds no pictures"),
         ("t.jsonl", "[1]\n", "line 1 is no object"),
+        ("t.jsonl", '["file_name"]\n', "line 1 is no object"),
+        ("t.txt", "2\nBald\na.png 1\na.png -1\n", "a.png is there twice"),
         ("t.xml", "", "must be .csv, .jsonl"),
     ],
 )

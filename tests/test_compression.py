@@ -46,6 +46,11 @@ def test_a_sheet_gives_each_image_back_within_its_size(form, shape):
     assert compression.psnr_db(images, small.images) <= compression.psnr_db(images, large.images)
 
 
+def test_a_sheet_is_no_larger_than_readers_take():
+    assert compression.most(1024, 1024, 256) * 1024**2 <= 64_000_000 and compression.most(64, 64, 256) == 256
+    assert compression.most(20_000, 20_000, 256) == 1
+
+
 def test_a_run_is_packed_and_drawn_again(tiny_faces, tmp_path):
     run = tmp_path / "run"
     done("train.py", run, *train_options(tiny_faces), "--steps", 4)
@@ -72,12 +77,12 @@ def test_a_run_is_packed_and_drawn_again(tiny_faces, tmp_path):
         path = tmp_path / "pictures" / (name if name.endswith(".png") else f"{name}.png")
         np.testing.assert_array_equal(np.asarray(Image.open(path)), wanted)
 
-    done("train.py", run, *train_options(tiny_faces), "--steps", 8)
     (tmp_path / "none").mkdir()
     for options, wanted in (
         (["--unpack", tmp_path / "none"], ["compressed.json"]),
         (["--unpack", tmp_path / "packed", "--out", tmp_path / "pictures"], ["not empty"]),
         (["--bits", 12], ["1 to 8, or 16"]),
+        (["--unpack", tmp_path / "packed", "--bits", 6], ["goes without --unpack"]),
     ):
         assert_refused(run, "compress.py", run, "--out", tmp_path / "new", *options, wanted=wanted)
         assert not (tmp_path / "new").exists()

@@ -47,6 +47,8 @@ SHOWING = lambda: Generator(apply, parameters, LATENT, (16, 16, 3), draw=draw, l
 LARGER = Generator(apply, parameters, LATENT, (16, 24, 3), draw=draw)
 ELSEWHERE = Generator(apply, parameters, LATENT, (16, 16, 3), draw=lambda key: jnp.zeros(5))
 BROKEN = lambda: 1 / 0
+SWAPPED = Generator(apply, parameters, LATENT, (16, 16, 3), encode=lambda p, x: jnp.zeros((len(x), 22)))
+IMAGELESS = Generator(apply, parameters, LATENT, (16, 16, 3), layers=lambda p, z: layers(p, z)[:1])
 NUMBER = 3
 """
 FLAT = 2 * 3 + 4 * 4
@@ -150,11 +152,37 @@ def test_what_is_no_generator_is_refused(place, tiny_faces):
         ("NUMBER", "is a int; it must be a began_jax.Generator"),
         ("NONE", "is nothing"),
         ("BROKEN", "ZeroDivisionError"),
-        ("LARGER", r"apply gives ShapeDtypeStruct.*\[4, 16, 24, 3\] are wanted"),
-        ("ELSEWHERE", r"draw gives .*\[22\] are wanted"),
+        ("LARGER", r"apply gives \[4, 16, 16, 3\], and floats of shape \[4, 16, 24, 3\] are wanted"),
+        ("ELSEWHERE", r"draw gives \[5\], and floats of shape .*'map': \[4, 4, 1\], 'styles': \[2, 3\]"),
+        ("SWAPPED", r"encode gives \[4, 22\], and floats of shape .*'styles': \[4, 2, 3\]"),
+        ("IMAGELESS", r"layers gives \[\[4, 4, 4, 6\]\]; it must be a list of maps"),
     ):
         with pytest.raises(InputError, match=what):
             own_generator.load(f"{place}:{name}")
+
+
+@pytest.mark.parametrize(("scale", "what"), [("128", "must be in [-1, 1]"), ("float('nan')", "must be in [-1, 1]")])
+def test_images_of_another_range_are_refused(tmp_path, tiny_faces, scale, what):
+    file = write(tmp_path / f"range{len(scale)}.py", scale=scale)
+    options = ["--generator", f"{file}:PLAIN", "--data", tiny_faces, "--steps", 2]
+    status, _, err = call("invert.py", tmp_path / "run", *options)
+    assert status == 2 and what in err, err
+    assert not (tmp_path / "run" / "latents").exists()
+
+
+def test_a_run_is_bound_when_something_was_made_with_it_and_its_file_may_move(run, place, tiny_faces, tmp_path):
+    options = ["--data", tiny_faces, "--steps", 2, "--shard-size", 8]
+    first, other = write(tmp_path / "first.py"), write(tmp_path / "other.py", seed=5)
+    planned = tmp_path / "planned"
+    assert "nothing is started" in done("invert.py", planned, "--generator", f"{first}:PLAIN", *options, "--plan")
+    status, _, err = call("invert.py", planned, "--generator", f"{first}:PLAIN", *options, "--clip")
+    assert status == 2 and "--clip" in err and not (planned / "generator.json").exists()
+    done("invert.py", planned, "--generator", f"{other}:PLAIN", *options)
+    status, _, err = call("invert.py", planned, "--generator", f"{first}:PLAIN")
+    assert status == 2 and "another one than" in err
+    moved = other.rename(tmp_path / "moved.py")
+    done("invert.py", planned, "--generator", f"{moved}:PLAIN")
+    assert json.loads((planned / "generator.json").read_text())["generator"] == f"{moved}:PLAIN"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,10 +73,15 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
 def _columns(rows: list[dict[str, str]], where: str) -> tuple[list[str], list[str]]:
     """Return the columns that are attributes, and a note on the others."""
     every = list(dict.fromkeys(name for row in rows for name in row))
-    kept = [name for name in every if any(_plain(row.get(name)) in ANSWERS for row in rows)]
+    no_attributes = {"", "doubt", *PICTURE}  # numbers of rows, and what generate.py writes beside
+    kept = [
+        name
+        for name in every
+        if name.lower() not in no_attributes and any(_plain(row.get(name)) in ANSWERS for row in rows)
+    ]
     if not kept:
         raise InputError(f"{where}: no column has 0 or 1 (or -1, true, false, yes, no)")
-    left = [name for name in every if name not in kept]
+    left = [name or "the one without a name" for name in every if name not in kept]
     return kept, [f"left out columns that are no attributes: {', '.join(left)}"] if left else []
 
 
@@ -98,7 +103,8 @@ def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if len(rows) < 2:
         raise InputError(f"--attributes {path}: holds no pictures; the first line names the columns")
     head = [column.strip() for column in rows[0]]
-    place = next((i for i, column in enumerate(head) if column.lower() in PICTURE), None)
+    lower = [column.lower() for column in head]
+    place = next((lower.index(name) for name in PICTURE if name in lower), None)
     if place is None:
         raise InputError(f"--attributes {path}: no column is called {' or '.join(PICTURE[:3])}, for the pictures")
     if len(set(head)) < len(head):
@@ -111,13 +117,13 @@ def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _of_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:
-            told = json.loads(line)
-            name = told.pop(next(key for key in told if key.lower() in PICTURE))
-        except (ValueError, AttributeError, StopIteration):
+            told = dict[str, Any](json.loads(line))
+            name = told.pop(next(key for wanted in PICTURE for key in told if key.lower() == wanted))
+        except (ValueError, TypeError, StopIteration):
             raise InputError(f"--attributes {path}: line {number} is no object with a file_name") from None
         yield str(name), {key: str(value) for key, value in told.items() if value is not None}
 

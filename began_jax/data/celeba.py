@@ -58,6 +58,9 @@ def _table(path: Path, header: bool) -> tuple[list[str], dict[str, list[str]]]:
             raise InputError(f"{path}: {row[0]} has {len(row) - 1} values; there must be {len(names)}")
     if not rows:
         raise InputError(f"{path}: holds no pictures")
+    listed = [row[0] for row in rows]
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{path}: {max(listed, key=listed.count)} is there twice; give each picture one row")
     return names, {row[0]: row[1:] for row in rows}
 
 

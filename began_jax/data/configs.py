@@ -47,9 +47,8 @@ GROUP_REGEX = (
 SEED = "draws the held-out groups, copies and synthetic pictures"
 ANNOTATOR = (
     "T, which annotates each picture: dlib (49 landmarks), segmenter or eyes (iris mask), FILE.py:NAME or "
-    "PACKAGE.MODULE:NAME, a callable of yours from uint8 [H, W, C] to landmarks [K, 2] as fractions, a mask [H, W, 1] or "
-    "attributes [K] "
-    "(default: dlib for faces, segmenter for irises, none where --landmarks or --masks are given)"
+    "PACKAGE.MODULE:NAME, a callable of yours from uint8 [H, W, C] to landmarks [K, 2] as fractions, a mask [H, W, 1] "
+    "or attributes [K] (default: dlib for faces, segmenter for irises, none where --landmarks or --masks are given)"
 )
 WORKERS = "processes (default: one a core)"
 

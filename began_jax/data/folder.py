@@ -105,7 +105,7 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
         if images.is_dir() and masks.samefile(images) and not outlines:
             raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
     beside = {".pts"} if landmarks is not None and landmarks.is_dir() else {landmarks.suffix} if landmarks else ()
-    beside = {".json"} if outlines else beside
+    beside = {".json"} if outlines else {attributes.suffix} if attributes is not None else beside
     ids, notes = list_pictures(images, without=None if outlines else masks, beside=beside)
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)

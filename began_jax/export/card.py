@@ -23,6 +23,8 @@ def text(told: Mapping[str, Any], figures: Mapping[str, Any], plural: str, sourc
     own = told.get("generator")
     sampled = "as the generator draws them" if own and told["sampler"] == "uniform" else SAMPLERS.get(told["sampler"])
     generator = f"{own}, somebody's own" if own else f"step {told['generator_step']} of its training"
+    part = f", part {told['part']} of them" if told.get("part", "0/1") != "0/1" else ""
+    stored = ", stored as JPEG, which changes them a little" if told.get("picture") == "jpeg" else ""
     size = f"{told['height']}x{told['width']}, {told['channels']} channels"
     kept = f", of which the {100 * told['keep']:g} % with the least doubt are kept" if told["keep"] < 1 else ""
     shown = {name: value for name, value in sorted(figures.items()) if name.split("/")[0] in ("invert", "evaluate")}
@@ -39,8 +41,8 @@ Nobody photographed these images, and nobody annotated them. A generator has lea
 a latent, a vector of {told["latent_size"]} numbers. A network annotates the image from the same latent (Bazrafkan,
 Javidnia and Corcoran, 2018).
 
-- **Images**: {size}.
-- **Latents**: {sampled or told["sampler"]}, seed {told["seed"]}{kept}. `latents.npy` has them, and
+- **Images**: {size}{stored}.
+- **Latents**: {sampled or told["sampler"]}, seed {told["seed"]}{part}{kept}. `latents.npy` has them, and
   `numbers.npy` says which sample each one is.
 - **Generator**: {generator}. **Annotations**: network {told["aspect"]}, after
   {told["aspect_epoch"]} epochs.

@@ -293,6 +293,6 @@ FORMATS = {
     "webdataset": Format(_web_dataset, KINDS, "tar files"),
     "tfds": Format(_tfds, KINDS, "a TFDS data set, which --data reads"),
     "facesynthetics": Format(_face_synthetics, ("landmarks", "mask"), "the layout of FaceSynthetics"),
-    "csv": Format(_csv, ("landmarks", "attributes"), "a table, which prepare.py --landmarks reads"),
+    "csv": Format(_csv, ("landmarks", "attributes"), "a table, which prepare.py --landmarks or --attributes reads"),
     "npz": Format(_npz, KINDS, "numpy arrays in one file"),
 }

@@ -72,7 +72,7 @@ class Run:
 
     @classmethod
     def of_generator(cls, folder: Path, place: str, data: str) -> "Run":
-        """Return the run of a generator of the user's, which begins it or has begun it.
+        """Return the run of a generator of the user's, which `keep_generator` begins or goes on with.
 
         Args:
             folder: of the run.
@@ -83,7 +83,7 @@ class Run:
             InputError: the run has another generator or data set, or the generator is none.
         """
         begun = (folder / "config.json").is_file()
-        if begun and not (folder / own_generator.FILE).exists():
+        if begun and cls.open(folder).config.preset != own_generator.PRESET:
             raise InputError(f"--generator: {folder} has a generator that was trained; give another --run")
         if not begun and not data:
             raise InputError("--generator begins a run, so --data is needed: a folder of prepare.py, or tfds:NAME")
@@ -91,22 +91,27 @@ class Run:
         own_generator.say(place)
         generator = own_generator.load(place)
         run = cls.of(folder, own_generator.config_of(generator, data))
-        own_generator.keep(folder, place, generator)
-        run.begin()
         vars(run)["own"] = generator  # in the place of what `own` would load again
         return run
+
+    def keep_generator(self, place: str) -> None:
+        """Begin the run of `of_generator`, or refuse another generator or data set than before."""
+        assert self.own is not None
+        self.begin()
+        own_generator.keep(self.folder, place, self.own)
 
     def begin(self) -> None:
         """Store the configuration of a new run, or refuse one that contradicts the folder's."""
         config = self.config
-        if config.preset != own_generator.PRESET and (self.folder / own_generator.FILE).exists():
+        if config.preset != own_generator.PRESET and self.has_own:
             raise InputError(f"{self.folder} has a generator of yours, which is not trained; give another --run")
         named = config.data in synthetic.KINDS or config.data.startswith("tfds:")
         path = config.data if named else str(Path(config.data).expanduser().resolve())
         wanted = dataclasses.asdict(config) | {"data": path, "data_set": self.data.fingerprint}
         defaults = dataclasses.asdict(TrainConfig())  # what an option that came later does is what was done before
-        otherwise = "another --run"
-        agree(self.folder / "config.json", wanted, "trained", free=FREE, defaults=defaults, otherwise=otherwise)
+        own, inverted = config.preset == own_generator.PRESET, (self.folder / "latents" / "config.json").exists()
+        options = {"free": FREE, "defaults": defaults, "otherwise": "another --run", "used": inverted or not own}
+        agree(self.folder / "config.json", wanted, "trained", **options)
 
     @property
     def kind(self) -> kinds.Kind:
@@ -167,10 +172,15 @@ class Run:
         saved.close()
         return state
 
+    @property
+    def has_own(self) -> bool:
+        """Whether the run has a generator of the user's, which need not be loaded for this."""
+        return (self.folder / own_generator.FILE).exists()
+
     @functools.cached_property
     def own(self) -> Generator | None:
         """The generator of the user's that the run began with, or None where it was trained."""
-        return own_generator.open_again(self.folder) if (self.folder / own_generator.FILE).exists() else None
+        return own_generator.open_again(self.folder) if self.has_own else None
 
     def generator(self, which: str | int = "latest", *, remat: bool = False) -> Generator:
         """Return the generator of a state of the training, as `training` takes it, or the one of the user's.
@@ -180,7 +190,13 @@ class Run:
         if self.own is not None:
             if which == "best":
                 raise InputError("--checkpoint best: the run's generator is yours, of which there is one state")
-            return dataclasses.replace(self.own, apply=jax.checkpoint(self.own.apply)) if remat else self.own
+            if remat:
+                raise InputError("--remat: the run's generator is yours; its `apply` may use jax.checkpoint by itself")
+            return self.own
+        if self.config.preset == own_generator.PRESET:
+            raise InputError(
+                f"{self.folder} lost its generator: run invert.py --run {self.folder} --generator FILE.py:NAME"
+            )
         config = dataclasses.replace(self.config, remat=remat or self.config.remat)
         return of_training(config, self.training(which))
 

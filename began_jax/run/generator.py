@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -153,6 +154,15 @@ def of_training(config: TrainConfig, state: began.BeganState) -> Generator:
         features=encoder.features if config.encoder_weight else None,
         layers=layers,
     )
+
+
+def digest(parameters: Any) -> str:
+    """Return what tells parameters from others: a digest of their names, types, shapes and values."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parameters):
+        values = np.ascontiguousarray(leaf)
+        found.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return found.hexdigest()[:16]
 
 
 def batched(

@@ -197,7 +197,7 @@ def training_pairs(
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
         count = -(-aspect.labels // len(samplers))
         found = collect(run, name, purpose="train", samplers=samplers, count=count, workers=workers)
-        read = batched(*reading.of_new(run.inverted)) if aspect.read else lambda z: z
+        read = batched(*reading.of_new(run.inverted), run.inverted.batch) if aspect.read else lambda z: z
         pairs += [(read(labels.z), labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets

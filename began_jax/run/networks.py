@@ -179,7 +179,7 @@ def _answering(
 ) -> TrainedAspect:
     made = of_run(run, config)
     own, process = {"network": state.best_parameters, "seen": made.sight and made.sight.parameters}, None
-    share, expected, shape = 1.0, None, ()
+    share, expected, shape, size = 1.0, None, (), run.inverted.batch
 
     def alone(own: Any, z: Any) -> Any:
         sight = made.sight and made.sight._replace(parameters=own["seen"])
@@ -187,7 +187,7 @@ def _answering(
 
     if beside is not None:
         shape, process = beside.targets.shape[1:], beside.process
-        validated = batched(alone, own)(beside.z) if len(beside.z) else beside.targets
+        validated = batched(alone, own, size)(beside.z) if len(beside.z) else beside.targets
         share = beside.share(validated, config.features)
         scale = beside.better(validated, share) if config.features else 1.0
         if beside.errors:
@@ -202,7 +202,7 @@ def _answering(
 
     parameters = {"network": own, "process": process}
     pure = Pure(lambda p, z: answers(p, z, z), parameters)
-    answer, pures = batched(*pure), (pure, pure)
+    answer, pures = batched(*pure, size), (pure, pure)
     annotate = answer
     if config.read:
         read, of_reading = reading.of_new(run.inverted)
@@ -213,7 +213,7 @@ def _answering(
             return answers(both[1], z if config.features else seen, seen)
 
         pures = (Pure(of_new, (of_reading, parameters)), pure)
-        annotate = batched(*pures[0])
+        annotate = batched(*pures[0], size)
     return TrainedAspect(annotate, state.done, share, expected, answer, config.read, pures)
 
 

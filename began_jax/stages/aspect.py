@@ -59,6 +59,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     """Return the command line, the run, and the recipe with the options that were given."""
     args = parser().parse_args(argv)
     run = Run.open(args.run)
+    if run.has_own:  # whose code uses JAX before it is known what is trained
+        sharding.use_cpu_devices(getattr(args, "members", 1), kernel_gradients=True)
     if args.kind:
         run = run.with_kind(args.kind)
     generated = getattr(args, "target", "") == "generated"  # labels of T, and none of the data set
@@ -104,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.plan:
         print(plan.aspect(run, config))
         return
-    run.keep_kind()
     latents, targets = labels.training_pairs(run, config, args.annotator, args.workers)
     config = networks.fitting(run, config, len(latents))
+    run.keep_kind()
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 

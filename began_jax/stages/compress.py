@@ -25,6 +25,7 @@ from began_jax.images import to_float
 from began_jax.progress import Progress
 from began_jax.run import cli
 from began_jax.run.folder import Run
+from began_jax.run.generator import digest
 from began_jax.sampling import evenly
 
 MEASURED, SHOWN = 256, 8  # images, evenly spaced: on which the figures are, and in the picture
@@ -38,7 +39,7 @@ def parser() -> cli.ArgumentParser:
     )
     parser.add_argument("--run", type=Path, required=True, help="the folder that the earlier stages made")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for what is written")
-    parser.add_argument("--bits", type=int, default=8, help="of each number of a latent: 1 to 8, or 16 (default: 8)")
+    parser.add_argument("--bits", type=int, help="of each number of a latent: 1 to 8, or 16 (default: 8)")
     parser.add_argument("--unpack", type=Path, metavar="DIR", help="draw the images again that DIR holds")
     return parser
 
@@ -46,26 +47,29 @@ def parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Pack, measure and write; or read, generate and write."""
     args = parser().parse_args(argv)
+    if args.unpack and args.bits is not None:
+        raise InputError(f"--bits {args.bits}: goes without --unpack, whose folder says its bits")
+    bits = 8 if args.bits is None else args.bits
     refuse_taken(args.out)
     run = Run.open(args.run)
     if args.unpack:
         print(unpacked(run, args.unpack, args.out))
         return
     parts = {split: run.latents(split) for split in ("train", "test") if split in run.data.splits}
-    packed = compression.pack(np.concatenate([found["z"] for found in parts.values()]), args.bits)
+    packed = compression.pack(np.concatenate([found["z"] for found in parts.values()]), bits)
     ids = [f"{split}/{name}" for split, found in parts.items() for name in found["id"]]
     with new_folder(args.out) as partial:
         np.savez(partial / "latents.npz", **packed._asdict())
         (partial / "ids.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
         (partial / "compressed.json").write_text(json.dumps(belongs_to(run) | {"images": len(ids)}, indent=2) + "\n")
-    found = measured(run, parts, packed)
-    run.record("compress", found | {"bits": args.bits, "images": len(ids)})
+        found = measured(run, parts, packed)  # before OUT takes its name, so that a stop leaves nothing half done
+    run.record("compress", found | {"bits": bits, "images": len(ids)})
     beside = ", ".join(
         f"{form.upper()} {found[f'{form}_psnr_db']:.2f} dB at {found[f'{form}_bits_a_pixel']:.3f}"
         for form in compression.FORMATS
     )
     print(
-        f"compress: {len(ids):,} images, {packed.shape[1]} numbers of {args.bits} bits each, "
+        f"compress: {len(ids):,} images, {packed.shape[1]} numbers of {bits} bits each, "
         f"{found['bits_a_pixel']:.3f} bits a pixel, PSNR {found['psnr_db']:.2f} dB "
         f"(unrounded latents {found['unrounded_psnr_db']:.2f} dB; {beside}) -> {args.out}"
     )
@@ -74,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def belongs_to(run: Run) -> dict[str, Any]:
     """Return which generator latents are of."""
     _, step = run.inversion
-    return {"data_set": run.data.fingerprint, "generator_step": step, "latent_size": run.config.latent_size}
+    known = {"data_set": run.data.fingerprint, "generator_step": step, "latent_size": run.config.latent_size}
+    return known | {"generator": digest(run.inverted.parameters)}
 
 
 def measured(run: Run, parts: dict[str, dict[str, Any]], packed: compression.Packed) -> dict[str, float]:

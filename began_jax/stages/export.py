@@ -28,13 +28,16 @@ import numpy as np
 from began_jax.errors import InputError
 from began_jax.export import functions
 from began_jax.files import new_folder, refuse_taken
-from began_jax.run import cli, networks
+from began_jax.run import cli, networks, own_generator
 from began_jax.run.folder import Run
 from began_jax.sampling import sampler
 
 FORMATS = tuple(functions.NEEDED)
 CHECKED = 16  # rows on which a file is compared with the original
-DRAWN = 10_000  # latents that are written where the generator is one that draws its own
+DRAWN, DRAWN_NUMBERS = (
+    10_000,
+    16_000_000,
+)  # latents, and numbers in all, that are written where the generator is one that draws its own
 TOLERANCE = 1e-4  # the largest difference; images are from -1 to 1, landmarks and masks from 0 to 1
 UNITS = {
     "landmarks": "(x, y) as fractions of width and height; the pixel is fraction * size - 0.5",
@@ -50,16 +53,20 @@ import onnxruntime
 from PIL import Image
 
 here, count, out = Path(__file__).parent, int(sys.argv[1]), Path(sys.argv[2])
+drawn = here / "latents.npy"  # as the generator draws them, where that is not the cube
+latents = np.load(drawn) if drawn.exists() else None
+if latents is not None and count > len(latents):
+    sys.exit(f"{drawn} has {len(latents)} latents; draw no more than these")
 draw = np.random.default_rng(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
 pairs = onnxruntime.InferenceSession(str(here / "pairs.onnx"), providers=["CPUExecutionProvider"])
+order = None if latents is None else draw.permutation(len(latents))
 (out / "images").mkdir(parents=True)
 annotations = []
 for first in range(0, count, 64):
-    many = min(64, count - first)
-    if (here / "latents.npy").exists():  # as the generator draws them, in the cube's place
-        z = draw.choice(np.load(here / "latents.npy"), many)
+    if latents is None:
+        z = draw.uniform(-1, 1, (min(64, count - first), pairs.get_inputs()[0].shape[1])).astype(np.float32)
     else:
-        z = draw.uniform(-1, 1, (many, pairs.get_inputs()[0].shape[1])).astype(np.float32)
+        z = latents[order[first : min(first + 64, count)]]
     images, found = pairs.run(["images", "annotations"], {"input": z})
     annotations.append(found)
     for i, image in enumerate(((images + 1) * 127.5).clip(0, 255).round().astype(np.uint8)):
@@ -126,9 +133,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if "onnx" in wanted:
             (partial / "draw_pairs.py").write_text(SCRIPT)
         if (draw := run.inverted.draw) is not None:
-            np.save(partial / "latents.npy", sampler("uniform", jax.random.key(0), 0, draw=draw)(DRAWN))
+            count = min(DRAWN, DRAWN_NUMBERS // run.inverted.latent_size)
+            np.save(partial / "latents.npy", sampler("uniform", jax.random.key(0), 0, draw=draw)(count))
         kind = run.kind.name
-        known = {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}
+        own = {"generator": named} if (named := own_generator.name_of(run.folder)) else {}
+        known = own | {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}
         known |= {"unit": UNITS.get(kind, ""), "networks": told}
         (partial / "networks.json").write_text(json.dumps(known, indent=2) + "\n")
     most = max((value for each in told.values() for value in each["difference"].values()), default=0.0)

@@ -12,6 +12,7 @@ GIF.
 """
 
 import argparse
+import contextlib
 import hashlib
 import inspect
 import json
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = Run.open(args.run)
     kind = run.kind
     if args.plan:
-        print(plan.generation(run, args.count, pairs.BATCH))
+        print(plan.generation(run, args.count, min(pairs.BATCH, run.inverted.batch)))
         return
     wanted = [name.strip() for name in args.format.split(",") if name.strip()]
     formats.check(kind.name if kind.name in formats.KINDS else "annotations", wanted)
@@ -139,10 +140,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
         written = getattr(write, "written", None)  # of ours, which goes on after a stop
         there, first = (written.count, written.next_number) if written else (0, 0)
-        shown = there > 0
+        if written is None and args.picture != "png":
+            raise InputError(
+                f"--picture {args.picture}: {kind.plural} have a writer of their own, which stores pictures"
+            )
+        first_part = part_of(args.part)[0] == 0  # the other hosts leave the run as it is
+        shown = there > 0 or not first_part
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
-        z = mirror_interpolation(run, args.mirror_image)
-        draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
+        if first_part:
+            z = mirror_interpolation(run, args.mirror_image)
+            draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
         bar = Progress("generate", args.count, there, unit="image")
         draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation, part_of(args.part))
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
@@ -155,11 +162,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             write(made.z, made.images, run.data.known(made.annotations), **known)
             bar.update(len(made.z))
         bar.close()
+    if first_part:
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
     finish(args.out, run, wanted)
+    sampled = "its own" if args.sampler == "uniform" and run.inverted.draw else args.sampler
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
-        f"generate: {args.count:,} images with {kind.plural} ({args.sampler} latents{kept}) "
+        f"generate: {args.count:,} images with {kind.plural} ({sampled} latents{kept}) "
         f"-> {args.out}, {run.folder / 'figures'}"
     )
 
@@ -189,7 +198,8 @@ def finish(out: Path, run: Run, names: list[str]) -> None:
         with replacing(out / "README.md") as partial:
             partial.write_text(card.text(read_json(out / "dataset.json"), figures_of_run, run.kind.plural, source))
     if not (out / "croissant.json").exists():
-        write_json(out / "croissant.json", croissant.document(open_content(out), run.kind.plural))
+        with contextlib.suppress(InputError):  # what a writer of the user's has written is not known
+            write_json(out / "croissant.json", croissant.document(open_content(out), run.kind.plural))
     if names:
         print(f"generate: {', '.join(map(str, formats.convert(open_content(out), names)))}")
 

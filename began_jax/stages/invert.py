@@ -150,6 +150,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.join_hosts(args)
     sharding.use_cpu_devices(kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
     if args.photographs:
+        if args.generator:
+            run.keep_generator(args.generator)
         of_photographs(args, run, config)
         return
     generator = run.generator(args.checkpoint, remat=args.remat)
@@ -161,6 +163,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         config, mesh = fitted(run, config, generator)
         invert = shards.inverter(config, generator, mesh, args.steps_per_call, lambda: codes_of(run, generator))
         wanted = dataclasses.asdict(config) | {"generator_step": generator.step}
+        if args.generator:
+            run.keep_generator(args.generator)
         options = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
         agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
 

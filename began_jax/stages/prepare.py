@@ -35,7 +35,7 @@ from began_jax.options import flag
 from began_jax.run import cli
 
 HELP = {
-    "folder": "ready pictures, with landmarks or masks or neither",
+    "folder": "ready pictures, with landmarks, masks, attributes or none of them",
     "faces": "photographs: one face is found in each, cropped and annotated (section 3.1.1)",
     "irises": "near-infrared eyes: segmented, cropped to the frame and augmented (section 3.2.1)",
     "synthetic-faces": "rendered faces with 49 exact landmarks",

@@ -141,9 +141,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = Run.of(args.run, config)
     feed = Feed(run, mesh, args.feed)
     with sharding.first_process_first("configuration"):
-        if args.kind:
-            run.with_kind(args.kind).keep_kind()
+        run = run.with_kind(args.kind) if args.kind else run
         run.begin()
+        run.keep_kind()
         if args.pretrained:
             weights.begin(run)
 
