@@ -19,6 +19,7 @@ from typing import Any
 from tensorboardX.proto import event_pb2
 
 from began_jax.files import read_json, replacing
+from began_jax.run import own_generator
 from began_jax.run.folder import Run
 
 Curve = Sequence[tuple[float, float]]
@@ -31,6 +32,7 @@ PICTURES = {
     "interpolation": "From an image to its mirror image (fig. 7)",
     "consistency": "New images: the aspect network's annotation above T's",
     "neighbours": "The new images that are the most like a training image, and below each its nearest ones",
+    "compression": "Images, and below them their packed latents, JPEG and WebP (compress.py)",
 }
 # Of train.py, in the order of the page; those that the run's objective has.
 CURVES = ("convergence", "k", "gap", "reconstruction", "diversity", "precision", "recall", "coverage", "frechet")
@@ -142,8 +144,12 @@ def _figures(found: Mapping[str, Any]) -> str:
 
 def _provenance(run: Run, command: str) -> str:
     versions = [[name, _version(name)] for name in PACKAGES]
-    told = {"command": command, "Python": platform.python_version(), "machine": platform.platform()}
-    told |= {"data": run.data.path, "data set": run.data.fingerprint, "training": read_json(run.folder / "config.json")}
+    told: dict[str, Any] = {"command": command, "Python": platform.python_version(), "machine": platform.platform()}
+    told |= {"data": run.data.path, "data set": run.data.fingerprint}
+    if own := own_generator.name_of(run.folder):
+        told["generator"] = f"{own}, which was not trained here"
+    else:
+        told["training"] = read_json(run.folder / "config.json")
     if (path := run.folder / "latents" / "config.json").is_file():
         told["inversion"] = read_json(path)
     told |= {f"aspect {path.parent.name}": read_json(path) for path in sorted(run.folder.glob("aspect/*/config.json"))}
