@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from began_jax.data.celeba import read_attributes
-from began_jax.data.pictures import same_name
+from began_jax.data.pictures import rows_of, same_name
 from began_jax.errors import InputError
 
 FORMATS = ".csv, .jsonl, or CelebA's .txt"
@@ -50,24 +50,12 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
         raise InputError(f"{where}: cannot be read ({error})") from None
     names, notes = _columns([row for _, row in rows], where)
     spelt = {same_name(name): name for name in ids}
-    found: dict[str, np.ndarray] = {}
-    for told, row in rows:
-        name = str(spelt.get(same_name(told), told))
-        if name in found:
-            raise InputError(f"{where}: {name} is there twice; give each image one row")
-        found[name] = np.array([_answer(row.get(column), name, column, where) for column in names], np.float32)
-    missing = [name for name in ids if name not in found]
-    surplus = sorted(found.keys() - set(ids))
-    if missing and (not gaps or len(missing) == len(ids)):
-        first = f"; the first name in the file is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
-        raise InputError(
-            f"{where}: attributes for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
-            f"{missing[0]}{first}; --partial keeps such images for the generator"
-        )
-    if surplus:
-        raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
-    none = np.full(len(names), np.nan, np.float32)
-    return Attributes(tuple(names), np.stack([found.get(name, none) for name in ids]), notes)
+    listed = [str(spelt.get(same_name(told), told)) for told, _ in rows]
+    places = rows_of(listed, ids, gaps, where, "attributes")
+    values = np.full((len(rows) + 1, len(names)), np.nan, np.float32)  # the last one is of pictures without
+    for i, (name, (_, row)) in enumerate(zip(listed, rows, strict=True)):
+        values[i] = [_answer(row.get(column), name, column, where) for column in names]
+    return Attributes(tuple(names), values[[places.get(name, len(rows)) for name in ids]], notes)
 
 
 def _columns(rows: list[dict[str, str]], where: str) -> tuple[list[str], list[str]]:

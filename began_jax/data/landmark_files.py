@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from began_jax.data.landmark_formats import read
-from began_jax.data.pictures import same_name, same_stem
+from began_jax.data.pictures import rows_of, same_name, same_stem
 from began_jax.errors import InputError
 from began_jax.landmarks import POINTS_49
 
@@ -41,20 +41,7 @@ def match_landmarks(path: Path, ids: Sequence[str], root: Path, gaps: bool = Fal
     where = f"--landmarks {path}"
     points = found.points if only is None else _chosen(found.points, only, where)
     names = _ids_of(found.names, ids, path.is_dir(), where)
-    rows = {name: row for row, name in enumerate(names)}
-    if len(rows) < len(names):
-        twice = next(name for row, name in enumerate(names) if rows[name] != row)
-        raise InputError(f"{where}: {twice} is there twice; give each image one row")
-    missing = [name for name in ids if name not in rows]
-    surplus = sorted(rows.keys() - set(ids))
-    if missing and (not gaps or len(missing) == len(ids)):
-        first = f"; the first name in the file is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
-        raise InputError(
-            f"{where}: landmarks for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
-            f"{missing[0]} (names are relative to {root}){first}; --partial keeps such images for the generator"
-        )
-    if surplus:
-        raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
+    rows = rows_of(names, ids, gaps, where, "landmarks", root)
     none = np.full_like(points[:1], np.nan)
     points = np.concatenate([points, none])[[rows.get(name, len(points)) for name in ids]]
     _check(points, ids, gaps, where)

@@ -3,7 +3,7 @@
 import collections
 import os
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -97,6 +97,39 @@ def same_name(name: str) -> str:
 def same_stem(name: str) -> str:
     """Return the same without the ending: what a picture shares with the file that annotates it."""
     return PurePosixPath(same_name(name)).with_suffix("").as_posix()
+
+
+def rows_of(
+    names: Sequence[str], ids: Sequence[str], gaps: bool, where: str, what: str, root: Path | None = None
+) -> dict[str, int]:
+    """Return the row of each name in a file that annotates pictures, one row each.
+
+    Args:
+        names: in the file, row by row.
+        ids: of the pictures.
+        gaps: whether the file may say nothing of some of them.
+        where: the file, as messages call it.
+        what: it holds.
+        root: the folder of the pictures, if known.
+
+    Raises:
+        InputError: a name is there twice, or of no picture; or a picture is not there, without `gaps` or of all.
+    """
+    rows = {name: row for row, name in enumerate(names)}
+    if len(rows) < len(names):
+        twice = next(name for row, name in enumerate(names) if rows[name] != row)
+        raise InputError(f"{where}: {twice} is there twice; give each image one row")
+    missing = [name for name in ids if name not in rows]
+    surplus = sorted(rows.keys() - set(ids))
+    if missing and (not gaps or len(missing) == len(ids)):
+        first = f"; the first name in the file is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
+        raise InputError(
+            f"{where}: {what} for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
+            f"{missing[0]} (names are relative to {root or '--images'}){first}; --partial keeps such images for the generator"
+        )
+    if surplus:
+        raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
+    return rows
 
 
 def files_below(root: Path, without: Path | None = None) -> Iterator[Path]:
