@@ -30,8 +30,8 @@ def loss(config: InvertConfig, generator: Generator) -> Callable[[Array, Array],
         return None
     look, parameters = generator.features, generator.encoder_parameters
     if look is None:
-        having = "whose encoder shows no `features`" if generator.encode else "and this one has no encoder"
-        raise InputError(f"--loss features needs the encoder of a run that was trained with --encoder-weight, {having}")
+        lacks = "the encoder of this one shows no `features`" if generator.encode else "this one has no encoder"
+        raise InputError(f"--loss features needs a run that was trained with --encoder-weight; {lacks}")
 
     def differences(generated: Array, images: Array) -> Float[Array, " batch"]:
         of_scales = zip(look(parameters, generated), look(parameters, images), strict=True)
