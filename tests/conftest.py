@@ -16,6 +16,10 @@ from began_jax.data.synthetic.dataset import write_synthetic
 # Tiny networks: compiling is what takes the time, and so it takes half as long. Later versions do not know the flag.
 if jax.__version_info__ < (0, 11):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+# Virtual devices wait for each other, which takes long where they are more than the cores; after 40 s XLA would abort.
+if jax.__version_info__ < (0, 13):
+    waiting = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {waiting}".strip()
 sharding.use_cpu_devices(4, 4, kernel_gradients=True)  # the convolutions of the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile the same tiny stages again and again: what this process has compiled it finds here.
