@@ -3,11 +3,14 @@
 import io
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from began_jax.errors import InputError
+from began_jax.images import to_float
+from began_jax.inversion import objective
 
 Images = UInt8[np.ndarray, "count height width channels"]
 
@@ -123,5 +126,4 @@ def of_size(images: Images, form: str, size: int) -> Coded:
 
 def psnr_db(images: Images, again: Images) -> float:
     """Return the mean peak signal-to-noise ratio of images."""
-    squares = ((images.astype(np.float64) - again) ** 2).mean((1, 2, 3))
-    return float((10 * np.log10(255**2 / np.maximum(squares, 1e-10))).mean())
+    return float(objective.psnr_db(to_float(jnp.asarray(again)), to_float(jnp.asarray(images))).mean())

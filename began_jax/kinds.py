@@ -195,6 +195,5 @@ def _at(place: str, annotation: str) -> Kind:
 
 def _kind(found: Any, named: str) -> Kind:
     if not isinstance(found, Kind):
-        what = "nothing" if found is None else f"a {type(found).__name__}"
-        raise InputError(f"{named} is {what}; it must be a began_jax.kinds.Kind")
+        raise InputError(f"{named} is {plugins.named(found)}; it must be a began_jax.kinds.Kind")
     return found

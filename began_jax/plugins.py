@@ -73,6 +73,11 @@ def _from_file(path: Path, option: str) -> Any:
     return sys.modules[name]
 
 
+def named(found: Any) -> str:
+    """Return what `find` has found, in words."""
+    return "nothing" if found is None else f"a {type(found).__name__}"
+
+
 def absolute(name: str) -> str:
     """Return the name with a file's path made absolute, so that it holds in any working folder."""
     place, _, attribute = name.rpartition(":")

@@ -40,10 +40,11 @@ TRAIN_PRESETS: dict[str, TrainConfig] = {
     "synthetic-irises": TrainConfig(preset="synthetic-irises", data="synthetic-irises", **_EYES),
 }
 
+OWN = "own"  # of a run whose generator is the user's and not trained, see `run.own_generator`
 _BFGS = InvertConfig(steps=30, optimizer="bfgs", learning_rate=0.05, start="encoder")
 INVERT_PRESETS: dict[str, InvertConfig] = {
-    name: InvertConfig() if name in ("faces", "irises") else _BFGS for name in (*TRAIN_PRESETS, "own")
-}  # own: of a generator of the user's (`run.own_generator`)
+    name: InvertConfig() if name in ("faces", "irises") else _BFGS for name in (*TRAIN_PRESETS, OWN)
+}
 
 # Measured on held-out images (docs/aspects.md): the paper's recipe overfits few latents; early stopping, weight decay
 # and noise on the latents do not. A Gaussian process beside the network knows more than it where labels are few, and
@@ -72,7 +73,7 @@ DEFAULT_RECIPE = dict.fromkeys(TRAIN_PRESETS, "combined") | {
     "irises": "paper",
     "faces-sharp": "features",
     "irises-sharp": "features",
-    "own": "features",
+    OWN: "features",
 }
 
 

@@ -13,13 +13,15 @@ from began_jax import sharding
 from began_jax.configs import TrainConfig
 from began_jax.data.synthetic.dataset import write_synthetic
 
-# Tiny networks: compiling is what takes the time, and so it takes half as long. Later versions do not know the flag.
-if jax.__version_info__ < (0, 11):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
-# Virtual devices wait for each other, which takes long where they are more than the cores; after 40 s XLA would abort.
-if jax.__version_info__ < (0, 13):
-    waiting = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {waiting}".strip()
+# Flags of XLA, and the first version of JAX that was not tried with them: one that XLA does not know ends the process.
+FLAGS = {
+    # Tiny networks: compiling is what takes the time, and so it takes half as long.
+    "--xla_cpu_use_fusion_emitters=false": (0, 11),
+    # Virtual devices wait for each other, which takes long where they are more than the cores; XLA aborts after 40 s.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=300": (0, 13),
+}
+known = [flag for flag, until in FLAGS.items() if jax.__version_info__ < until]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *known]).strip()
 sharding.use_cpu_devices(4, 4, kernel_gradients=True)  # the convolutions of the processes that tests start
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests compile the same tiny stages again and again: what this process has compiled it finds here.

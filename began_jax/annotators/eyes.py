@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import UInt8
 from PIL import Image
 
+from began_jax.annotators import greys
 from began_jax.annotators.annotator import Unsure
 from began_jax.errors import InputError
 from began_jax.files import replacing
@@ -38,15 +39,8 @@ def network() -> nn.Module:
 
 
 def stretched(grey: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
-    """Return greys from 0 to 255, so that cameras compare.
-
-    Raises:
-        Unsure: there are hardly any.
-    """
-    low, high = np.percentile(grey, _STRETCH)
-    if high - low < _LEAST_CONTRAST:
-        raise Unsure("no contrast")
-    return np.clip((grey - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
+    """Return greys from 0 to 255, so that cameras compare; Unsure where there is hardly any contrast."""
+    return greys.stretched(grey, _STRETCH, _LEAST_CONTRAST)
 
 
 class EyeNetwork:
@@ -64,7 +58,7 @@ class EyeNetwork:
         Raises:
             Unsure: no contrast, or no iris.
         """
-        grey = image[..., 0] if image.shape[2] == 1 else image.mean(2).round().astype(np.uint8)
+        grey = greys.of(image)
         soft = np.mean([self._soft(grey, width) for width in WIDTHS], axis=0)
         mask = soft >= 0.5
         between = (soft > 0.25) & (soft < 0.75)

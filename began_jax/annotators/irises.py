@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from began_jax.annotators import greys
 from began_jax.annotators.annotator import Unsure
 
 _WIDTH = 320
@@ -144,14 +145,10 @@ def find_eye(image: UInt8[np.ndarray, "height width channels"]) -> tuple[Ellipse
 
 
 def _stretched(image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "rows columns"]:
-    height, width, channels = image.shape
-    grey = image[..., 0] if channels == 1 else image.mean(2).round().astype(np.uint8)
+    height, width = image.shape[:2]
     size = (_WIDTH, max(1, round(height * _WIDTH / width)))
-    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if width > _WIDTH else cv2.INTER_CUBIC)
-    low, high = np.percentile(grey, _STRETCH)
-    if high - low < _LEAST_CONTRAST:
-        raise Unsure("no contrast")
-    return np.clip((grey - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
+    grey = cv2.resize(greys.of(image), size, interpolation=cv2.INTER_AREA if width > _WIDTH else cv2.INTER_CUBIC)
+    return greys.stretched(grey, _STRETCH, _LEAST_CONTRAST)
 
 
 def _disk(diameter: int) -> np.ndarray:

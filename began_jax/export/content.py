@@ -15,7 +15,7 @@ from PIL import Image
 
 from began_jax.errors import InputError
 from began_jax.export.dataset import file_name
-from began_jax.images import quick_png
+from began_jax.images import quick_png, read_image
 from began_jax.landmarks import Scheme, scheme
 
 
@@ -88,10 +88,7 @@ class Content:
 
     def pixels(self, index: int) -> np.ndarray:
         """Return a picture as an array, uint8 [height, width, channels]."""
-        channels = self.told["channels"]
-        with Image.open(self.image(index)) as picture:
-            found = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-        return found.reshape(*self.size, channels)
+        return read_image(self.image(index), self.told["channels"])
 
     def png(self, index: int) -> bytes:
         """Return a picture as a PNG file."""

@@ -24,6 +24,7 @@ from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json, write_json
+from began_jax.presets import OWN
 from began_jax.run import checkpoints, own_generator
 from began_jax.run.generator import Generator, of_training
 from began_jax.run.latents import Latents
@@ -82,12 +83,12 @@ class Run:
         Raises:
             InputError: the run has another generator or data set, or the generator is none.
         """
-        begun = (folder / "config.json").is_file()
-        if begun and cls.open(folder).config.preset != own_generator.PRESET:
+        begun = cls.open(folder) if (folder / "config.json").is_file() else None
+        if begun and begun.config.preset != OWN:
             raise InputError(f"--generator: {folder} has a generator that was trained; give another --run")
         if not begun and not data:
             raise InputError("--generator begins a run, so --data is needed: a folder of prepare.py, or tfds:NAME")
-        data = data or cls.open(folder).config.data
+        data = data or (begun.config.data if begun else "")
         own_generator.say(place)
         generator = own_generator.load(place)
         run = cls.of(folder, own_generator.config_of(generator, data))
@@ -103,13 +104,13 @@ class Run:
     def begin(self) -> None:
         """Store the configuration of a new run, or refuse one that contradicts the folder's."""
         config = self.config
-        if config.preset != own_generator.PRESET and self.has_own:
+        if config.preset != OWN and self.has_own:
             raise InputError(f"{self.folder} has a generator of yours, which is not trained; give another --run")
         named = config.data in synthetic.KINDS or config.data.startswith("tfds:")
         path = config.data if named else str(Path(config.data).expanduser().resolve())
         wanted = dataclasses.asdict(config) | {"data": path, "data_set": self.data.fingerprint}
         defaults = dataclasses.asdict(TrainConfig())  # what an option that came later does is what was done before
-        own, inverted = config.preset == own_generator.PRESET, (self.folder / "latents" / "config.json").exists()
+        own, inverted = config.preset == OWN, (self.folder / "latents" / "config.json").exists()
         options = {"free": FREE, "defaults": defaults, "otherwise": "another --run", "used": inverted or not own}
         agree(self.folder / "config.json", wanted, "trained", **options)
 
@@ -193,7 +194,7 @@ class Run:
             if remat:
                 raise InputError("--remat: the run's generator is yours; its `apply` may use jax.checkpoint by itself")
             return self.own
-        if self.config.preset == own_generator.PRESET:
+        if self.config.preset == OWN:
             raise InputError(
                 f"{self.folder} lost its generator: run invert.py --run {self.folder} --generator FILE.py:NAME"
             )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from began_jax import began, sharding
+from began_jax import began, sampling, sharding
 from began_jax.configs import TrainConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
@@ -76,6 +76,10 @@ class Generator:
         """How many images are drawn in one call: 256, or fewer where they are large."""
         height, width, _ = self.image_shape
         return max(1, min(256, _PIXELS // (height * width)))
+
+    def latents(self, key: jax.Array, indices: Any) -> jax.Array:
+        """Return new latents [N, latent] of a flat generator, see `sampling.uniform_latents` for the indices."""
+        return sampling.sampler("uniform", key, self.latent_size, draw=self.draw)(indices)
 
     def flat(self) -> "Generator":
         """Return the same generator of latents [N, latent]: those of another shape in the order of `ravel_pytree`."""

@@ -14,7 +14,7 @@ from began_jax.errors import InputError
 from began_jax.inversion.objective import Objective, l1, of, outside_cube
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
-from began_jax.sampling import evenly, sampler
+from began_jax.sampling import evenly
 
 FEATURES = 0.1  # weight of the features' differences beside 1 of the pixels'
 CODES = 4096  # training images at most, evenly spaced, whose latents a density is fitted to
@@ -74,7 +74,7 @@ def codes_of(run: Run, generator: Generator) -> np.ndarray:
         InputError: it has no encoder, and draws from the cube.
     """
     if generator.encode is None and generator.draw is not None:
-        return np.asarray(sampler("uniform", jax.random.key(0), 0, draw=generator.draw)(CODES))
+        return np.asarray(generator.latents(jax.random.key(0), CODES))
     if generator.encode is None:
         raise InputError("--prior density needs a run that was trained with --encoder-weight; this one has no encoder")
     source = run.data.source("train")

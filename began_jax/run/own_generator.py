@@ -16,15 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from began_jax import plugins, sampling
+from began_jax import plugins
 from began_jax.configs import TrainConfig
 from began_jax.errors import InputError
 from began_jax.files import read_json, write_json
 from began_jax.inversion import starts
+from began_jax.presets import OWN
 from began_jax.run.generator import Generator, digest
 
 FILE = "generator.json"
-PRESET = "own"  # the name of the configuration of such a run
 SEEN = 4  # latents, whose images are looked at again at each opening, ...
 CELLS = 8  # ... by the means of so many rows and columns of each
 TOLERANCE = 0.02  # of such a mean: devices and precisions differ by less
@@ -50,8 +50,8 @@ def load(place: str) -> Generator:
             raise InputError(f"{option}: {type(error).__name__}: {error}") from error
     if not isinstance(found, Generator):
         raise InputError(
-            f"{option}: is {'nothing' if found is None else f'a {type(found).__name__}'}; it must be a "
-            "began_jax.Generator, or a function without arguments that gives one"
+            f"{option}: is {plugins.named(found)}; it must be a began_jax.Generator, "
+            "or a function without arguments that gives one"
         )
     shape = found.image_shape
     if not isinstance(shape, tuple | list) or len(shape) != 3 or not all(_positive(size) for size in shape):
@@ -112,7 +112,7 @@ def config_of(generator: Generator, data: str) -> TrainConfig:
         poolings += 1
     widths = (*_WIDTHS, *[_WIDTHS[-1]] * poolings)[: poolings + 1]
     return TrainConfig(
-        preset=PRESET,
+        preset=OWN,
         data=data,
         height=height,
         width=width,
@@ -166,7 +166,7 @@ def known_by(generator: Generator, place: str) -> dict[str, Any]:
     Raises:
         InputError: what it draws is not in [-1, 1].
     """
-    z = sampling.sampler("uniform", jax.random.key(0), generator.latent_size, draw=generator.draw)(SEEN)
+    z = generator.latents(jax.random.key(0), SEEN)
     images = np.asarray(jax.jit(generator.apply)(generator.parameters, z), np.float64)
     least, most = images.min(), images.max()
     if not np.isfinite(images).all() or max(-least, most) > 1 + _BEYOND or (least >= 0 and most > 0):

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from began_jax import compression, figures
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, refuse_taken
-from began_jax.images import to_float
+from began_jax.images import quick_png, to_float
 from began_jax.progress import Progress
 from began_jax.run import cli
 from began_jax.run.folder import Run
 from began_jax.run.generator import digest
+from began_jax.run.shards import SPLITS
 from began_jax.sampling import evenly
 
 MEASURED, SHOWN = 256, 8  # images, evenly spaced: on which the figures are, and in the picture
@@ -55,14 +55,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.unpack:
         print(unpacked(run, args.unpack, args.out))
         return
-    parts = {split: run.latents(split) for split in ("train", "test") if split in run.data.splits}
-    packed = compression.pack(np.concatenate([found["z"] for found in parts.values()]), bits)
+    parts = {split: run.latents(split) for split in SPLITS if split in run.data.splits}
+    z = np.concatenate([found["z"] for found in parts.values()])
+    packed = compression.pack(z, bits)
     ids = [f"{split}/{name}" for split, found in parts.items() for name in found["id"]]
     with new_folder(args.out) as partial:
         np.savez(partial / "latents.npz", **packed._asdict())
         (partial / "ids.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
         (partial / "compressed.json").write_text(json.dumps(belongs_to(run) | {"images": len(ids)}, indent=2) + "\n")
-        found = measured(run, parts, packed)  # before OUT takes its name, so that a stop leaves nothing half done
+        counts = {split: len(found["z"]) for split, found in parts.items()}
+        found = measured(run, counts, z, packed)  # before OUT takes its name, so that a stop leaves nothing half done
     run.record("compress", found | {"bits": bits, "images": len(ids)})
     beside = ", ".join(
         f"{form.upper()} {found[f'{form}_psnr_db']:.2f} dB at {found[f'{form}_bits_a_pixel']:.3f}"
@@ -82,15 +84,24 @@ def belongs_to(run: Run) -> dict[str, Any]:
     return known | {"generator": digest(run.inverted.parameters)}
 
 
-def measured(run: Run, parts: dict[str, dict[str, Any]], packed: compression.Packed) -> dict[str, float]:
-    """Return what the packed latents are worth beside pictures of the same size, and draw some of each."""
-    counts = {split: len(found["z"]) for split, found in parts.items()}
-    places = [(split, row) for split, count in counts.items() for row in range(count)]
-    rows = evenly(np.arange(len(places)), compression.most(run.data.height, run.data.width, MEASURED))
-    images = np.stack([run.data.source(places[row][0]).image(places[row][1]) for row in rows])
-    z = np.concatenate([found["z"] for found in parts.values()])
+def measured(run: Run, counts: dict[str, int], z: np.ndarray, packed: compression.Packed) -> dict[str, float]:
+    """Return what packed latents are worth beside pictures of the same size, and draw some of each.
+
+    Args:
+        run: whose images they are of.
+        counts: of each split's latents, in the order of their rows.
+        z: the latents [N, latent].
+        packed: the same.
+    """
+    rows = evenly(np.arange(len(z)), compression.most(run.data.height, run.data.width, MEASURED))
+    images, first = list[np.ndarray](), 0
+    for split, count in counts.items():
+        source = run.data.source(split)
+        images += [source.image(int(row - first)) for row in rows if first <= row < first + count]
+        first += count
+    images = np.stack(images)
     again = run.inverted.pictures(compression.unpack(packed)[rows])
-    size = packed.size * len(rows) / len(places)
+    size = packed.size * len(rows) / len(z)
     pixels = images.shape[1] * images.shape[2] * len(rows)
     found = {
         "bits_a_pixel": 8 * size / pixels,
@@ -137,7 +148,7 @@ def unpacked(run: Run, folder: Path, out: Path) -> str:
             for name, image in zip(ids[first : first + _BATCH], images, strict=True):
                 path = partial / (name if name.endswith(".png") else f"{name}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
+                path.write_bytes(quick_png(image))
             bar.update(len(images))
         bar.close()
     return f"compress: {len(z):,} images drawn again -> {out}"

@@ -277,8 +277,7 @@ def measured_generator(run: Run, folder: Path, count: int, space: Mapping[str, A
     if measures.available(run.data, count) < measures.LEAST:
         return {}, f"the generator is not measured, which takes {measures.LEAST} held-out images"
     found = measures.Quality(run.data, count, **space)
-    size, drawn = run.config.latent_size, run.inverted.draw
-    z = sampling.sampler("uniform", jax.random.key(run.config.seed), size, draw=drawn)(found.count)
+    z = run.inverted.latents(jax.random.key(run.config.seed), found.count)
     images = to_uint8(run.generate(np.asarray(z)))
     report = found.report(images)
     figures.save_image(folder / "neighbours.png", found.picture(images))

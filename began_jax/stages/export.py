@@ -30,7 +30,6 @@ from began_jax.export import functions
 from began_jax.files import new_folder, refuse_taken
 from began_jax.run import cli, networks, own_generator
 from began_jax.run.folder import Run
-from began_jax.sampling import sampler
 
 FORMATS = tuple(functions.NEEDED)
 CHECKED = 16  # rows on which a file is compared with the original
@@ -132,9 +131,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             functions.to_safetensors(parameters, partial / "parameters.safetensors")
         if "onnx" in wanted:
             (partial / "draw_pairs.py").write_text(SCRIPT)
-        if (draw := run.inverted.draw) is not None:
+        if run.inverted.draw is not None:
             count = min(DRAWN, DRAWN_NUMBERS // run.inverted.latent_size)
-            np.save(partial / "latents.npy", sampler("uniform", jax.random.key(0), 0, draw=draw)(count))
+            np.save(partial / "latents.npy", run.inverted.latents(jax.random.key(0), count))
         kind = run.kind.name
         own = {"generator": named} if (named := own_generator.name_of(run.folder)) else {}
         known = own | {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}

@@ -13,7 +13,6 @@ GIF.
 
 import argparse
 import contextlib
-import hashlib
 import inspect
 import json
 import re
@@ -21,7 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,6 +34,7 @@ from began_jax.images import to_float
 from began_jax.progress import Progress
 from began_jax.run import cli, doubt, networks, own_generator, pairs, plan, shards
 from began_jax.run.folder import Run
+from began_jax.run.generator import digest
 from began_jax.run.objective import codes_of
 
 
@@ -113,7 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if not 0 < args.keep <= 1:
         raise InputError(f"--keep is {args.keep}; it must be more than 0 and at most 1")
-    part_of(args.part)
+    part = part_of(args.part)
+    first_part = part[0] == 0  # the other hosts leave the run as it is
     run = Run.open(args.run)
     kind = run.kind
     if args.plan:
@@ -135,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         finish(args.out, run, wanted)
         return
-    known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(aspect)}
+    parameters = aspect.pure[0].parameters if aspect.pure else None
+    known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(parameters)}
     with kind.writer(args.out, origin | known_by, run.data) as write:
         taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
         written = getattr(write, "written", None)  # of ours, which goes on after a stop
@@ -144,14 +145,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise InputError(
                 f"--picture {args.picture}: {kind.plural} have a writer of their own, which stores pictures"
             )
-        first_part = part_of(args.part)[0] == 0  # the other hosts leave the run as it is
         shown = there > 0 or not first_part
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         if first_part:
             z = mirror_interpolation(run, args.mirror_image)
             draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
         bar = Progress("generate", args.count, there, unit="image")
-        draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation, part_of(args.part))
+        draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation, part)
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
             if not shown:
                 shown = True
@@ -180,14 +180,6 @@ def part_of(text: str) -> tuple[int, int]:
     if not 0 <= number < parts:
         raise InputError(f"--part is {text}; it must be I/N, I from 0 to N - 1, such as 0/4")
     return number, parts
-
-
-def digest(aspect: networks.TrainedAspect) -> str:
-    """Return what tells a network from another one of the same name: of its parameters."""
-    found = hashlib.sha256()
-    for leaf in jax.tree.leaves(aspect.pure[0].parameters if aspect.pure else None):
-        found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()[:16]
 
 
 def finish(out: Path, run: Run, names: list[str]) -> None:

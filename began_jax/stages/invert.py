@@ -22,9 +22,9 @@ from began_jax.configs import InvertConfig
 from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
-from began_jax.presets import INVERT_PRESETS
+from began_jax.presets import INVERT_PRESETS, OWN
 from began_jax.progress import Progress
-from began_jax.run import cli, own_generator, photographs, plan, shards
+from began_jax.run import cli, photographs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.objective import codes_of
@@ -138,8 +138,8 @@ def preset_of(run: Run) -> InvertConfig:
     """Return where the options of a run's inversion start from: those that it began with, or its preset's."""
     if (run.folder / "latents" / "config.json").is_file():
         return run.inversion[0]
-    if run.config.preset == own_generator.PRESET and not run.config.encoder_weight:
-        return dataclasses.replace(INVERT_PRESETS[own_generator.PRESET], start="zero")
+    if run.config.preset == OWN and not run.config.encoder_weight:
+        return dataclasses.replace(INVERT_PRESETS[OWN], start="zero")
     return INVERT_PRESETS.get(run.config.preset, INVERT_PRESETS["faces"])
 
 
