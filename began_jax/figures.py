@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from began_jax.errors import InputError
 from began_jax.files import replacing
 from began_jax.images import to_uint8
-from began_jax.landmarks import scheme
+from began_jax.landmarks import Scheme, scheme
 
 Images = Float[Array | np.ndarray, "batch height width channels"]
 Landmarks = Float[Array | np.ndarray, "batch points 2"]
@@ -69,14 +69,13 @@ def grid(images: Images, columns: int | None = None, scale: int | None = None) -
     return _arrange(_tiles(images, scale or _scale(images, 160)), columns)
 
 
-def _draw_landmarks(tile: Image.Image, points: Float[np.ndarray, "points 2"]) -> Image.Image:
+def _draw_landmarks(tile: Image.Image, points: Float[np.ndarray, "points 2"], known: Scheme) -> Image.Image:
     """Draw skeleton and dots over a tile, smoothly: they are drawn larger and reduced."""
     s = _SUPERSAMPLING
     unit = max(max(tile.size) / 256, 0.75) * s  # one pixel of a 256-pixel tile
     layer = Image.new("RGBA", (tile.width * s, tile.height * s))
     draw = ImageDraw.Draw(layer)
     xy = points * (layer.width, layer.height) - 0.5
-    known = scheme(len(points))
     colours = {i: _COLOURS[part] for part, members in known.parts.items() for i in members}
 
     def dot(centre: np.ndarray, radius: float, colour: tuple[int, ...]) -> None:
@@ -135,13 +134,19 @@ def annotated_grid(
     columns: int | None = None,
     scale: int | None = None,
     captions: Captions | None = None,
+    points: Scheme | None = None,
 ) -> Image.Image:
-    """Tile images with landmarks (fig. 6) or masks drawn over them, or captions under them, to some 224 pixels."""
+    """Tile images with landmarks (fig. 6) or masks drawn over them, or captions under them, to some 224 pixels.
+
+    What lines join the landmarks say `points`, by default the scheme of their number.
+    """
     tiles = _tiles(images, scale or _scale(images, 224))
     if masks is not None:
         tiles = [_draw_mask(t, m[..., 0]) for t, m in zip(tiles, np.asarray(masks, np.float32), strict=True)]
     if landmarks is not None:
-        tiles = [_draw_landmarks(t, p) for t, p in zip(tiles, np.asarray(landmarks, np.float64), strict=True)]
+        known = points or scheme(np.shape(landmarks)[1])
+        places = np.asarray(landmarks, np.float64)
+        tiles = [_draw_landmarks(t, p, known) for t, p in zip(tiles, places, strict=True)]
     if captions is not None:
         room = max(map(len, captions), default=0)
         tiles = [_caption(t, lines, room) for t, lines in zip(tiles, captions, strict=True)]
@@ -168,9 +173,10 @@ def strip(
     masks: Masks | None = None,
     scale: int | None = None,
     captions: Captions | None = None,
+    points: Scheme | None = None,
 ) -> Image.Image:
     """Set images in one row, with their landmarks, masks or captions where given (fig. 7)."""
-    return annotated_grid(images, landmarks, masks, columns=len(images), scale=scale, captions=captions)
+    return annotated_grid(images, landmarks, masks, len(images), scale, captions, points)
 
 
 def save_image(path: str | os.PathLike, picture: Image.Image) -> None:

@@ -13,6 +13,7 @@ A program adds its kind to `KINDS`; an installed package has an entry point of t
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -31,7 +32,6 @@ from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer
 from began_jax.export.coco import coco_writer
 from began_jax.export.masks import mask_writer
-from began_jax.landmarks import scheme
 from began_jax.models.autoencoder import Decoder
 from began_jax.models.configured import computation_dtype
 from began_jax.models.heads import ToLandmarks, ToMask, factor
@@ -100,7 +100,7 @@ def _captions(attributes: np.ndarray, data: DataSet) -> dict[str, Any]:
 
 
 def _nme(predicted: np.ndarray, truth: np.ndarray, data: DataSet) -> np.ndarray:
-    return metrics.nme_percent(predicted, truth, data.height, data.width)
+    return metrics.nme_percent(predicted, truth, data.height, data.width, data.points)
 
 
 LANDMARKS = Kind(
@@ -117,8 +117,8 @@ LANDMARKS = Kind(
         "failure_10_percent": lambda predicted, truth, data: metrics.failure_percent(_nme(predicted, truth, data)),
         "auc_10": lambda predicted, truth, data: metrics.auc(_nme(predicted, truth, data)),
     },
-    marks=lambda landmarks, data: {"landmarks": landmarks},
-    writer=lambda out, provenance, data: coco_writer(out, provenance, scheme(data.shape[0]), resume=True),
+    marks=lambda landmarks, data: {"landmarks": landmarks, "points": data.points},
+    writer=lambda out, provenance, data: coco_writer(out, provenance, data.points, resume=True),
 )
 MASK = Kind(
     name="mask",
@@ -170,7 +170,9 @@ def of(data: DataSet, place: str = "") -> Kind:
     if place:
         return _at(place, name)
     if name in KINDS:
-        return KINDS[name]
+        kind = KINDS[name]
+        move = functools.partial(moving.with_landmarks, points=data.points)
+        return dataclasses.replace(kind, moves=move) if kind is LANDMARKS else kind
     found = importlib.metadata.entry_points(group="began_jax.kinds", name=name)
     if not found:
         raise InputError(

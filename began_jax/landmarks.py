@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 from began_jax.errors import InputError
 
 OUTER_EYES = (19, 28)  # of the 49: their distance is the unit of the normalised mean error
-OUTER_EYES_OF = {49: OUTER_EYES, 68: (36, 45)}
 # Which points of larger sets the 49 are, in order: of iBUG's 68, and of WFLW's 98, whose brows and eyes have more.
 POINTS_49 = {
     68: (*range(17, 60), *range(61, 64), *range(65, 68)),
@@ -32,12 +31,17 @@ _COMPONENTS, _ROUNDS, _LARGEST = 12, 30, 1000  # of `completed`
 
 
 class Scheme(NamedTuple):
-    """What is known of a set of points: one name a point, parts and edges as 0-based indices."""
+    """What is known of a set of points: one name a point, parts and edges as 0-based indices.
+
+    Point i of the mirrored face is point `mirrored[i]` of the face. The distance of the points `unit` is that in which
+    errors are told; without it, it is the diagonal of the box around all points.
+    """
 
     names: tuple[str, ...]
     parts: dict[str, tuple[int, ...]]
     edges: tuple[tuple[int, int], ...]
-    mirrored: tuple[int, ...] | None  # point i of the mirrored face is point mirrored[i] of the face
+    mirrored: tuple[int, ...] | None
+    unit: tuple[int, int] | None = None
 
     @property
     def skeleton(self) -> list[list[int]]:
@@ -45,13 +49,16 @@ class Scheme(NamedTuple):
         return [[a + 1, b + 1] for a, b in self.edges]
 
 
-def _swap_sides(name: str) -> str:
-    other = {"left": "right", "right": "left"}
-    return re.sub("left|right", lambda side: other[side[0]], name)
+def swap_sides(name: str) -> str:
+    """Return the name of a point of the other side: left and right, or a single l and r, change places."""
+    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+    other |= {"l": "r", "r": "l", "L": "R", "R": "L"}
+    found = re.compile("left|right|Left|Right|LEFT|RIGHT|(?<![A-Za-z])[lrLR](?![A-Za-z])")
+    return found.sub(lambda side: other[side[0]], name)
 
 
 def _mirrored(names: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(names.index(_swap_sides(name)) for name in names)
+    return tuple(names.index(swap_sides(name)) for name in names)
 
 
 def _path(points: Iterable[int], closed: bool = False) -> tuple[tuple[int, int], ...]:
@@ -94,6 +101,7 @@ IBUG_49 = Scheme(
         *_path((31, 43, 44, 45, 37, 46, 47, 48), closed=True),
     ),
     mirrored=_mirrored(_NAMES_49),
+    unit=OUTER_EYES,
 )
 
 _NAMES_68 = (
@@ -119,6 +127,7 @@ IBUG_68 = Scheme(
         *_path(range(60, 68), closed=True),
     ),
     mirrored=_mirrored(_NAMES_68),
+    unit=(36, 45),
 )
 IBUG_68.parts["mouth"] += (60, 64)
 
@@ -132,20 +141,26 @@ CELEB_A_5 = Scheme(
 )
 
 
+SCHEMES = {68: IBUG_68, 49: IBUG_49, 5: CELEB_A_5}
+
+
 def scheme(count: int) -> Scheme:
     """Return what is known of `count` points: iBUG's 68 or 49 of them, the 5 of CelebA, or plain numbered points."""
-    known = {68: IBUG_68, 49: IBUG_49, 5: CELEB_A_5}
     names = tuple(f"point_{i + 1}" for i in range(count))
-    return known.get(count, Scheme(names, {"points": tuple(range(count))}, (), None))
+    return SCHEMES.get(count, Scheme(names, {"points": tuple(range(count))}, (), None))
 
 
 def mirror(
-    landmarks: Float[Array | np.ndarray, "*batch points 2"],
+    landmarks: Float[Array | np.ndarray, "*batch points 2"], points: Scheme | None = None
 ) -> Float[Array | np.ndarray, "*batch points 2"]:
     """Return the landmarks of the mirrored pictures: x -> 1 - x, and left and right points change places.
 
+    Args:
+        landmarks: (x, y) as fractions.
+        points: says which change places; by default the `scheme` of their number.
+
     Raises:
-        InputError: it is not known which points change places (neither 68, 49 nor 5 of them).
+        InputError: it is not known which points change places, or `points` are of another number.
 
     Examples:
         >>> import numpy as np
@@ -155,9 +170,11 @@ def mirror(
         True
     """
     count = landmarks.shape[-2]
-    order = scheme(count).mirrored
+    order = (points or scheme(count)).mirrored
     if order is None:
         raise InputError(f"cannot mirror {count} landmarks: the left-right pairs are known for 68, 49 and 5 points")
+    if len(order) != count:
+        raise InputError(f"cannot mirror {count} landmarks as a scheme of {len(order)} points says")
     xp = landmarks.__array_namespace__()
     moved = landmarks[..., np.array(order), :]
     return xp.stack([1 - moved[..., 0], moved[..., 1]], axis=-1)

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from began_jax.errors import InputError
-from began_jax.landmarks import OUTER_EYES_OF, completed
+from began_jax.landmarks import Scheme, completed, scheme
 
 Landmarks = Float[np.ndarray, "count points 2"]
 Shape = "count height width 1"
@@ -20,14 +20,16 @@ def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int | None = Non
         raise InputError(f"predictions and truth are {found}; they must have one shape{axes}")
 
 
-def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int) -> Float[np.ndarray, " count"]:
+def nme_percent(
+    predicted: Landmarks, truth: Landmarks, height: int, width: int, points: Scheme | None = None
+) -> Float[np.ndarray, " count"]:
     """Return the normalised mean error per image: mean distance over the outer-eye distance, in percent.
 
     Landmarks are fractions of width and height; distances are taken in pixels. With 49 points the normaliser is the
-    distance of points 19 and 28 (of 36 and 45 with 68), with any other number the diagonal of the tight box around the
-    true points, and so where both eyes are in one place. True points that are NaN are absent: they count neither as an
-    error nor as none, and the normaliser takes their likely places (`landmarks.completed`), or the box if it is an eye
-    that is never seen.
+    distance of points 19 and 28 (of 36 and 45 with 68), or that of the `unit` of `points`. Without one it is the
+    diagonal of the tight box around the true points, and so where both eyes are in one place. True points that are NaN
+    are absent: they count neither as an error nor as none, and the normaliser takes their likely places
+    (`landmarks.completed`), or the box if it is an eye that is never seen.
 
     Raises:
         InputError: predictions and truth are not of one shape [count, points, 2], or all true points of an image are
@@ -45,11 +47,11 @@ def nme_percent(predicted: Landmarks, truth: Landmarks, height: int, width: int)
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
     seen = np.atleast_1d(~np.isnan(t[..., 0]).all(0))
     whole = completed(t)
-    left, right = OUTER_EYES_OF.get(t.shape[1], (0, 0))
+    unit = (points or scheme(t.shape[1])).unit
     within = whole[:, seen] if seen.any() else whole
     scale = np.linalg.norm(within.max(1) - within.min(1), axis=-1)
-    if left != right and seen[left] and seen[right]:
-        apart = np.linalg.norm(whole[:, left] - whole[:, right], axis=-1)
+    if unit and seen[list(unit)].all():
+        apart = np.linalg.norm(whole[:, unit[0]] - whole[:, unit[1]], axis=-1)
         scale = np.where(apart > 0, apart, scale)
     if (scale == 0).any():
         raise InputError(f"all true points of image {np.argmax(scale == 0)} are in one place: an error has no scale")

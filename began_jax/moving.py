@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from began_jax.landmarks import mirror, scheme
+from began_jax.landmarks import Scheme, mirror, scheme
 
 Images = Float[Array, "batch height width channels"]
 Targets = Float[Array, "batch ..."]
@@ -57,13 +57,19 @@ def move_points(
     return turned / size[None, None] + 0.5 + shift[:, None]
 
 
-def with_landmarks(key: Key[Array, ""], images: Images, landmarks: Targets) -> tuple[Images, Targets]:
-    """Move images and landmarks, fractions of width and height; mirrored points take each other's numbers."""
+def with_landmarks(
+    key: Key[Array, ""], images: Images, landmarks: Targets, points: Scheme | None = None
+) -> tuple[Images, Targets]:
+    """Move images and landmarks, fractions of width and height; mirrored points take each other's numbers.
+
+    Which those are say `points`, by default the scheme of their number. Where they do not, nothing is mirrored.
+    """
     which, how = jax.random.split(key)
-    if scheme(landmarks.shape[1]).mirrored is not None:
+    points = points or scheme(landmarks.shape[1])
+    if points.mirrored is not None:
         turned = jax.random.bernoulli(which, 0.5, (len(images),))
         images = jnp.where(turned[:, None, None, None], images[:, :, ::-1], images)
-        landmarks = jnp.where(turned[:, None, None], mirror(landmarks), landmarks)
+        landmarks = jnp.where(turned[:, None, None], mirror(landmarks, points), landmarks)
     matrix, shift = similarity(how, len(images))
     return move(images, matrix, shift), move_points(landmarks, matrix, shift, *images.shape[1:3])
 

@@ -18,12 +18,12 @@ from jaxtyping import Array, Key, UInt8
 from began_jax.aspects import have_absent, squared_error
 from began_jax.errors import require_finite
 from began_jax.images import to_float
+from began_jax.landmarks import Scheme
 from began_jax.models import apply
 from began_jax.models.heads import ImageToVector, OnImages, ToLandmarks, ToMask, factor
 from began_jax.moving import Images, Targets, with_hard_masks, with_landmarks
 
 NETWORKS = ("regression", "heatmaps")
-MOVES = {"landmarks": with_landmarks, "mask": with_hard_masks}  # what moves with its picture
 MASK_WIDTHS, REGRESSION_WIDTHS = (16, 32, 64), (32, 48, 64)
 LIGHT = 0.2  # of brightness, contrast and each channel's own brightness
 
@@ -65,6 +65,7 @@ def fit(
     recipe: Recipe,
     seed: int = 0,
     step_done: Callable[[], None] = lambda: None,
+    points: Scheme | None = None,
 ) -> Any:
     """Train a network on pairs from nothing and return its parameters.
 
@@ -76,6 +77,7 @@ def fit(
         recipe: of the training.
         seed: of the parameters, the batches and the augmentation.
         step_done: called after each step.
+        points: what is known of landmarks, see `augment`.
 
     Raises:
         DivergedError: the loss is no longer finite at the end.
@@ -100,7 +102,7 @@ def fit(
             rows = jax.random.randint(jax.random.fold_in(key, i), (count,), 0, len(images))
             drawn.append((to_float(images[rows]), targets[rows].astype(jnp.float32)))
         images, targets = (jnp.concatenate(column) for column in zip(*drawn, strict=True))
-        images, targets = augment(jax.random.fold_in(key, len(sets)), images, targets, kind)
+        images, targets = augment(jax.random.fold_in(key, len(sets)), images, targets, kind, points)
         value, gradient = jax.value_and_grad(loss)(parameters, images, targets)
         update, moments = optimizer.update(gradient, moments, parameters)
         return (optax.apply_updates(parameters, update), moments), value
@@ -113,7 +115,9 @@ def fit(
     return state[0]
 
 
-def augment(key: Key[Array, ""], images: Images, targets: Targets, kind: str) -> tuple[Images, Targets]:
+def augment(
+    key: Key[Array, ""], images: Images, targets: Targets, kind: str, points: Scheme | None = None
+) -> tuple[Images, Targets]:
     """Return the pairs turned, scaled, shifted, every second one mirrored, and lit differently.
 
     Args:
@@ -123,11 +127,13 @@ def augment(key: Key[Array, ""], images: Images, targets: Targets, kind: str) ->
             known which points change places; masks [batch, height, width, 1], which move too and are then 0 or 1;
             any other kind stays as it is, and so does the place of its pictures.
         kind: name of the annotation.
+        points: which points change places; by default the `landmarks.scheme` of their number.
     """
     where, how = jax.random.split(key)
-    moved = MOVES.get(kind)
-    if moved:
-        images, targets = moved(where, images, targets)
+    if kind == "landmarks":
+        images, targets = with_landmarks(where, images, targets, points)
+    elif kind == "mask":
+        images, targets = with_hard_masks(where, images, targets)
     return light(how, images), targets
 
 

@@ -22,6 +22,10 @@ from began_jax.data.folder import hold_out
 from began_jax.run import cli
 
 K = 3
+SIDES = (
+    "prepare: landmarks: which of the 3 change places in a mirrored picture is not known, so none is mirrored; "
+    "--scheme FILE says it\n"
+)
 NAMES = [f"s{subject}/{frame}.png" for subject in range(5) for frame in range(2)]
 
 
@@ -82,7 +86,8 @@ def halved(image):
 
 def test_landmarks_round_trip(pictures, capfd):
     run(*arguments(pictures), "--out", pictures / "out", "--height", 12, "--width", 16)
-    assert capfd.readouterr().out == (f"prepare: 10 train images, 12x16x3 with 3 landmarks -> {pictures / 'out'}\n")
+    done = f"prepare: 10 train images, 12x16x3 with 3 landmarks -> {pictures / 'out'}\n"
+    assert capfd.readouterr().out == SIDES + done
     data = open_data(pictures / "out")
     assert (data.height, data.width, data.channels) == (12, 16, 3)
     assert (data.annotation, data.keypoints, data.splits) == ("landmarks", K, {"train": 10})
@@ -458,7 +463,7 @@ def test_command_line(pictures):
     assert re.fullmatch(r"prepare\.py: error: argument --width: .*\n", done.stderr)
     done = subprocess.run([*command, "--width", "16"], cwd=root, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"prepare: 10 train images, 128x16x3 with 3 landmarks -> {pictures / 'out'}\n"
+    assert done.stdout == SIDES + f"prepare: 10 train images, 128x16x3 with 3 landmarks -> {pictures / 'out'}\n"
     run(*arguments(pictures), "--out", pictures / "again", "--width", 16)
     assert records(pictures / "out") == records(pictures / "again")  # another process, the same bytes
 

@@ -18,9 +18,11 @@ from tensorflow_datasets.core import ShardedFileTemplate, SplitInfo
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
+from began_jax.data import landmark_schemes
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, refuse_taken
 from began_jax.images import png
+from began_jax.landmarks import Scheme
 
 NAME = "annotated_images"  # of every data set of ours
 EXAMPLES_PER_SHARD = 4096  # so that a shard has about 100 MB at 128x128
@@ -128,6 +130,7 @@ def write(
     channels: int,
     annotation: str | None,
     keypoints: int | None = None,
+    scheme: Scheme | None = None,
     names: Sequence[str] = (),
     description: str = "Images for began_jax.",
     metadata: Mapping[str, Any] | None = None,
@@ -146,6 +149,7 @@ def write(
         channels: 1 or 3.
         annotation: which one the examples carry, if any; its name is that of its kind (see `began_jax.kinds`).
         keypoints: K, number of landmarks.
+        scheme: what is known of them beyond their number.
         names: of the attributes; without them they are numbered.
         description: one sentence for the data set's info.
         metadata: provenance, kept as JSON beside the records, with the units of landmarks and the names of attributes.
@@ -173,6 +177,7 @@ def write(
     if annotation == "landmarks":
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
         known["landmark_units"] = "fraction of width and height"
+        known |= landmark_schemes.stored(scheme)
     elif annotation == "mask":
         features["mask"] = tfds.features.Image(shape=(height, width, 1), encoding_format="png")
     elif annotation:

@@ -1,5 +1,6 @@
 """The options of prepare.py: one flat frozen dataclass for each kind of source."""
 
+import hashlib
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,6 +32,11 @@ ATTRIBUTES = (
     "(or -1, true, false, yes, no); or CelebA's .txt. Other columns, such as captions, are left out, which is said"
 )
 POINTS = "49: keep the paper's 49 points of 68 (iBUG, 300-W) or 98 (WFLW)"
+SCHEME = (
+    "a .json that says which point is which: names, and if need be pairs that change places in a mirrored picture, "
+    "edges to draw, unit of the error (docs/data.md). COCO keypoints say it by their names, and 5, 49 or 68 points are "
+    "else taken as CelebA's or iBUG's"
+)
 PARTIAL = (
     "some of the pictures are annotated: the others are kept too, and train the generator; without this a picture that "
     "--landmarks, --masks or --attributes say nothing of is an error (folder, irises) or left out (faces)"
@@ -60,6 +66,7 @@ class FolderConfig:
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
     points: int | None = option(None, POINTS, (49,), kind=int)
+    scheme: Path | None = option(None, SCHEME, metavar="FILE", kind=Path)
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
     mask_values: str | None = option(None, MASK_VALUES, metavar="VALUES", kind=str)
     attributes: Path | None = option(None, ATTRIBUTES, metavar="FILE", kind=Path)
@@ -79,6 +86,7 @@ class FacesConfig:
     images: Path = option(help=IMAGES, metavar="DIR", kind=Path)
     landmarks: Path | None = option(None, LANDMARKS, metavar="FILE", kind=Path)
     points: int | None = option(None, POINTS, (49,), kind=int)
+    scheme: Path | None = option(None, SCHEME, metavar="FILE", kind=Path)
     partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
@@ -167,6 +175,8 @@ def decisive(config: PrepareConfig) -> dict[str, Any]:
 
 def command(kind: str, config: PrepareConfig, pictures: int, annotations: str = "") -> dict[str, Any]:
     """Return all that decides a data set: the options, the number of pictures, a digest of what annotates them."""
+    if scheme := getattr(config, "scheme", None):
+        annotations += "-" + hashlib.sha256(scheme.read_bytes()).hexdigest()[:16]
     return {"kind": kind, **decisive(config), "pictures": pictures, "annotations": annotations}
 
 
@@ -187,6 +197,11 @@ def check_of_annotations(config: PrepareConfig) -> None:
     for name, of in (("mask_values", "masks"), ("points", "landmarks")):
         if getattr(config, name, None) is not None and getattr(config, of, None) is None:
             raise InputError(f"--{name.replace('_', '-')}: needs --{of}, which it is about")
+    if (scheme := getattr(config, "scheme", None)) is not None:
+        if getattr(config, "points", None):
+            raise InputError(f"--scheme {scheme}: not with --points, whose points are known")
+        if getattr(config, "landmarks", None) is None and getattr(config, "annotator", None) is None:
+            raise InputError(f"--scheme {scheme}: needs --landmarks, or an --annotator of yours that gives landmarks")
     masks, values = getattr(config, "masks", None), getattr(config, "mask_values", None)
     if values and masks and isinstance(config, FolderConfig | IrisesConfig) and not holds_shapes(masks, config.images):
         parse_values(values)

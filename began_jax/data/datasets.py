@@ -6,6 +6,7 @@ and `tfds:NAME`; `#ANNOTATION` behind it picks one of several annotations. Other
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import operator
@@ -18,10 +19,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from began_jax.data import landmark_schemes
 from began_jax.data.builder import canonical, parse_record
 from began_jax.data.layout import Layout, attribute_names, find_layout
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask
+from began_jax.landmarks import Scheme
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +127,11 @@ class DataSet:
     def keypoints(self) -> int | None:
         """K, where the annotation is landmarks."""
         return self.shape[0] if self.annotation == "landmarks" else None
+
+    @functools.cached_property
+    def points(self) -> Scheme | None:
+        """What is known of the landmarks, where they are the annotation: as prepare.py was told, or by their number."""
+        return None if self.keypoints is None else landmark_schemes.restored(self.metadata, self.keypoints)
 
     def annotated(self, split: str) -> np.ndarray:
         """Return the numbers of a split's annotated examples, in order: of `prepare.py --partial` some, else all."""

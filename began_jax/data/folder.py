@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from began_jax.data import landmark_schemes
 from began_jax.data.attribute_files import match_attributes
 from began_jax.data.builder import Annotation, Example, Written, unannotated, write, written_before
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
@@ -24,6 +25,7 @@ from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
 from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
+from began_jax.landmarks import Scheme
 
 ANNOTATIONS: tuple[Annotation, ...] = ("landmarks", "mask", "attributes")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -40,6 +42,7 @@ class Folder:
     attributes: np.ndarray | None = None  # float32 [N, K] in {0, 1}, NaN in the rows of pictures without
     names: tuple[str, ...] = ()  # of the attributes
     annotated: np.ndarray | None = None  # bool [N], where some are not
+    scheme: Scheme | None = None  # what was told of the landmarks
     sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
     notes: tuple[str, ...] = ()  # to print
 
@@ -109,10 +112,14 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
     ids, notes = list_pictures(images, without=None if outlines else masks, beside=beside)
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)
-        found = match_landmarks(landmarks, ids, images, gaps, getattr(config, "points", None))
+        told = (getattr(config, "points", None), getattr(config, "scheme", None))
+        found = match_landmarks(landmarks, ids, images, gaps, *told)
         there = np.asarray(np.isfinite(found.points).any((1, 2))) if gaps else None
-        said = (*notes, *found.notes)
-        return Folder(images, tuple(ids), found.points, annotated=there, sizes=found.sizes, notes=said)
+        said = [*notes, *found.notes]
+        if (count := found.points.shape[1]) > 1:
+            said.append(landmark_schemes.described(found.scheme, count))
+        of_points = {"sizes": found.sizes, "scheme": found.scheme}
+        return Folder(images, tuple(ids), found.points, annotated=there, notes=tuple(said), **of_points)
     if attributes is not None:
         of_ids = match_attributes(attributes, ids, config.partial)
         there = np.asarray(np.isfinite(of_ids.values).all(1)) if config.partial else None
@@ -244,6 +251,7 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         **size,
         annotation=folder.annotation,
         keypoints=folder.keypoints,
+        scheme=folder.scheme,
         names=folder.names,
         description=f"{len(folder.ids)} pictures from {config.images}, prepared by began_jax",
         metadata={name: str(path) for name, path in source.items() if path} | size | options | never,

@@ -6,25 +6,35 @@ from typing import NamedTuple
 
 import numpy as np
 
+from began_jax.data import landmark_schemes
 from began_jax.data.landmark_formats import read
 from began_jax.data.pictures import rows_of, same_name, same_stem
 from began_jax.errors import InputError
-from began_jax.landmarks import POINTS_49
+from began_jax.landmarks import POINTS_49, Scheme
 
 
 class Matched(NamedTuple):
     """Landmarks [N, K, 2] of pictures, (x, y) in their pixels.
 
     A point that is absent is NaN, and so are all of a picture that the file says nothing of. `sizes` are (width,
-    height) of the pictures where the file tells, by their ids, and `notes` lines to print.
+    height) of the pictures where the file tells, by their ids, `notes` lines to print, and `scheme` what was told of
+    the points beyond their number.
     """
 
     points: np.ndarray
     sizes: dict[str, tuple[int, int]]
     notes: list[str]
+    scheme: Scheme | None
 
 
-def match_landmarks(path: Path, ids: Sequence[str], root: Path, gaps: bool = False, only: int | None = None) -> Matched:
+def match_landmarks(
+    path: Path,
+    ids: Sequence[str],
+    root: Path,
+    gaps: bool = False,
+    only: int | None = None,
+    scheme: Path | None = None,
+) -> Matched:
     """Return the landmarks of the pictures with these ids below `root`.
 
     Args:
@@ -33,6 +43,7 @@ def match_landmarks(path: Path, ids: Sequence[str], root: Path, gaps: bool = Fal
         root: their folder.
         gaps: whether the file may say nothing of some of them.
         only: 49, to keep the paper's points of 68 (iBUG) or 98 (WFLW).
+        scheme: a file that says which points they are, see `landmark_schemes`.
 
     Raises:
         InputError: the file cannot be read, does not fit the pictures, or holds no numbers in pixels.
@@ -46,7 +57,11 @@ def match_landmarks(path: Path, ids: Sequence[str], root: Path, gaps: bool = Fal
     points = np.concatenate([points, none])[[rows.get(name, len(points)) for name in ids]]
     _check(points, ids, gaps, where)
     sizes = dict(zip(_ids_of(found.sizes, ids, False, where), found.sizes.values(), strict=True))
-    return Matched(points, sizes, found.notes)
+    count, known = points.shape[1], found.scheme if only is None else None
+    if scheme is not None:
+        known = landmark_schemes.read(scheme)
+        landmark_schemes.check(known, count, f"--scheme {scheme}")
+    return Matched(points, sizes, found.notes, known)
 
 
 def _check(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> None:

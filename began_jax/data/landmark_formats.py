@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from began_jax.data import landmark_schemes
 from began_jax.data.pictures import files_below
 from began_jax.errors import InputError
+from began_jax.landmarks import Scheme
 
 FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
@@ -29,6 +31,7 @@ class Landmarks:
     points: np.ndarray
     sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # name -> (width, height)
     notes: list[str] = dataclasses.field(default_factory=list)
+    scheme: Scheme | None = None  # what it tells of the points, see `landmark_schemes`
 
 
 def read(path: Path) -> Landmarks:
@@ -145,13 +148,19 @@ def _read_coco(path: Path) -> Landmarks:
     table = np.array([annotation["keypoints"] for annotation in found], np.float32).reshape(len(found), -1, 3)
     names = [str(images[annotation["image_id"]]["file_name"]) for annotation in found]
     result = _absent(where, names, table[..., :2], table[..., 2])
-    if OUTER_CORNER in str((content.get("info") or {}).get("description", "")):
+    info: Any = content.get("info") or {}
+    if OUTER_CORNER in str(info.get("description", "")):
         result.points -= 0.5
     result.sizes = {
         str(image["file_name"]): (int(image["width"]), int(image["height"]))
         for image in images.values()
         if image.get("width") and image.get("height")
     }
+    category = next((c for c in content["categories"] if c.get("id") in ids), {})
+    told, count = (category.get("keypoints"), category.get("skeleton")), result.points.shape[1]
+    ours = landmark_schemes.restored(info, count) if landmark_schemes.STORED in info else None
+    # somebody may have changed the points of what we wrote
+    result.scheme = ours if ours and list(ours.names) == told[0] else landmark_schemes.of_coco(*told, count)
     return result
 
 

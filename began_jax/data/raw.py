@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from began_jax.data import builder, celeba
+from began_jax.data import builder, celeba, landmark_schemes
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig, command, decisive
 from began_jax.data.folder import annotated_rows, check_seen, group, hold_out, in_words, open_folder
@@ -23,6 +23,7 @@ from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.errors import InputError
 from began_jax.files import agree
+from began_jax.landmarks import Scheme
 from began_jax.plugins import absolute, fingerprint
 from began_jax.progress import Progress
 
@@ -56,10 +57,10 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     ways = (config.detector, config.several, annotator, options)
     recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes)
     metadata = decisive(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
+    scheme = folder.scheme or (landmark_schemes.read(config.scheme) if config.scheme else None)
     told = command("faces", config, len(ids), folder.digest)
-    return write_raw(
-        out, recipe, config, official=official, attribute_names=names, metadata=metadata, told=told, notes=folder.notes
-    )
+    known_of = {"official": official, "scheme": scheme, "attribute_names": names}
+    return write_raw(out, recipe, config, metadata=metadata, told=told, notes=folder.notes, **known_of)
 
 
 def _annotations(
@@ -118,6 +119,7 @@ def write_raw(
     config: FacesConfig | IrisesConfig,
     *,
     official: Mapping[str, str] | None = None,
+    scheme: Scheme | None = None,
     attribute_names: list[str] | None = None,
     metadata: Mapping[str, Any],
     told: Mapping[str, Any],
@@ -131,6 +133,7 @@ def write_raw(
         config: says how the test split is drawn (in whole groups, as `folder.hold_out` does), and how many processes
             work.
         official: picture -> split, which then takes the place of a drawn one.
+        scheme: what was told of the landmarks.
         attribute_names: of attributes.
         metadata: what decides the result; kept in the data set, and compared when a stopped command goes on.
         told: the command in the same way, as it was given; a whole data set that it wrote before is left as it is.
@@ -148,8 +151,8 @@ def write_raw(
     begun = {**metadata, "pictures": len(recipe.ids), "ids": of_ids, "rules": RULES}
     begun |= {"annotations": told["annotations"], "annotator_file": fingerprint(recipe.annotator or "")}
     remedy = f"delete {work}"
-    agree(work / "config.json", begun, "begun", defaults={"partial": False}, otherwise=remedy)
-    lengths, pictures, left_out, having = _run(recipe, work, config.workers)
+    agree(work / "config.json", begun, "begun", defaults={"partial": False, "scheme": None}, otherwise=remedy)
+    lengths, pictures, left_out, having = _run(recipe, work, config.workers, scheme)
     if not pictures:
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")
     annotated = np.array(having, bool) if config.partial else None
@@ -172,6 +175,7 @@ def write_raw(
         channels=recipe.channels,
         annotation=annotation,
         keypoints=len(first["landmarks"]) if annotation == "landmarks" else None,
+        scheme=scheme,
         names=(attribute_names or ()) if annotation == "attributes" else (),
         description=f"{len(pictures)} pictures from {recipe.root}, prepared by began_jax",
         metadata={**metadata, **never, "left_out": len(left_out)},
@@ -195,7 +199,9 @@ def _written_before(out: Path, told: Mapping[str, Any]) -> builder.Written | Non
     return before
 
 
-def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], list[int], list, list[int]]:
+def _run(
+    recipe: Recipe, work: Path, workers: int | None, scheme: Scheme | None
+) -> tuple[list[int], list[int], list, list[int]]:
     bar = Progress("prepare", len(recipe.ids), unit="picture")
     lengths, pictures, left_out, annotated, known = [], [], [], [], None
     try:
@@ -203,6 +209,8 @@ def _run(recipe: Recipe, work: Path, workers: int | None) -> tuple[list[int], li
             if known and chunk.annotation and chunk.annotation != known:
                 both = " and ".join(f"{name} {list(shape)}" for name, shape in (known, chunk.annotation))
                 raise InputError(f"the annotations of some pictures are {both}; they must be alike")
+            if scheme and chunk.annotation and not known:
+                landmark_schemes.check(scheme, chunk.annotation[1][0], "--scheme")
             known = known or chunk.annotation
             lengths.append(len(chunk.pictures))
             pictures += chunk.pictures

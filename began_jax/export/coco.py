@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Array, Float
 
+from began_jax.data import landmark_schemes
 from began_jax.errors import InputError
 from began_jax.export.dataset import Doubts, Pictures, dataset, file_name, resumable
 from began_jax.landmarks import Scheme, scheme
@@ -66,6 +67,7 @@ def _head(points: Scheme, category: str) -> str:
     info = {
         "description": "generated images with keypoints; (0, 0) is the centre of the first pixel",
         "version": "1.0",
+        **landmark_schemes.stored(points),
     }
     head = json.dumps({"info": info, "licenses": [], "categories": [face]}, indent=2)
     return head.removesuffix("\n}") + ',\n"annotations": [\n'
@@ -99,7 +101,7 @@ def coco_writer(
         InputError: `out` is not empty, a picture's landmarks are all absent or one is infinite, or batches differ in
             size or in points.
     """
-    with dataset(out, provenance, resume) as written:
+    with dataset(out, provenance | landmark_schemes.stored(points), resume) as written:
         rows, file = written.rows("landmarks.npy"), written.text("annotations.json")
         known = points
 

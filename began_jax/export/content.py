@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from began_jax.data import landmark_schemes
 from began_jax.errors import InputError
 from began_jax.export.dataset import file_name
 from began_jax.images import quick_png, read_image
-from began_jax.landmarks import Scheme, scheme
+from began_jax.landmarks import Scheme
 
 
 class Item(NamedTuple):
@@ -75,8 +76,8 @@ class Content:
 
     @functools.cached_property
     def scheme(self) -> Scheme:
-        """What is known of the landmarks."""
-        return scheme(self._rows.shape[1])
+        """What is known of the landmarks: as it was told when the set was written, or by their number."""
+        return landmark_schemes.restored(self.told, self._rows.shape[1])
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:

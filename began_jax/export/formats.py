@@ -211,7 +211,7 @@ def _tfds(content: Content, out: Path) -> None:
     """Write a TFDS data set as prepare.py does: `train.py --data OUT/tfds` reads it."""
     height, width = content.size
     name = "annotation" if content.kind == "annotations" else content.kind
-    keypoints = len(content.scheme.names) if content.kind == "landmarks" else None
+    known = content.scheme if content.kind == "landmarks" else None
     builder.write(
         out / "data",
         {"train": _Records(content)},
@@ -219,7 +219,8 @@ def _tfds(content: Content, out: Path) -> None:
         width=width,
         channels=content.told["channels"],
         annotation=name,
-        keypoints=keypoints,
+        keypoints=len(known.names) if known else None,
+        scheme=known,
         names=content.names,
         description="Generated images, written by began_jax",
         metadata={"generated": content.told},

@@ -171,7 +171,7 @@ class _Knowing:
         sets += [self._generated] if way != "real" else []
         data, kind = self._run.data, self._run.kind.name
         network = student.network(kind, data.shape, data.height, data.width, self._plan.network)
-        parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done)
+        parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done, data.points)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from began_jax import figures, sampling, sharding
 from began_jax.data.datasets import ordered
@@ -149,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         if first_part:
             z = mirror_interpolation(run, args.mirror_image)
-            draw_interpolation(run.folder / "figures", run.generate(z), kind.marks(aspect.annotate(z), run.data))
+            draw_interpolation(run, run.generate(z), aspect.annotate(z))
         bar = Progress("generate", args.count, there, unit="image")
         draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation, part)
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
@@ -235,11 +236,13 @@ def mirror_interpolation(run: Run, index: int) -> np.ndarray:
     return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
 
 
-def draw_interpolation(folder: Path, images: np.ndarray, marks: dict[str, Any]) -> None:
+def draw_interpolation(run: Run, images: np.ndarray, annotations: np.ndarray) -> None:
     """Write the way from an image to its mirror image as a strip and as a GIF (fig. 7)."""
-    figures.save_image(folder / "interpolation.png", figures.strip(images, **marks))
-    frames = [
-        figures.strip(images[i : i + 1], **{name: values[i : i + 1] for name, values in marks.items()})
-        for i in range(len(images))
-    ]
+
+    def marked(rows: slice) -> Image.Image:
+        return figures.strip(images[rows], **run.kind.marks(annotations[rows], run.data))
+
+    folder = run.folder / "figures"
+    figures.save_image(folder / "interpolation.png", marked(slice(None)))
+    frames = [marked(slice(i, i + 1)) for i in range(len(images))]
     figures.save_gif(folder / "interpolation.gif", frames)

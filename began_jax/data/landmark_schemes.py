@@ -1,0 +1,148 @@
+"""What is known of landmarks that are not the paper's: their names, which change places in a mirrored picture, lines.
+
+It is said by a file (prepare.py --scheme FILE), or by the names in a file of COCO keypoints:
+
+    {"names": ["nose", "left_ear", "right_ear", "tail"],
+     "pairs": [["left_ear", "right_ear"]],
+     "edges": [["nose", "left_ear"], ["nose", "right_ear"], ["nose", "tail"]],
+     "unit": ["nose", "tail"]}
+
+`names` are needed, one a point, in the order of the landmarks. Points of `pairs` change places, and the others stay;
+without `pairs` the names themselves say it, by left and right. `edges` are lines to draw. `unit` are two points whose
+distance is that in which errors are told.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from began_jax.errors import InputError
+from began_jax.landmarks import SCHEMES, Scheme, scheme, swap_sides
+
+STORED = "landmark_scheme"  # of metadata
+KEYS = ("names", "pairs", "edges", "unit")
+
+
+def read(path: Path) -> Scheme:
+    """Return the scheme of a file; InputError where it is none."""
+    where = f"--scheme {path}"
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise InputError(f"{where}: cannot be read ({reason})") from None
+    if not isinstance(found, dict) or "names" not in found or found.keys() - set(KEYS):
+        shown = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        raise InputError(f"{where}: holds {shown or 'nothing'}; it must hold names, and may hold {', '.join(KEYS[1:])}")
+    names = found["names"]
+    if not _are_names(names):
+        raise InputError(f"{where}: names must be a list of different names, one for each point")
+    mirrored = _by_names(names)
+    if "pairs" in found:
+        pairs = _numbered(found["pairs"], names, f"{where}: pairs")
+        if len({point for pair in pairs for point in pair}) < 2 * len(pairs):
+            raise InputError(f"{where}: pairs: a point is in two of them, or its own partner")
+        other = {first: second for pair in pairs for first, second in (pair, pair[::-1])}
+        mirrored = tuple(other.get(point, point) for point in range(len(names)))
+    edges = _numbered(found.get("edges", []), names, f"{where}: edges")
+    unit = _numbered([found["unit"]], names, f"{where}: unit")[0] if "unit" in found else None
+    if unit is not None and unit[0] == unit[1]:
+        raise InputError(f"{where}: unit: has one point twice")
+    return _scheme(names, edges, mirrored, unit)
+
+
+def of_coco(names: Sequence[str] | None, skeleton: Iterable | None, count: int) -> Scheme | None:
+    """Return the scheme that a COCO category tells of its points, or None where its names say nothing."""
+    if not names or not _are_names(names := list(names)) or len(names) != count:
+        return None
+    if len({re.sub(r"[\d_\s]+", "", name) for name in names}) == 1:  # numbers, point_1, point_2, ...
+        return None
+    known = SCHEMES.get(count)
+    if known is not None and tuple(names) == known.names:
+        return known
+    edges = []
+    for edge in skeleton or ():
+        if len(edge) == 2 and all(isinstance(end, int) and 1 <= end <= count for end in edge):
+            edges.append((edge[0] - 1, edge[1] - 1))
+    return _scheme(names, edges, _by_names(names))
+
+
+def check(points: Scheme, count: int, where: str) -> None:
+    """Raise InputError where a scheme is of another number of points."""
+    if len(points.names) != count:
+        raise InputError(f"{where}: names {len(points.names)} points, and the landmarks are {count}")
+
+
+def described(points: Scheme | None, count: int) -> str:
+    """Say, in a line to print, which points change places in a mirrored picture.
+
+    Args:
+        points: what was told of them, if anything.
+        count: how many there are.
+    """
+    known = points or scheme(count)
+    how = "what is told of them" if points else "their number, which --scheme FILE can say otherwise"
+    if known.mirrored is None:
+        return (
+            f"landmarks: which of the {count} change places in a mirrored picture is not known, so none is mirrored; "
+            "--scheme FILE says it"
+        )
+    pairs = sum(i < other for i, other in enumerate(known.mirrored))
+    return f"landmarks: by {how}, {pairs} pairs of the {count} change places in a mirrored picture"
+
+
+def stored(points: Scheme | None) -> dict[str, Any]:
+    """Return what a data set's metadata say of a scheme: nothing of one that the number of points tells."""
+    return {} if points is None or points == scheme(len(points.names)) else {STORED: points._asdict()}
+
+
+def restored(metadata: Mapping[str, Any], count: int) -> Scheme:
+    """Return the scheme of `count` points, as `stored` in metadata or by their number."""
+    told = metadata.get(STORED)
+    if told is None:
+        return scheme(count)
+    pair = lambda ends: (int(ends[0]), int(ends[1]))  # noqa: E731
+    return Scheme(
+        names=tuple(told["names"]),
+        parts={name: tuple(members) for name, members in told["parts"].items()},
+        edges=tuple(map(pair, told["edges"])),
+        mirrored=None if told["mirrored"] is None else tuple(told["mirrored"]),
+        unit=None if told["unit"] is None else pair(told["unit"]),
+    )
+
+
+def _are_names(names: Any) -> bool:
+    return (
+        isinstance(names, list)
+        and len(names) > 0
+        and all(isinstance(name, str) and name.strip() for name in names)
+        and len(set(names)) == len(names)
+    )
+
+
+def _numbered(given: Any, names: Sequence[str], where: str) -> list[tuple[int, int]]:
+    """Return pairs of names as numbers of points."""
+    if not isinstance(given, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
+        raise InputError(f'{where}: must be pairs of names, as in ["left_ear", "right_ear"]')
+    if strange := [name for pair in given for name in pair if name not in names]:
+        raise InputError(f"{where}: has {strange[0]}, which is none of the names")
+    return [(names.index(first), names.index(second)) for first, second in given]
+
+
+def _by_names(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return which points change places, by left and right in their names; None where no name, or not each, tells."""
+    others = [swap_sides(name) for name in names]
+    if others == list(names) or not set(others) <= set(names):
+        return None
+    return tuple(names.index(other) for other in others)
+
+
+def _scheme(
+    names: Sequence[str],
+    edges: Sequence[tuple[int, int]],
+    mirrored: tuple[int, ...] | None,
+    unit: tuple[int, int] | None = None,
+) -> Scheme:
+    return Scheme(tuple(names), {"points": tuple(range(len(names)))}, tuple(edges), mirrored, unit)
