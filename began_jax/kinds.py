@@ -27,6 +27,7 @@ from began_jax import metrics, moving, plugins
 from began_jax.aspects.losses import LossName
 from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
+from began_jax.data.own_annotations import Fit, OwnAnnotations, Reader
 from began_jax.errors import InputError
 from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer
@@ -63,6 +64,10 @@ class Kind:
             where these are even, to annotations, for --features; None: there is none.
         moves: (key, maps, annotations) -> both turned, shifted and mirrored alike while such a head is trained, as
             `moving.with_masks` does with annotations that are maps; None: they are not moved.
+        read: (path of --annotations) -> function from a picture's id, its path below --images, to its annotation or
+            None, for prepare.py; None: a T annotates, or the data set has the annotation already.
+        fit: (annotation, (height, width) of its picture, (height, width) of the data set) -> annotation of the picture
+            once it is cropped about its middle and resized, such as `images.fit_landmarks`; None: it stays.
         loss: that the network makes small, see `aspects.losses.of`: "squared" (eqs. 5 and 6), or a function of
             (predicted, target), such as `aspects.log_loss` of probabilities.
     """
@@ -79,6 +84,8 @@ class Kind:
     writer: Writer = lambda out, provenance, data: array_writer(out, provenance, resume=True)
     head: Callable[[DataSet], nn.Module] | None = None
     moves: Callable[..., Any] | None = None
+    read: Reader | None = None
+    fit: Fit | None = None
     loss: LossName | Callable[..., Any] = "squared"
 
 
@@ -187,9 +194,21 @@ def of(data: DataSet, place: str = "") -> Kind:
     return _kind(kind, f"kind {name}: {entry.value}")
 
 
+def annotations(place: str, path: Path) -> OwnAnnotations:
+    """Return what the kind of a file or a module reads at a path; InputError where it is none, or reads nothing."""
+    kind = _load(place)
+    if kind.read is None:
+        raise InputError(f"--kind {place}: has no `read`, so that --annotations {path} cannot be read by it")
+    return OwnAnnotations(kind.name, path, kind.read, kind.fit)
+
+
+def _load(place: str) -> Kind:
+    return _kind(plugins.find(place, f"--kind {place}"), f"--kind {place}:")
+
+
 def _at(place: str, annotation: str) -> Kind:
     """Return the kind of a file or a module; InputError where it is none, or of another annotation."""
-    found = _kind(plugins.find(place, f"--kind {place}"), f"--kind {place}:")
+    found = _load(place)
     if found.name != annotation:
         raise InputError(f"--kind {place}: is of {found.name}, and the data set is annotated with {annotation}")
     return found

@@ -223,6 +223,105 @@ def test_pictures_are_annotated_by_the_t_of_a_kind(tmp_path):
     np.testing.assert_allclose(boxes, [[8 / 32, (4 + i) / 32, 20 / 32, (12 + i) / 32] for i in range(3)], atol=0.02)
 
 
+@pytest.fixture
+def boxed(tmp_path):
+    """Six pictures of 20x30, each with a box in a table: its place in the picture, and where it is cut to 10x10."""
+    rng, rows, expected = np.random.default_rng(0), ["file_name,left,top,right,bottom"], []
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8)).save(tmp_path / "images" / f"{i}.png")
+        left, top = rng.uniform(0.2, 0.4, 2).round(3)
+        rows.append(f"{i}.png,{left},{top},{left + 0.3:.3f},{top + 0.2:.3f}")
+        expected.append([(left * 30 - 5) / 20, top, ((left + 0.3) * 30 - 5) / 20, top + 0.2])
+    (tmp_path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path, np.float32(expected)
+
+
+def read_by(folder, kind, annotations, out, *options):
+    place = kind if ":" in kind else FILES[kind][1]
+    command = ["--images", str(folder / "images"), "--annotations", str(folder / annotations), "--kind", place]
+    prepare.main([*command, "--height", "10", "--width", "10", "--out", str(folder / out), *options])
+    return open_data(folder / out)
+
+
+def test_a_kind_reads_its_annotations_and_moves_them_with_their_pictures(boxed, capsys):
+    folder, expected = boxed
+    data = read_by(folder, "box", "boxes.csv", "out")
+    assert "6 train images, 10x10x3 with box" in capsys.readouterr().out
+    assert kinds.of(data, FILES["box"][1]).name == "box"
+    np.testing.assert_allclose(ordered(data.source("train"), 0, 6)["box"], expected, atol=1e-5)
+    read_by(folder, "box", "boxes.csv", "out")  # is done already
+    (folder / "boxes.csv").write_text((folder / "boxes.csv").read_text() + "6.png,0,0,1,1\n")
+    with pytest.raises(InputError, match="exists, prepared with annotations"):
+        read_by(folder, "box", "boxes.csv", "out")
+
+    # a map of the pictures' pixels is cut with them: of a ramp from left to right a ramp of the middle is left
+    (folder / "depths").mkdir()
+    for i in range(6):
+        np.save(folder / "depths" / f"{i}.npy", np.tile(np.arange(32.0), (32, 1)))
+        Image.new("L", (32, 32)).save(folder / "images" / f"{i}.png")
+    maps = ordered(read_by(folder, "depth", "depths", "deep", "--width", "5").source("train"), 0, 6)["depth"]
+    np.testing.assert_allclose(maps, np.tile(8 + np.arange(16.0), (6, 16, 1))[..., None])
+    capsys.readouterr()
+
+
+def test_annotations_of_a_kind_may_be_of_some_pictures(boxed, capsys):
+    folder, expected = boxed
+    head, *rows = (folder / "boxes.csv").read_text().splitlines()
+    (folder / "few.csv").write_text("\n".join([head, *rows[::2]]))
+    with pytest.raises(InputError, match=r"few.csv: nothing of 1.png; --partial"):
+        read_by(folder, "box", "few.csv", "out")
+    data = read_by(folder, "box", "few.csv", "out", "--partial")
+    np.testing.assert_array_equal(data.annotated("train"), [0, 2, 4])
+    boxes = ordered(data.source("train"), 0, 6)["box"]
+    np.testing.assert_allclose(boxes[::2], expected[::2], atol=1e-5)
+    assert np.isnan(boxes[1::2]).all()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("read=lambda path: {}[1]", "annotations .*boxes.csv: KeyError: 1"),
+        ("read=lambda path: lambda name: int(name)", "1.png: ValueError|0.png: ValueError"),
+        ("read=lambda path: lambda name: 'a box'", "0.png: box is no array of finite numbers"),
+        ("read=lambda path: lambda name: np.full(4, np.nan)", "0.png: box is no array of finite numbers"),
+        ("read=lambda path: lambda name: np.ones(4 + int(name[0]))", r"1.png: box is \[5\], and \[4\] before"),
+        (
+            "read=lambda path: lambda name: np.ones((20, 30))",
+            "each pixel of its picture; give the kind a `fit`",
+        ),
+        ("read=lambda path: lambda name: np.ones(4), fit=lambda *a: 1 / 0", "0.png: fit: ZeroDivisionError"),
+        ("read=lambda path: lambda name: np.ones(4), name='mask'", "of mask, which --masks reads"),
+        ("read=lambda path: lambda name: np.ones(4), name='image'", "its kind is 'image'; it must be a name"),
+        ("read=None", "has no `read`"),
+    ],
+)
+def test_annotations_that_a_kind_cannot_read_are_refused_in_one_line(boxed, lines, message):
+    folder, _ = boxed
+    text = "import dataclasses\nimport numpy as np\nfrom began_jax import kinds\nK = dataclasses.replace("
+    name = "" if "name=" in lines else "name='box', "
+    (folder / "mine.py").write_text(f"{text}kinds.ATTRIBUTES, {name}{lines})\n")
+    with pytest.raises(InputError, match=message) as caught:
+        read_by(folder, f"{folder / 'mine.py'}:K", "boxes.csv", "out")
+    assert "\n" not in str(caught.value) and not (folder / "out").exists()
+
+
+def test_annotations_and_their_kind_go_together(boxed):
+    folder, _ = boxed
+    for options, message in (
+        (["--annotations", str(folder / "boxes.csv")], "--annotations: needs --kind"),
+        (["--kind", FILES["box"][1]], "--kind: needs --annotations"),
+        (["--annotations", str(folder / "none"), "--kind", FILES["box"][1]], "none: no such file or folder"),
+        (
+            ["--annotations", str(folder / "boxes.csv"), "--kind", FILES["box"][1], "--landmarks", "points.csv"],
+            "--landmarks and --annotations: a data set has one annotation",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            prepare.main(["--images", str(folder / "images"), "--out", str(folder / "out"), *options])
+
+
 @pytest.fixture(params=["landmarks", "mask", "attributes", "distance"])
 def kind_and_data(request, folder, tiny_faces, tiny_irises, monkeypatch):
     monkeypatch.setitem(KINDS, "distance", DISTANCE)
@@ -232,7 +331,7 @@ def kind_and_data(request, folder, tiny_faces, tiny_irises, monkeypatch):
 
 def test_every_kind_keeps_its_promises(kind_and_data, tiny_config, tmp_path):
     kind, data = kind_and_data
-    assert kinds.of(data) is kind
+    assert dataclasses.replace(kinds.of(data), moves=kind.moves) == kind  # landmarks move as their scheme says
     config = tiny_config(height=data.height, width=data.width)
     network = kind.network(config, data)
     z = jnp.zeros((3, config.latent_size))

@@ -18,7 +18,7 @@ from PIL import Image
 import prepare
 from began_jax.data.builder import write
 from began_jax.data.datasets import open_data, ordered
-from began_jax.data.folder import hold_out
+from began_jax.data.splits import hold_out
 from began_jax.run import cli
 
 K = 3
@@ -266,7 +266,7 @@ def test_annotations_that_belong_to_no_picture_or_leave_a_split_without_any_are_
     np.savez(pictures / "points.npz", name=NAMES[:1], landmarks3=np.full((1, K, 2), 9, np.float32))
     message = refused(capfd, pictures, *arguments(pictures), "--partial", "--holdout", 0.5)
     assert "is annotated; annotate some of it" in message
-    assert "needs --landmarks, --masks or --attributes" in refused(
+    assert "needs --landmarks, --masks, --attributes or --annotations" in refused(
         capfd, pictures, *arguments(pictures, None), "--partial"
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from began_jax import plugins
+from began_jax.data.own_annotations import check_name
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_mask
 
@@ -25,9 +26,6 @@ BUILT_IN = {
 }
 
 WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
-
-
-RESERVED = ("image", "id", "annotated", "picture", "left_out")  # what a record has besides its annotation
 
 
 class Unsure(Exception):
@@ -56,9 +54,8 @@ def load(name: str, **options: Any) -> Annotator:
             annotator = annotator(**options)
         except TypeError as error:
             raise InputError(f"--annotator {name}: cannot be made without arguments ({error})") from None
-    kind = getattr(annotator, "kind", "")
-    if not isinstance(kind, str) or kind in RESERVED or (kind and not kind.isidentifier()) or kind.endswith("_end"):
-        raise InputError(f"--annotator {name}: its kind is {kind!r}; it must be a name, and no field of a record")
+    if (kind := getattr(annotator, "kind", "")) != "":
+        check_name(kind, f"--annotator {name}")
     return annotator
 
 

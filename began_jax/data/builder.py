@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -27,7 +27,6 @@ from began_jax.landmarks import Scheme
 NAME = "annotated_images"  # of every data set of ours
 EXAMPLES_PER_SHARD = 4096  # so that a shard has about 100 MB at 128x128
 
-Annotation = Literal["landmarks", "mask", "attributes"]
 # One example: "image" uint8 [H, W, C] or PNG bytes, "id" str, and "landmarks" float32 [K, 2] in fractions of width and
 # height, "mask" uint8 [H, W, 1] in {0, 1}, "attributes" float32 [K] in {0, 1}, or an array of another name. Where some
 # have no annotation, "annotated" is 1 or 0, and an annotation that is none is NaN or an empty mask.

@@ -37,9 +37,11 @@ SCHEME = (
     "edges to draw, unit of the error (docs/data.md). COCO keypoints say it by their names, and 5, 49 or 68 points are "
     "else taken as CelebA's or iBUG's"
 )
+ANNOTATIONS = "annotations of a kind of yours: a file or folder that the `read` of --kind reads, see docs/data.md"
+KIND = "the kind of --annotations, FILE.py:NAME or PACKAGE.MODULE:NAME of a began_jax.Kind"
 PARTIAL = (
     "some of the pictures are annotated: the others are kept too, and train the generator; without this a picture that "
-    "--landmarks, --masks or --attributes say nothing of is an error (folder, irises) or left out (faces)"
+    "--landmarks, --masks, --attributes or --annotations say nothing of is an error, or left out (faces)"
 )
 HEIGHT = "rows of the result"
 WIDTH = "columns of the result; pictures of another shape lose equal margins"
@@ -70,6 +72,8 @@ class FolderConfig:
     masks: Path | None = option(None, MASKS, metavar="DIR", kind=Path)
     mask_values: str | None = option(None, MASK_VALUES, metavar="VALUES", kind=str)
     attributes: Path | None = option(None, ATTRIBUTES, metavar="FILE", kind=Path)
+    annotations: Path | None = option(None, ANNOTATIONS, metavar="PATH", kind=Path)
+    kind: str | None = option(None, KIND, metavar="FILE.py:NAME", kind=str)
     partial: bool = option(False, PARTIAL)
     height: int = option(128, HEIGHT, valid=AT_LEAST_1, metavar="PIXELS")
     width: int = option(128, WIDTH, valid=AT_LEAST_1, metavar="PIXELS")
@@ -177,24 +181,28 @@ def command(kind: str, config: PrepareConfig, pictures: int, annotations: str = 
     """Return all that decides a data set: the options, the number of pictures, a digest of what annotates them."""
     if scheme := getattr(config, "scheme", None):
         annotations += "-" + hashlib.sha256(scheme.read_bytes()).hexdigest()[:16]
-    return {"kind": kind, **decisive(config), "pictures": pictures, "annotations": annotations}
+    told = decisive(config)
+    if own := told.pop("kind", None):
+        told |= {"of_kind": own, "annotations_of": told["annotations"]}
+    return {**told, "kind": kind, "pictures": pictures, "annotations": annotations}
 
 
 def check_partial(config: PrepareConfig) -> None:
     """Raise InputError for --partial where no file says which pictures are annotated."""
     if not getattr(config, "partial", False):
         return
-    files = ("landmarks", "masks", "attributes")
+    files = ("landmarks", "masks", "attributes", "annotations")
     lists = getattr(config, "annotation", "landmarks49") != "landmarks49"  # CelebA's own
     if not lists and all(getattr(config, name, None) is None for name in files):
-        raise InputError("--partial: needs --landmarks, --masks or --attributes, which annotate some of the pictures")
+        raise InputError("--partial: needs --landmarks, --masks, --attributes or --annotations of some pictures")
     if getattr(config, "copies", 1) > 1:
         raise InputError("--partial: not with --copies, which needs the mask of each picture")
 
 
 def check_of_annotations(config: PrepareConfig) -> None:
     """Raise InputError for options of annotations that are not given, or cannot be read."""
-    for name, of in (("mask_values", "masks"), ("points", "landmarks")):
+    pairs = (("mask_values", "masks"), ("points", "landmarks"), ("kind", "annotations"), ("annotations", "kind"))
+    for name, of in pairs:
         if getattr(config, name, None) is not None and getattr(config, of, None) is None:
             raise InputError(f"--{name.replace('_', '-')}: needs --{of}, which it is about")
     if (scheme := getattr(config, "scheme", None)) is not None:

@@ -7,8 +7,7 @@ decoded, or a mask of another size than its picture, when its turn comes.
 import dataclasses
 import functools
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,18 @@ from PIL import Image
 
 from began_jax.data import landmark_schemes
 from began_jax.data.attribute_files import match_attributes
-from began_jax.data.builder import Annotation, Example, Written, unannotated, write, written_before
+from began_jax.data.builder import Example, Written, unannotated, write, written_before
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
 from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized, unseen
 from began_jax.data.mask_files import MaskFiles, inside, match_masks
 from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
+from began_jax.data.own_annotations import Annotations, OwnAnnotations
 from began_jax.data.pictures import list_pictures
+from began_jax.data.splits import annotated_rows, check_seen, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
 from began_jax.landmarks import Scheme
 
-ANNOTATIONS: tuple[Annotation, ...] = ("landmarks", "mask", "attributes")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -41,16 +41,19 @@ class Folder:
     masks: MaskFiles | MaskShapes | None = None
     attributes: np.ndarray | None = None  # float32 [N, K] in {0, 1}, NaN in the rows of pictures without
     names: tuple[str, ...] = ()  # of the attributes
+    own: Annotations | None = None  # of a kind of the user's
     annotated: np.ndarray | None = None  # bool [N], where some are not
     scheme: Scheme | None = None  # what was told of the landmarks
     sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
     notes: tuple[str, ...] = ()  # to print
 
     @property
-    def annotation(self) -> Annotation | None:
+    def annotation(self) -> str | None:
         """Which annotation the pictures carry."""
+        if self.own is not None:
+            return self.own.name
         having = {"landmarks": self.landmarks, "mask": self.masks, "attributes": self.attributes}
-        return next((name for name in ANNOTATIONS if having[name] is not None), None)
+        return next((name for name, values in having.items() if values is not None), None)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -62,6 +65,8 @@ class Folder:
             found.update(repr(self.masks.described()).encode())
         elif self.attributes is not None:
             found.update(repr(self.names).encode() + np.ascontiguousarray(self.attributes).tobytes())
+        elif self.own is not None:
+            found.update(repr(self.own.described()).encode())
         return found.hexdigest()[:16] if self.annotation else ""
 
     def surveyed(self, given: str | None) -> "Folder":
@@ -84,7 +89,9 @@ class Folder:
         return None if self.landmarks is None else self.landmarks.shape[1]
 
 
-def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | None = None) -> Folder:
+def open_folder(
+    config: FolderConfig | IrisesConfig | FacesConfig, root: Path | None = None, own: OwnAnnotations | None = None
+) -> Folder:
     """List the pictures of a configuration and pair each with its annotation, or raise InputError.
 
     With `partial` some of them may have none, and `Folder.annotated` says which have one. So it is of faces, of which
@@ -93,11 +100,12 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
     Args:
         config: names the pictures and what annotates them.
         root: where the pictures are, if not where the configuration says.
+        own: annotations of a kind of the user's.
     """
     images, masks = root or config.images, getattr(config, "masks", None)
     landmarks: Path | None = getattr(config, "landmarks", None)
     attributes: Path | None = getattr(config, "attributes", None)
-    given = {"landmarks": landmarks, "masks": masks, "attributes": attributes}
+    given = {"landmarks": landmarks, "masks": masks, "attributes": attributes, "annotations": own}
     several = [f"--{name}" for name, path in given.items() if path is not None]
     if len(several) > 1:
         raise InputError(f"{' and '.join(several)}: a data set has one annotation; give one of them")
@@ -125,6 +133,10 @@ def open_folder(config: FolderConfig | IrisesConfig | FacesConfig, root: Path | 
         there = np.asarray(np.isfinite(of_ids.values).all(1)) if config.partial else None
         answers, names, said = of_ids.values, of_ids.names, (*notes, *of_ids.notes)
         return Folder(images, tuple(ids), attributes=answers, names=names, annotated=there, notes=said)
+    if own is not None:
+        annotations = own.open()
+        having = np.array([annotations.has(name) for name in ids]) if config.partial else None
+        return Folder(images, tuple(ids), own=annotations, annotated=having, notes=tuple(notes))
     if masks is None:
         return Folder(images, tuple(ids), notes=tuple(notes))
     values: str | None = getattr(config, "mask_values", None)
@@ -170,9 +182,7 @@ class Examples(Sequence):
         if folder.annotated is not None:
             if not folder.annotated[index]:
                 assert folder.annotation
-                values = folder.landmarks if folder.landmarks is not None else folder.attributes
-                shape = (*wanted, 1) if values is None else values.shape[1:]
-                return example | unannotated(folder.annotation, shape)
+                return example | unannotated(folder.annotation, self._shape)
             example["annotated"] = 1
         if folder.landmarks is not None:
             points = folder.landmarks[index]
@@ -184,49 +194,33 @@ class Examples(Sequence):
             example["attributes"] = folder.attributes[index]
         if folder.masks is not None:
             example["mask"] = fit_mask(folder.masks.read(name, h, w), *wanted)
+        if folder.own is not None:
+            example[folder.own.name] = folder.own.of(name, (h, w), wanted)
         return example
 
-
-def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
-    """Return group -> indices of its ids, as `hold_out` splits them; InputError where the regex matches not all."""
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(ids):
-        match = re.search(group_regex or ".*", name, re.DOTALL)
-        found = match and match.group(1 if match.re.groups else 0)
-        if found is None:
-            raise InputError(f"--group-regex {group_regex}: does not match {name}; every id must match")
-        groups.setdefault(found, []).append(index)
-    return groups
+    @functools.cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """Of one annotation."""
+        folder, wanted = self.folder, (self.height, self.width)
+        if folder.own is not None:
+            name = next(name for name in folder.ids if folder.own.has(name))
+            return folder.own.of(name, read_image(folder.root / name, self.channels).shape[:2], wanted).shape
+        values = folder.landmarks if folder.landmarks is not None else folder.attributes
+        return (*wanted, 1) if values is None else values.shape[1:]
 
 
-def hold_out(ids: Sequence[str], fraction: float, group_regex: str | None, seed: int) -> tuple[list[int], list[int]]:
-    """Split indices into (train, test): whole groups, drawn by `seed`, until test holds at least `fraction`.
-
-    A group is the set of ids in which `group_regex` matches the same text (its first parenthesis, or all of
-    it); without a regex each image is its own group. Both lists are in the order of `ids`.
-    """
-    groups = group(ids, group_regex)
-    names, test = sorted(groups), []
-    for draw in np.random.default_rng(seed).permutation(len(names)):
-        if len(test) >= fraction * len(ids):
-            break
-        test += groups[names[draw]]
-    if len(test) == len(ids):
-        raise InputError(
-            f"--holdout {fraction:g}: leaves none of {len(ids)} images in {len(names)} group(s) for "
-            "training; give a smaller fraction, or a --group-regex with more groups"
-        )
-    held = set(test)
-    return [i for i in range(len(ids)) if i not in held], sorted(test)
-
-
-def write_folder(out: Path, config: FolderConfig) -> Written:
+def write_folder(out: Path, config: FolderConfig, own: OwnAnnotations | None = None) -> Written:
     """Write ready pictures with their annotations as the data set `out`.
+
+    Args:
+        out: must not exist, or be empty.
+        config: says all.
+        own: what --annotations names, of the kind that --kind names.
 
     Raises:
         InputError: anything is wrong with the folder or with a picture; nothing is written then.
     """
-    folder = open_folder(config)
+    folder = open_folder(config, own=own)
     told = command("folder", config, len(folder.ids), folder.digest)
     if before := written_before(out, told):
         return before
@@ -239,10 +233,10 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
         check_seen(indices, folder.landmarks)
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
-    source = {name: getattr(config, name) for name in ("images", "landmarks", "masks", "attributes")}
+    source = {name: getattr(config, name) for name in ("images", "landmarks", "masks", "attributes", "annotations")}
     annotation = {"landmarks": f" with {folder.keypoints} landmarks", "mask": " with masks", None: ""}
     annotation["attributes"] = f" with {len(folder.names)} attributes"
-    what = f"{channels}{annotation[folder.annotation]}{in_words(folder.annotated)}"
+    what = f"{channels}{annotation.get(folder.annotation, f' with {folder.annotation}')}{in_words(folder.annotated)}"
     what += absent_in_words(folder.landmarks) if folder.landmarks is not None else ""
     never = {} if folder.landmarks is None else {"unseen": unseen(folder.landmarks)}
     notes = write(
@@ -261,34 +255,3 @@ def write_folder(out: Path, config: FolderConfig) -> Written:
     )
     sizes = {name: len(split) for name, split in splits.items()}
     return Written(sizes, what, notes=(*folder.notes, *notes))
-
-
-def annotated_rows(splits: Mapping[str, Sequence[int]], annotated: np.ndarray | None) -> dict[str, list[int]] | None:
-    """Return the numbers of each split's annotated pictures, or None where all are.
-
-    Raises:
-        InputError: a split that is learnt from or measured on has none.
-    """
-    if annotated is None:
-        return None
-    rows = {name: np.flatnonzero(annotated[list(pictures)]).tolist() for name, pictures in splits.items()}
-    for name in ("train", "test"):
-        if len(splits.get(name, ())) and not rows[name]:
-            count = f"none of the {len(splits[name]):,} pictures of the {name} split is annotated"
-            raise InputError(f"--partial: {count}; annotate some of it, or draw it by another --holdout or --seed")
-    return rows
-
-
-def check_seen(splits: Mapping[str, Sequence[int]], points: np.ndarray) -> None:
-    """Raise InputError where a point of landmarks [N, K, 2] is absent in all pictures of a split, but not of others."""
-    there = np.isfinite(points[..., 0])
-    for name in ("train", "test"):
-        rows = list(splits.get(name, ()))
-        if len(rows) and there[rows].any() and (nowhere := np.flatnonzero(there.any(0) & ~there[rows].any(0)).tolist()):
-            first = f"point {nowhere[0]} (from 0) is absent in all {len(rows):,} pictures of the {name} split"
-            raise InputError(f"--landmarks: {first}; leave it out, or draw the split by another --holdout or --seed")
-
-
-def in_words(annotated: np.ndarray | None) -> str:
-    """Return how many pictures are annotated, to follow what they hold, or nothing where all are."""
-    return "" if annotated is None else f" for {annotated.sum():,} of them"

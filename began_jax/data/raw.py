@@ -17,10 +17,11 @@ import numpy as np
 from began_jax.data import builder, celeba, landmark_schemes
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig, command, decisive
-from began_jax.data.folder import annotated_rows, check_seen, group, hold_out, in_words, open_folder
+from began_jax.data.folder import open_folder
 from began_jax.data.landmark_files import absent_in_words, unseen
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
+from began_jax.data.splits import annotated_rows, check_seen, group, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.files import agree
 from began_jax.landmarks import Scheme
@@ -130,7 +131,7 @@ def write_raw(
     Args:
         out: must not exist, or be empty.
         recipe: knows its pictures' ids and the size.
-        config: says how the test split is drawn (in whole groups, as `folder.hold_out` does), and how many processes
+        config: says how the test split is drawn (in whole groups, as `splits.hold_out` does), and how many processes
             work.
         official: picture -> split, which then takes the place of a drawn one.
         scheme: what was told of the landmarks.

@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from began_jax import sharding
+from began_jax import kinds, sharding
 from began_jax.data import folder, raw
 from began_jax.data.chunks import reasons
 from began_jax.data.configs import (
@@ -48,8 +48,8 @@ def parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(
         prog=cli.program("prepare.py"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = "; ".join(f"{kind}: {text}" for kind, text in HELP.items())
-    parser.add_argument("kind", nargs="?", choices=tuple(KINDS), default="folder", help=kinds)
+    sources = "; ".join(f"{source}: {text}" for source, text in HELP.items())
+    parser.add_argument("source", metavar="kind", nargs="?", choices=tuple(KINDS), default="folder", help=sources)
     out = "the data set's folder; must not exist, or be empty"
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help=out)
     cli.add_options(parser, KINDS)
@@ -60,13 +60,13 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, PrepareConfig
     """Return the command line, and the options of its kind."""
     args = parser().parse_args(argv)
     having = {kind: {field.name for field in dataclasses.fields(config)} for kind, config in KINDS.items()}
-    for name in [name for name in vars(args) if name not in having[args.kind] | {"kind", "out"}]:
+    for name in [name for name in vars(args) if name not in having[args.source] | {"source", "out"}]:
         fitting = " and ".join(kind for kind, names in having.items() if name in names)
-        raise InputError(f"{flag(name)}: goes with {fitting}, not with {args.kind}")
-    if "images" in having[args.kind] and "images" not in args:
+        raise InputError(f"{flag(name)}: goes with {fitting}, not with {args.source}")
+    if "images" in having[args.source] and "images" not in args:
         rendered = ", ".join(kind for kind, names in having.items() if "images" not in names)
         raise InputError(f"--images DIR is needed (or one of {rendered})")
-    config = cli.given_options(args, KINDS[args.kind])
+    config = cli.given_options(args, KINDS[args.source])
     workers = getattr(config, "workers", None)
     if workers is not None and workers < 0:
         raise InputError(f"--workers {workers}: must be 0 (all in one process) or more")
@@ -81,13 +81,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, config = parse(argv)
     sharding.keep_to_cpu()
     if isinstance(config, FolderConfig):
-        written = folder.write_folder(args.out, config)
+        own = kinds.annotations(config.kind, config.annotations) if config.kind and config.annotations else None
+        written = folder.write_folder(args.out, config, own)
     elif isinstance(config, FacesConfig):
         written = raw.write_faces(args.out, config)
     elif isinstance(config, IrisesConfig):
         written = raw.write_irises(args.out, config)
     else:
-        written = write_synthetic(args.kind, args.out, **dataclasses.asdict(config))
+        written = write_synthetic(args.source, args.out, **dataclasses.asdict(config))
     for note in written.notes:
         print(f"prepare: {note}")
     if out := written.left_out:

@@ -1,31 +1,33 @@
-"""A kind of annotation of one's own: a box around what is dark in a picture, (left, top, right, bottom) as fractions.
+"""A kind of annotation of one's own: a box in a picture, (left, top, right, bottom) as fractions.
 
-Pictures are annotated by the T of this file, and the run is told of the kind:
+Pictures are annotated by a table, or by the T of this file (what is dark):
 
-    python prepare.py faces --detector whole --images DIR --height 32 --width 32 --out data/boxed \\
-        --annotator examples/kinds/boxes.py:box
-    python train.py demo --height 32 --width 32 --run runs/boxed --data data/boxed --kind examples/kinds/boxes.py:BOXES
+    python prepare.py --images DIR --annotations boxes.csv --kind examples/kinds/boxes.py:BOXES --out data/boxed
+    python prepare.py faces --detector whole --images DIR --annotator examples/kinds/boxes.py:box --out data/boxed
+    python train.py faces-sharp --run runs/boxed --data data/boxed --kind examples/kinds/boxes.py:BOXES
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import Kind, Unsure
+from began_jax import Kind
+from began_jax.images import fit_landmarks
 
 
 def box(picture):
-    """T: a picture, uint8 [H, W, C], -> its box [4]. Yours is a detector, or looks into a file of answers."""
+    """T: a picture, uint8 [H, W, C], -> its box [4]. Yours is a detector."""
     grey = picture.mean(-1)
-    rows, columns = np.nonzero(grey <= np.quantile(grey, 0.1))
-    height, width = grey.shape
-    if np.ptp(rows) < 2 or np.ptp(columns) < 2:
-        raise Unsure("nothing is dark")
-    low, high = (columns.min() / width, rows.min() / height), ((columns.max() + 1) / width, (rows.max() + 1) / height)
-    return np.array([*low, *high], np.float32)
+    dark = np.argwhere(grey <= np.quantile(grey, 0.1))[:, ::-1]
+    return np.float32(np.stack([dark.min(0), dark.max(0) + 1]) / grey.shape[::-1]).ravel()
 
 
 box.kind = "box"
+
+
+def read(path):
+    """Return the function from a name to its box of a table with columns file_name, left, top, right, bottom."""
+    return {name: np.array(box, float) for name, *box in np.loadtxt(path, str, delimiter=",", skiprows=1)}.get
 
 
 class Corners(nn.Module):
@@ -33,17 +35,15 @@ class Corners(nn.Module):
 
     @nn.compact
     def __call__(self, z):
-        x = nn.relu(nn.Dense(64)(nn.relu(nn.Dense(64)(z))))
-        centre, size = nn.sigmoid(nn.Dense(2)(x)), nn.sigmoid(nn.Dense(2)(x))
+        centre, size = jnp.split(nn.sigmoid(nn.Dense(4)(nn.relu(nn.Dense(64)(z)))), 2, -1)
         return jnp.concatenate([centre - size / 2, centre + size / 2], -1)
 
 
 def overlap(predicted, truth, data):
     """Return the area that two boxes share over the area that they cover together, for each image."""
-    low, high = np.maximum(predicted[:, :2], truth[:, :2]), np.minimum(predicted[:, 2:], truth[:, 2:])
-    area = lambda low, high: np.prod(np.maximum(high - low, 0), 1)  # noqa: E731
-    shared = area(low, high)
-    return shared / np.maximum(area(*np.split(predicted, 2, 1)) + area(*np.split(truth, 2, 1)) - shared, 1e-9)
+    area = lambda boxes: np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), 1)  # noqa: E731
+    shared = area(np.hstack([np.maximum(predicted, truth)[:, :2], np.minimum(predicted, truth)[:, 2:]]))
+    return shared / np.maximum(area(predicted) + area(truth) - shared, 1e-9)
 
 
 BOXES = Kind(
@@ -55,4 +55,6 @@ BOXES = Kind(
     network=lambda config, data: Corners(),
     score=overlap,
     marks=lambda boxes, data: {"landmarks": boxes.reshape(-1, 2, 2)},  # two of its corners
+    read=read,
+    fit=lambda box, stored, wanted: fit_landmarks(box.reshape(2, 2), stored, wanted).ravel(),  # as its picture
 )

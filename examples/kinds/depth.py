@@ -1,28 +1,37 @@
 """A kind of annotation of one's own: a number a pixel, such as its depth; here how bright its surroundings are.
 
-Pictures are annotated by the T of this file, and the run is told of the kind:
+Pictures are annotated by a folder of arrays, NAME.npy of each NAME.jpg, or by the T of this file:
 
-    python prepare.py faces --detector whole --images DIR --height 32 --width 32 --out data/deep \\
-        --annotator examples/kinds/depth.py:depth
-    python train.py demo --height 32 --width 32 --run runs/deep --data data/deep --kind examples/kinds/depth.py:DEPTH
+    python prepare.py --images DIR --annotations depths --kind examples/kinds/depth.py:DEPTH --out data/deep
+    python prepare.py faces --detector whole --images DIR --annotator examples/kinds/depth.py:depth --out data/deep
+    python train.py faces-sharp --run runs/deep --data data/deep --kind examples/kinds/depth.py:DEPTH
 """
 
 import numpy as np
 from PIL import Image
 
 from began_jax import Decoder, Kind, moving
+from began_jax.images import centre_crop
 from began_jax.models.heads import ToMask, factor
 
 SIZE = 16  # rows and columns of a map, which need not be the picture's
 
 
 def depth(picture):
-    """T: a picture, uint8 [H, W, C], -> depths [16, 16, 1]. Yours is a depth network, or looks into a file."""
+    """T: a picture, uint8 [H, W, C], -> depths [16, 16, 1]. Yours is a depth network."""
     small = Image.fromarray(picture.mean(-1).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BOX)
     return np.asarray(small, np.float32)[..., None] / 255
 
 
 depth.kind = "depth"
+
+
+def small(depths, stored, wanted):
+    """Cut from depths of a picture, [H, W], what the picture keeps, and average it to [16, 16, 1]."""
+    top, left, height, width = centre_crop(stored, wanted)
+    kept = Image.fromarray(depths[top : top + height, left : left + width].astype(np.float32))
+    return np.asarray(kept.resize((SIZE, SIZE), Image.Resampling.BOX))[..., None]
+
 
 DEPTH = Kind(
     name="depth",
@@ -35,4 +44,6 @@ DEPTH = Kind(
     marks=lambda maps, data: {"captions": [[f"mean {m.mean():.2f}"] for m in maps]},
     head=lambda data: ToMask(factor(data.height, data.width)) if data.shape[0] == data.height else None,
     moves=moving.with_masks,  # maps move with their pictures
+    read=lambda path: lambda name: np.load((path / name).with_suffix(".npy")),
+    fit=small,
 )
