@@ -34,6 +34,7 @@ MODULES = ("aspects", "augment", "began", "inversion", "landmarks", "KINDS")  # 
 def on_files(files: Files, config) -> Files:
     """Add the pages that are made of other files."""
     pages = {"index.md": page(ROOT / "README.md"), "changelog.md": page(ROOT / "CHANGELOG.md"), "api.md": api()}
+    pages["wide.css"] = ".md-grid { max-width: 72rem; }  /* so that lines of 120 columns are seen whole */\n"
     for name, content in pages.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -52,7 +53,7 @@ def api() -> str:
     told = {name.partition(".")[2] or name for names in SECTIONS.values() for name in names}
     missing = set(began_jax.__all__) - told - set(MODULES)
     assert not missing, f"docs/site/hooks.py: no section has {', '.join(sorted(missing))}"
-    lines = ["# API", "", *(began_jax.__doc__ or "").splitlines()[2:4], ""]
+    lines = ["# API", "", (began_jax.__doc__ or "").split("\n\n")[1], ""]
     for title, names in SECTIONS.items():
         lines += [f"## {title}", ""]
         lines += [f"::: began_jax.{name}\n" for name in names]
