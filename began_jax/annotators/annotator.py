@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from began_jax import plugins
-from began_jax.data.own_annotations import check_name
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_mask
 
@@ -26,6 +25,7 @@ BUILT_IN = {
 }
 
 WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
+RESERVED = ("image", "id", "annotated", "picture", "left_out")  # what a record has besides its annotation
 
 
 class Unsure(Exception):
@@ -57,6 +57,12 @@ def load(name: str, **options: Any) -> Annotator:
     if (kind := getattr(annotator, "kind", "")) != "":
         check_name(kind, f"--annotator {name}")
     return annotator
+
+
+def check_name(kind: Any, where: str) -> None:
+    """Raise InputError where a kind's name cannot be that of a record's field."""
+    if not isinstance(kind, str) or kind in RESERVED or not kind.isidentifier() or kind.endswith("_end"):
+        raise InputError(f"{where}: its kind is {kind!r}; it must be a name, and no field of a record")
 
 
 def annotated(

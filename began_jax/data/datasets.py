@@ -4,7 +4,6 @@
 and `tfds:NAME`; `#ANNOTATION` behind it picks one of several annotations. Other features are never decoded.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -22,6 +21,7 @@ from PIL import Image
 from began_jax.data import landmark_schemes
 from began_jax.data.builder import canonical, parse_record
 from began_jax.data.layout import Layout, attribute_names, find_layout
+from began_jax.data.places import brief, builder_at
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask
 from began_jax.landmarks import Scheme
@@ -191,7 +191,7 @@ def open_data(data: str | os.PathLike[str], height: int | None = None, width: in
     place, mark, wanted = data.rpartition("#")
     if not mark or Path(data).expanduser().exists():  # a folder may have a # in its own name
         place, wanted = data, ""
-    builder = _registered(place) if place.startswith("tfds:") else _in_folder(place)
+    builder = builder_at(place)
     layout = find_layout(data, builder.info, wanted)
     splits = {name: info.num_examples for name, info in builder.info.splits.items() if info.num_examples}
     if not splits:
@@ -254,45 +254,6 @@ def _annotated(data: DataSet, count: int, stored: bool = False) -> list[Any]:
     return [source.fields(int(row))[name] if stored else source.annotation(int(row)) for row in rows[:count]]
 
 
-def _registered(data: str) -> tfds.core.DatasetBuilder:
-    name = data.removeprefix("tfds:")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder = tfds.builder(name, data_dir=os.environ.get("TFDS_DATA_DIR"))
-    except Exception as error:  # tfds raises many kinds here, each with lines of advice
-        raise InputError(f"--data {data}: cannot be opened by tensorflow-datasets ({_brief(error)})") from None
-    if not builder.is_prepared():
-        raise InputError(
-            f"--data {data}: not prepared in {builder.data_path}; where TensorFlow is installed, run "
-            f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
-            "file_format='array_record').download_and_prepare()\", or set TFDS_DATA_DIR to where it is"
-        )
-    return builder
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
-
-
-def _in_folder(data: str) -> tfds.core.DatasetBuilder:
-    folder = Path(data).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"--data {data}: no such folder; make one with prepare.py, or give tfds:NAME")
-    for depth in range(4):  # tfds lays out name/config/version
-        found = sorted(info.parent for info in folder.glob("*/" * depth + "dataset_info.json"))
-        if found:
-            break
-    else:
-        raise InputError(f"--data {data}: holds no TFDS data set (dataset_info.json); make one with prepare.py")
-    if len(found) > 1:
-        raise InputError(f"--data {data}: holds {len(found)} data sets; give one of them, such as {found[0]}")
-    try:
-        return tfds.builder_from_directory(found[0])
-    except Exception as error:  # damaged JSON of several kinds
-        raise InputError(f"--data {data}: its description cannot be read ({_brief(error)})") from None
-
-
 def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:
     """Hash sizes and up to 16 records a split; tfds keeps no checksum of its record files."""
     partial = "annotated" in (builder.info.metadata or {})
@@ -307,7 +268,7 @@ def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, i
                     record = b"".join(_bytes(fields[name]) for name in (layout.id, layout.image) if name)
                 digest.update(hashlib.sha256(record).digest())
         except Exception as error:  # missing or damaged files: whatever the C++ reader says
-            raise InputError(f"--data {data}: its {split} records cannot be read ({_brief(error)})") from None
+            raise InputError(f"--data {data}: its {split} records cannot be read ({brief(error)})") from None
     return digest.hexdigest()[:16]
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from began_jax.annotators.annotator import check_name
 from began_jax.data.layout import UNITS
 from began_jax.errors import InputError
 
 Size = tuple[int, int]  # height and width
 Reader = Callable[[Path], Callable[[str], Any]]
 Fit = Callable[[np.ndarray, Size, Size], Any]
-
-RESERVED = ("image", "id", "annotated", "picture", "left_out")  # what a record has besides its annotation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +103,6 @@ class Annotations:
         if found.dtype.kind not in "biuf" or not found.ndim or not found.size or not np.isfinite(found).all():
             raise InputError(f"{self._where}: {id}: {self.name} is no array of finite numbers")
         return found
-
-
-def check_name(kind: Any, where: str) -> None:
-    """Raise InputError where a kind's name cannot be that of a record's field."""
-    if not isinstance(kind, str) or kind in RESERVED or not kind.isidentifier() or kind.endswith("_end"):
-        raise InputError(f"{where}: its kind is {kind!r}; it must be a name, and no field of a record")
 
 
 def _failed(where: str, error: Exception) -> InputError:
