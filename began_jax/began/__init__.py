@@ -8,20 +8,20 @@
 Images are float32 NHWC in [-1, 1], latents uniform on [-1, 1]^latent_size.
 """
 
+from began_jax.began.equations import Images as Images
+from began_jax.began.equations import autoencoder_loss as autoencoder_loss
+from began_jax.began.equations import convergence as convergence
+from began_jax.began.equations import convergence_measure as convergence_measure
+from began_jax.began.equations import next_k as next_k
 from began_jax.began.fitting import Trained as Trained
 from began_jax.began.fitting import fit as fit
 from began_jax.began.training import SAMPLE_FOLD as SAMPLE_FOLD
 from began_jax.began.training import BeganState as BeganState
-from began_jax.began.training import Images as Images
 from began_jax.began.training import autoencoder_gradients as autoencoder_gradients
-from began_jax.began.training import autoencoder_loss as autoencoder_loss
 from began_jax.began.training import check_finite as check_finite
-from began_jax.began.training import convergence as convergence
-from began_jax.began.training import convergence_measure as convergence_measure
 from began_jax.began.training import gradients as gradients
 from began_jax.began.training import init as init
 from began_jax.began.training import next_average as next_average
-from began_jax.began.training import next_k as next_k
 from began_jax.began.training import optimizer as optimizer
 from began_jax.began.training import samples as samples
 from began_jax.began.training import step as step

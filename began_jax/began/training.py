@@ -12,13 +12,12 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from began_jax import reconstruction, relativistic
+from began_jax.began.equations import Images, autoencoder_loss, convergence, next_k
 from began_jax.configs import TrainConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
 from began_jax.models.configured import check_networks, encoder_network, networks
-
-Images = Float[Array, "batch height width channels"]
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 AUGMENT_FOLD = 2**32 - 2  # of a step's key, for the changes that --augment makes
@@ -64,28 +63,6 @@ class BeganState:
 def uniform(key: Key[Array, ""], batch: int, latent_size: int) -> Float[Array, "batch latent"]:
     """Return latents uniform on [-1, 1]."""
     return jax.random.uniform(key, (batch, latent_size), minval=-1.0, maxval=1.0)
-
-
-def autoencoder_loss(
-    v: Float[Array, "batch height width channels"],
-    reconstruction: Float[Array, "..."],
-    power: int,
-) -> Float[Array, " batch"]:
-    """Return |v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2).
-
-    Raises:
-        InputError: images and reconstructions are not of one shape.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> from began_jax import autoencoder_loss
-        >>> autoencoder_loss(jnp.zeros((2, 4, 4, 3)), jnp.full((2, 4, 4, 3), 0.5), power=2).tolist()
-        [0.25, 0.25]
-    """
-    if v.shape != reconstruction.shape:
-        raise InputError(f"images are {v.shape}, reconstructions {reconstruction.shape}; both must be alike")
-    error = jnp.abs(v - reconstruction)
-    return (error if power == 1 else error**power).mean((1, 2, 3))
 
 
 def init(config: TrainConfig) -> BeganState:
@@ -196,37 +173,6 @@ def autoencoder_gradients(
         "loss_discriminator": loss_real - state.k * loss_fake_d,
     }
     return grads_d, slopes, losses
-
-
-def next_k(k: Array, loss_real: Array, loss_generated: Array, gamma: float, lambda_k: float) -> Array:
-    """Return k_{t+1} of A.2, kept in [0, 1]; a NaN stays a NaN.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> from began_jax import next_k
-        >>> float(next_k(jnp.array(0.0), jnp.array(1.0), jnp.array(0.25), gamma=0.5, lambda_k=1.0))
-        0.25
-    """
-    return jnp.clip(k + lambda_k * (gamma * loss_real - loss_generated), 0.0, 1.0)
-
-
-def convergence_measure(loss_real: Array, loss_generated: Array, gamma: float) -> Array:
-    """Return M = L(x) + |gamma L(x) - L(G(z))|.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> from began_jax import convergence_measure
-        >>> float(convergence_measure(jnp.array(1.0), jnp.array(0.25), gamma=0.5))
-        1.25
-    """
-    return loss_real + jnp.abs(gamma * loss_real - loss_generated)
-
-
-def convergence(config: TrainConfig, losses: dict[str, Array]) -> Array:
-    """Return what falls while a training gets better: M of BEGAN, or the encoder's reconstruction."""
-    if config.objective == "began":
-        return convergence_measure(losses["loss_real"], losses["loss_generated"], config.gamma)
-    return losses["reconstruction"]
 
 
 def next_average(config: TrainConfig, state: BeganState, parameters: dict[str, Any]) -> dict[str, Any] | None:
