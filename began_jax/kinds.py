@@ -174,12 +174,17 @@ def of(data: DataSet, place: str = "") -> Kind:
     name = data.annotation
     if name is None:
         raise InputError(f"{data.path} has no annotation, so there is no aspect to learn; prepare.py can give it one")
+    kind = _known(data, name, place)
+    if kind.moves is moving.with_landmarks:
+        kind = dataclasses.replace(kind, moves=functools.partial(moving.with_landmarks, points=data.points))
+    return kind
+
+
+def _known(data: DataSet, name: str, place: str) -> Kind:
     if place:
         return _at(place, name)
     if name in KINDS:
-        kind = KINDS[name]
-        move = functools.partial(moving.with_landmarks, points=data.points)
-        return dataclasses.replace(kind, moves=move) if kind is LANDMARKS else kind
+        return KINDS[name]
     found = importlib.metadata.entry_points(group="began_jax.kinds", name=name)
     if not found:
         raise InputError(

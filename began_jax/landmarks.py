@@ -50,11 +50,11 @@ class Scheme(NamedTuple):
 
 
 def swap_sides(name: str) -> str:
-    """Return the name of a point of the other side: left and right, or a single l and r, change places."""
+    """Return the name of a point of the other side: left and right, or l and r as a word, change places."""
     other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
     other |= {"l": "r", "r": "l", "L": "R", "R": "L"}
-    found = re.compile("left|right|Left|Right|LEFT|RIGHT|(?<![A-Za-z])[lrLR](?![A-Za-z])")
-    return found.sub(lambda side: other[side[0]], name)
+    alone = "(?<![A-Za-z])[lrLR](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z][a-z])|(?<=[a-z])[LR](?![A-Za-z])"
+    return re.sub(f"left|right|Left|Right|LEFT|RIGHT|{alone}", lambda side: other[side[0]], name)
 
 
 def _mirrored(names: tuple[str, ...]) -> tuple[int, ...]:
@@ -172,7 +172,8 @@ def mirror(
     count = landmarks.shape[-2]
     order = (points or scheme(count)).mirrored
     if order is None:
-        raise InputError(f"cannot mirror {count} landmarks: the left-right pairs are known for 68, 49 and 5 points")
+        known = "the left-right pairs are known for 68, 49 and 5 points, and of a Scheme that says `mirrored`"
+        raise InputError(f"cannot mirror {count} landmarks: {known}")
     if len(order) != count:
         raise InputError(f"cannot mirror {count} landmarks as a scheme of {len(order)} points says")
     xp = landmarks.__array_namespace__()

@@ -227,9 +227,9 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     first = {path: path.read_text() for path in (run / "downstream").glob("*/*.json")}
     shutil.rmtree(run / "downstream")
     done("evaluate.py", run, *options, "--seeds", 2)
-    assert len(first) == 6 and all(path.read_text() == text for path, text in first.items())
+    assert len(first) == 7 and all(path.read_text() == text for path, text in first.items())
     found = {name: value for name, value in figures(run).items() if "downstream" in name}
-    ways = ("ridge", "latents", "encoder", "real", "generated", "both")
+    ways = ("ridge", "latents", "encoder", "real", "generated", "both", "pseudo")
     assert {f"evaluate/downstream_nme_percent_{way}_8{end}" for way in ways for end in ("", "_std")} <= found.keys()
     opened = Run.open(run)
     z, truth = latents(run)["z"], opened.annotations("train", 20)

@@ -255,6 +255,10 @@ def test_a_kind_reads_its_annotations_and_moves_them_with_their_pictures(boxed, 
     with pytest.raises(InputError, match="exists, prepared with annotations"):
         read_by(folder, "box", "boxes.csv", "out")
 
+    (folder / "boxes.csv").write_text((folder / "boxes.csv").read_text().replace("0.3", "0.4"))  # of the same length
+    with pytest.raises(InputError, match="exists, prepared with annotations"):
+        read_by(folder, "box", "boxes.csv", "out")
+
     # a map of the pictures' pixels is cut with them: of a ramp from left to right a ramp of the middle is left
     (folder / "depths").mkdir()
     for i in range(6):
@@ -284,14 +288,19 @@ def test_annotations_of_a_kind_may_be_of_some_pictures(boxed, capsys):
     [
         ("read=lambda path: {}[1]", "annotations .*boxes.csv: KeyError: 1"),
         ("read=lambda path: lambda name: int(name)", "1.png: ValueError|0.png: ValueError"),
-        ("read=lambda path: lambda name: 'a box'", "0.png: box is no array of finite numbers"),
-        ("read=lambda path: lambda name: np.full(4, np.nan)", "0.png: box is no array of finite numbers"),
+        ("read=lambda path: lambda name: 'a box'", r"0.png: box is <U5 \[1\]; it must be numbers"),
+        ("read=lambda path: lambda name: np.full(4, np.nan)", "0.png: box has a number that is not finite"),
+        ("read=lambda path: lambda name: [1e300]", "0.png: box has a number that is not finite, as float32"),
+        ("read=lambda path: lambda name: [[1, 2], [3]]", "0.png: box has rows of several lengths"),
+        ("read=lambda path: {}", "`read` of the kind gives a dict; it must give a function"),
+        ("read=lambda path: lambda name: np.ones(4), fit=lambda *a: 'b'", "0.png: `fit` of the kind: box is <U1"),
+        ("read=lambda path: 1 / len(kinds.annotations('a:b', path))", "boxes.csv: --kind a:b: No module named 'a'"),
         ("read=lambda path: lambda name: np.ones(4 + int(name[0]))", r"1.png: box is \[5\], and \[4\] before"),
         (
             "read=lambda path: lambda name: np.ones((20, 30))",
             "each pixel of its picture; give the kind a `fit`",
         ),
-        ("read=lambda path: lambda name: np.ones(4), fit=lambda *a: 1 / 0", "0.png: fit: ZeroDivisionError"),
+        ("read=lambda path: lambda name: np.ones(4), fit=lambda *a: 1 / 0", "`fit` of the kind: ZeroDivisionError"),
         ("read=lambda path: lambda name: np.ones(4), name='mask'", "of mask, which --masks reads"),
         ("read=lambda path: lambda name: np.ones(4), name='image'", "its kind is 'image'; it must be a name"),
         ("read=None", "has no `read`"),
@@ -305,6 +314,26 @@ def test_annotations_that_a_kind_cannot_read_are_refused_in_one_line(boxed, line
     with pytest.raises(InputError, match=message) as caught:
         read_by(folder, f"{folder / 'mine.py'}:K", "boxes.csv", "out")
     assert "\n" not in str(caught.value) and not (folder / "out").exists()
+
+
+def test_annotations_below_the_pictures_are_no_pictures(boxed, capsys):
+    folder, _ = boxed
+    (folder / "images" / "ages").mkdir()
+    for i in range(6):
+        Image.new("L", (4, 4), i).save(folder / "images" / "ages" / f"{i}.png")
+    (folder / "mine.py").write_text(
+        "import dataclasses\nimport numpy as np\nfrom PIL import Image\nfrom began_jax import kinds\n"
+        "read = lambda path: lambda name: np.asarray(Image.open(path / name)).max()\n"
+        "K = dataclasses.replace(kinds.ATTRIBUTES, name='age', read=read)\n"
+    )
+    data = read_by(folder, f"{folder / 'mine.py'}:K", "images/ages", "out")
+    assert data.splits == {"train": 6} and data.channels == 3 and data.shape == (1,)  # one number is an array of one
+    np.testing.assert_array_equal(ordered(data.source("train"), 0, 6)["age"][:, 0], np.arange(6))
+    text = (folder / "mine.py").read_text()
+    (folder / "mine.py").write_text(text.replace(".max()", ".max() + 1"))
+    with pytest.raises(InputError, match="exists, prepared with kind_file"):
+        read_by(folder, f"{folder / 'mine.py'}:K", "images/ages", "out")
+    capsys.readouterr()
 
 
 def test_annotations_and_their_kind_go_together(boxed):

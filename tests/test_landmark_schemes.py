@@ -14,7 +14,7 @@ from began_jax.data.datasets import open_data
 from began_jax.errors import InputError
 from began_jax.export import formats
 from began_jax.export.content import open_content
-from began_jax.landmarks import CELEB_A_5, IBUG_49, mirror, scheme
+from began_jax.landmarks import CELEB_A_5, IBUG_49, IBUG_68, mirror, scheme
 
 NAMES = ["snout", "ear_l", "ear_r", "paw one", "paw two", "tail"]
 SAID = {
@@ -62,6 +62,8 @@ def test_a_scheme_is_read_as_it_says(tmp_path):
         (["Ear Left", "Ear Right"], (1, 0)),
         (["L1", "R1", "eyelid"], (1, 0, 2)),  # a single letter counts, and one within a word does not
         (["left_ear", "nose"], None),  # the right one is missing
+        (["LEye", "REye", "eyeLeft", "eyeRight", "LIP"], (1, 0, 3, 2, 4)),
+        (["left_ear", "right_ear", "face-0", "face-1"], None),  # a row without sides, of which half may be left
         (["ear", "nose"], None),
     ):
         path.write_text(json.dumps({"names": names}))
@@ -74,18 +76,19 @@ def test_a_scheme_is_read_as_it_says(tmp_path):
     ("said", "message"),
     [
         ("[1, 2", "cannot be read"),
-        ([1, 2], "holds list; it must hold names"),
-        ({"points": ["a"]}, "holds points; it must hold names"),
+        ([1, 2], "is no JSON object; it must hold names"),
+        ({"points": ["a"]}, "holds 'points'; it must hold names"),
         (SAID | {"pair": []}, "it must hold names, and may hold pairs, edges, unit"),
         ({"names": ["a", "a"]}, "different names"),
         ({"names": [1, 2]}, "different names"),
+        ({"names": ["a\nb", "c"]}, "different names"),
         (SAID | {"pairs": [["ear_l", "ear"]]}, "pairs: has ear, which is none of the names"),
-        (SAID | {"pairs": ["ear_l", "ear_r"]}, "pairs: must be pairs of names"),
+        (SAID | {"pairs": ["ear_l", "ear_r"]}, "pairs: must be a list of pairs"),
         (SAID | {"pairs": [["ear_l", "ear_l"]]}, "its own partner"),
         (SAID | {"pairs": [["ear_l", "ear_r"], ["ear_r", "tail"]]}, "in two of them"),
-        (SAID | {"edges": [["snout", "nose", "tail"]]}, "edges: must be pairs"),
+        (SAID | {"edges": [["snout", "nose", "tail"]]}, "edges: must be a list of pairs"),
         (SAID | {"unit": ["tail", "tail"]}, "unit: has one point twice"),
-        (SAID | {"unit": "tail"}, "unit: must be pairs of names"),
+        (SAID | {"unit": "tail"}, "unit: must be two names"),
     ],
 )
 def test_what_is_no_scheme_is_refused(tmp_path, said, message):
@@ -97,7 +100,7 @@ def test_what_is_no_scheme_is_refused(tmp_path, said, message):
 
 
 def test_names_in_coco_count_where_they_say_something():
-    faces = landmark_schemes.of_coco(["nose", "left_eye", "right_eye"], [[1, 2], [1, 3], [0, 1]], 3)
+    faces = landmark_schemes.of_coco(["nose", "left_eye", "right_eye"], [[1, 2], [1, 3]], 3)
     assert faces and faces.mirrored == (0, 2, 1) and faces.edges == ((0, 1), (0, 2))
     for nothing in (None, [], ["1", "2", "3"], ["point_1", "point_2", "point_3"], ["a", "b"], ["a", "b", "b"]):
         assert landmark_schemes.of_coco(nothing, None, 3) is None
@@ -108,9 +111,25 @@ def test_names_in_coco_count_where_they_say_something():
     assert other and other.mirrored == (0, 2, 1, 4, 3) != CELEB_A_5.mirrored
 
 
+def test_points_of_ibug_under_other_names_stay_theirs():
+    for known in (IBUG_49, IBUG_68):
+        renamed = [name.replace("brow", "eyebrow") for name in known.names]
+        sideless = [f"{'abc'[i % 3]}{i}" for i in range(len(renamed))]
+        for names in (renamed, sideless):
+            found = landmark_schemes.of_coco(names, "no skeleton", len(names))
+            assert found == known._replace(names=tuple(names)), names
+    mixed = ["left_jaw_1", "right_jaw_1", *(f"x{i}" for i in range(66))]
+    found = landmark_schemes.of_coco(mixed, None, 68)
+    assert found and found.mirrored is None and "not known" in landmark_schemes.described(found, 68)
+    assert "left_eye_outer and right_eye_outer" in landmark_schemes.described(None, 49)
+    for skeleton in (5, [5], [[1, 2], [0, 1]], [[1]], [[None, 1]]):
+        assert landmark_schemes.of_coco(["left_ear", "right_ear"], skeleton, 2).edges == ()
+
+
 def test_from_prepare_to_every_format_and_back(animals, capsys):
     data = prepared(animals, animals / "data", animals / "points.csv", "--scheme", str(animals / "scheme.json"))
-    assert "2 pairs of the 6 change places" in capsys.readouterr().out
+    told = "2 pairs change places in a mirrored picture, and snout, tail stay; errors are told in the distance of snout"
+    assert told in capsys.readouterr().out
     points = data.points
     assert points and (points.names, points.mirrored, points.edges, points.unit) == (
         tuple(NAMES),
@@ -168,8 +187,37 @@ def test_the_command_again_is_done_and_another_scheme_is_refused(animals, capsys
     prepared(*command)
     assert sorted((animals / "data").glob("*.array_record*"))[0].stat().st_mtime_ns == before
     (animals / "scheme.json").write_text(json.dumps(SAID | {"edges": []}))
-    with pytest.raises(InputError, match="exists, prepared with annotations"):
+    with pytest.raises(InputError, match="exists, prepared with landmark_scheme"):
         prepared(*command)
+    capsys.readouterr()
+
+
+def test_other_names_in_coco_are_other_annotations(animals, capsys):
+    data = prepared(animals, animals / "data", animals / "points.csv", "--scheme", str(animals / "scheme.json"))
+    with kinds.of(data).writer(animals / "made", {"sampler": "uniform"}, data) as write:
+        write(np.zeros((2, 2), np.float32), np.zeros((2, SIZE, SIZE, 3), np.uint8), np.full((2, 6, 2), 0.5, np.float32))
+    path = animals / "made" / "annotations.json"
+    command = (animals / "made", animals / "again", path)
+    prepared(*command)
+    told = json.loads((animals / "again" / "metadata.json").read_text())
+    old = told | {"command": {k: v for k, v in told["command"].items() if k != landmark_schemes.STORED}}
+    (animals / "again" / "metadata.json").write_text(json.dumps(old))  # as before the names were read
+    prepared(*command)
+    assert "done before" in capsys.readouterr().out
+    (animals / "again" / "metadata.json").write_text(json.dumps(told))
+    path.write_text(path.read_text().replace("paw one", "paw left").replace("paw two", "paw right"))
+    with pytest.raises(InputError, match="exists, prepared with landmark_scheme"):
+        prepared(*command)
+    capsys.readouterr()
+
+
+def test_a_kind_made_from_landmarks_moves_as_the_scheme_says(animals, capsys):
+    data = prepared(animals, animals / "data", animals / "points.csv", "--scheme", str(animals / "scheme.json"))
+    (animals / "mine.py").write_text(
+        "import dataclasses\nfrom began_jax import kinds\nK = dataclasses.replace(kinds.LANDMARKS, plural='dogs')\n"
+    )
+    kind = kinds.of(data, f"{animals / 'mine.py'}:K")
+    assert kind.plural == "dogs" and kind.moves and kind.moves.keywords == {"points": data.points}
     capsys.readouterr()
 
 
@@ -208,12 +256,23 @@ def test_photographs_with_landmarks_of_a_t_take_a_scheme(animals, capsys):
     capsys.readouterr()
 
 
-def test_an_error_of_known_points_is_as_before():
+def test_a_scheme_is_of_landmarks_alone(animals, capsys):
+    (animals / "mine.py").write_text("import numpy as np\n\n\ndef tall(p):\n    return np.array([1.0, 0.0])\n")
+    command = ["faces", "--detector", "whole", "--images", str(animals / "images"), "--height", "16", "--width", "16"]
+    command += ["--annotator", f"{animals / 'mine.py'}:tall", "--workers", "0", "--out", str(animals / "data")]
+    with pytest.raises(InputError, match="annotated with attributes, and a scheme is of landmarks"):
+        prepare.main([*command, "--scheme", str(animals / "scheme.json")])
+    prepare.main(command)  # the work that is done goes on without it
+    capsys.readouterr()
+
+
+def test_an_error_of_known_points_is_told_in_the_distance_of_the_eyes():
     rng = np.random.default_rng(0)
     truth = rng.uniform(size=(3, 49, 2)).astype(np.float32)
     off = truth + rng.normal(size=truth.shape).astype(np.float32) / 50
     found = metrics.nme_percent(off, truth, 16, 16)
-    np.testing.assert_array_equal(found, metrics.nme_percent(off, truth, 16, 16, scheme(49)))
+    eyes = np.linalg.norm((truth[:, 19] - truth[:, 28]) * 16, axis=-1)
+    np.testing.assert_allclose(found * eyes, 100 * np.linalg.norm((off - truth) * 16, axis=-1).mean(1), rtol=1e-4)
     without = metrics.nme_percent(off, truth, 16, 16, scheme(49)._replace(unit=None))
     box = np.linalg.norm((truth.max(1) - truth.min(1)) * 16, axis=-1)
     np.testing.assert_allclose(without * box, 100 * np.linalg.norm((off - truth) * 16, axis=-1).mean(1), rtol=1e-4)

@@ -24,7 +24,7 @@ from began_jax.run import cli
 K = 3
 SIDES = (
     "prepare: landmarks: which of the 3 change places in a mirrored picture is not known, so none is mirrored; "
-    "--scheme FILE says it\n"
+    "errors are told in the diagonal of the box around them; --scheme FILE says both\n"
 )
 NAMES = [f"s{subject}/{frame}.png" for subject in range(5) for frame in range(2)]
 

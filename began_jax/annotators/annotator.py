@@ -25,7 +25,7 @@ BUILT_IN = {
 }
 
 WORKING_SIZE = 128  # pixels a side that T sees at least: landmarks in a picture of 48 pixels would be coarse
-RESERVED = ("image", "id", "annotated", "picture", "left_out")  # what a record has besides its annotation
+RESERVED = ("image", "id", "annotated", "picture", "left_out", "none")  # what else a record has, or --data says
 
 
 class Unsure(Exception):

@@ -18,7 +18,7 @@ from tensorflow_datasets.core import ShardedFileTemplate, SplitInfo
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
-from began_jax.data import landmark_schemes
+from began_jax.data.landmark_schemes import STORED, stored
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, refuse_taken
 from began_jax.images import png
@@ -64,6 +64,8 @@ def written_before(out: Path, command: Mapping[str, Any]) -> Written | None:
     if "command" not in found:
         refuse_taken(out)
     given = found["command"]
+    if STORED not in given and wanted.get("scheme") is None:
+        wanted.pop(STORED, None)  # the names in a COCO file, which were not read before 0.3.0
     for name in sorted(given.keys() | wanted.keys()):
         if given.get(name) != wanted.get(name):
             both = f"{name} {given.get(name)}, and now {wanted.get(name)}"
@@ -176,7 +178,7 @@ def write(
     if annotation == "landmarks":
         features["landmarks"] = tfds.features.Tensor(shape=(keypoints, 2), dtype=np.float32)
         known["landmark_units"] = "fraction of width and height"
-        known |= landmark_schemes.stored(scheme)
+        known |= stored(scheme)
     elif annotation == "mask":
         features["mask"] = tfds.features.Image(shape=(height, width, 1), encoding_format="png")
     elif annotation:

@@ -1,15 +1,17 @@
 """The options of prepare.py: one flat frozen dataclass for each kind of source."""
 
-import hashlib
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from began_jax.data.landmark_schemes import stored
 from began_jax.data.mask_files import parse_values
 from began_jax.data.mask_shapes import holds_shapes
 from began_jax.errors import InputError
+from began_jax.landmarks import Scheme
 from began_jax.options import Valid, option
+from began_jax.plugins import fingerprint
 
 AT_LEAST_1 = Valid(lambda value: value >= 1, "1 or more")
 SHARE = Valid(lambda value: 0 <= value < 1, "at least 0 and less than 1")
@@ -177,13 +179,17 @@ def decisive(config: PrepareConfig) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
-def command(kind: str, config: PrepareConfig, pictures: int, annotations: str = "") -> dict[str, Any]:
-    """Return all that decides a data set: the options, the number of pictures, a digest of what annotates them."""
-    if scheme := getattr(config, "scheme", None):
-        annotations += "-" + hashlib.sha256(scheme.read_bytes()).hexdigest()[:16]
+def command(
+    kind: str, config: PrepareConfig, pictures: int, annotations: str = "", scheme: Scheme | None = None
+) -> dict[str, Any]:
+    """Return all that decides a data set.
+
+    That is the options, the number of pictures, a digest of what annotates them, and what was told of the landmarks.
+    """
     told = decisive(config)
-    if own := told.pop("kind", None):
-        told |= {"of_kind": own, "annotations_of": told["annotations"]}
+    if own := told.pop("kind", None):  # the key that says which source it is
+        told |= {"annotations_path": told["annotations"], "annotations_kind": own, "kind_file": fingerprint(own)}
+    told |= stored(scheme)
     return {**told, "kind": kind, "pictures": pictures, "annotations": annotations}
 
 

@@ -117,7 +117,12 @@ def open_folder(
             raise InputError(f"--masks {masks}: is the folder of the images; keep masks in a folder of their own")
     beside = {".pts"} if landmarks is not None and landmarks.is_dir() else {landmarks.suffix} if landmarks else ()
     beside = {".json"} if outlines else {attributes.suffix} if attributes is not None else beside
-    ids, notes = list_pictures(images, without=None if outlines else masks, beside=beside)
+    apart = None if outlines else masks  # a folder that may lie in that of the pictures
+    annotations = None if own is None else own.open()
+    if own is not None and annotations is not None:
+        inside = own.path.is_dir() and not (images.is_dir() and own.path.samefile(images))
+        apart, beside = own.path if inside else None, {Path(name).suffix for name, _ in annotations.described()}
+    ids, notes = list_pictures(images, without=apart, beside=beside)
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)
         told = (getattr(config, "points", None), getattr(config, "scheme", None))
@@ -133,8 +138,7 @@ def open_folder(
         there = np.asarray(np.isfinite(of_ids.values).all(1)) if config.partial else None
         answers, names, said = of_ids.values, of_ids.names, (*notes, *of_ids.notes)
         return Folder(images, tuple(ids), attributes=answers, names=names, annotated=there, notes=said)
-    if own is not None:
-        annotations = own.open()
+    if annotations is not None:
         having = np.array([annotations.has(name) for name in ids]) if config.partial else None
         return Folder(images, tuple(ids), own=annotations, annotated=having, notes=tuple(notes))
     if masks is None:
@@ -220,8 +224,10 @@ def write_folder(out: Path, config: FolderConfig, own: OwnAnnotations | None = N
     Raises:
         InputError: anything is wrong with the folder or with a picture; nothing is written then.
     """
+    if config.annotations is not None and own is None:
+        raise InputError(f"--annotations {config.annotations}: needs the kind that reads them")
     folder = open_folder(config, own=own)
-    told = command("folder", config, len(folder.ids), folder.digest)
+    told = command("folder", config, len(folder.ids), folder.digest, folder.scheme)
     if before := written_before(out, told):
         return before
     folder = folder.surveyed(config.mask_values)

@@ -4,6 +4,7 @@ All become (x, y) in pixels of the upright picture with pixel centres at integer
 """
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import json
@@ -158,9 +159,11 @@ def _read_coco(path: Path) -> Landmarks:
     }
     category = next((c for c in content["categories"] if c.get("id") in ids), {})
     told, count = (category.get("keypoints"), category.get("skeleton")), result.points.shape[1]
-    ours = landmark_schemes.restored(info, count) if landmark_schemes.STORED in info else None
-    # somebody may have changed the points of what we wrote
-    result.scheme = ours if ours and list(ours.names) == told[0] else landmark_schemes.of_coco(*told, count)
+    result.scheme = landmark_schemes.of_coco(*told, count)
+    with contextlib.suppress(LookupError, TypeError, ValueError):  # what others keep there under our name
+        ours = landmark_schemes.restored(info, count) if landmark_schemes.STORED in info else None
+        if ours and list(ours.names) == told[0]:  # somebody may have changed the points of what we wrote
+            result.scheme = ours
     return result
 
 

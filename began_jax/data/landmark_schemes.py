@@ -14,7 +14,7 @@ distance is that in which errors are told.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from began_jax.landmarks import SCHEMES, Scheme, scheme, swap_sides
 
 STORED = "landmark_scheme"  # of metadata
 KEYS = ("names", "pairs", "edges", "unit")
+SHOWN = 4  # points that stay, in a line to print
 
 
 def read(path: Path) -> Scheme:
@@ -30,12 +31,12 @@ def read(path: Path) -> Scheme:
     where = f"--scheme {path}"
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise InputError(f"{where}: cannot be read ({reason})") from None
     if not isinstance(found, dict) or "names" not in found or found.keys() - set(KEYS):
-        shown = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
-        raise InputError(f"{where}: holds {shown or 'nothing'}; it must hold names, and may hold {', '.join(KEYS[1:])}")
+        shown = f"holds {', '.join(map(repr, found)) or 'nothing'}" if isinstance(found, dict) else "is no JSON object"
+        raise InputError(f"{where}: {shown}; it must hold names, and may hold {', '.join(KEYS[1:])}")
     names = found["names"]
     if not _are_names(names):
         raise InputError(f"{where}: names must be a list of different names, one for each point")
@@ -47,26 +48,37 @@ def read(path: Path) -> Scheme:
         other = {first: second for pair in pairs for first, second in (pair, pair[::-1])}
         mirrored = tuple(other.get(point, point) for point in range(len(names)))
     edges = _numbered(found.get("edges", []), names, f"{where}: edges")
-    unit = _numbered([found["unit"]], names, f"{where}: unit")[0] if "unit" in found else None
+    unit = _numbered([found["unit"]], names, f"{where}: unit", "two names")[0] if "unit" in found else None
     if unit is not None and unit[0] == unit[1]:
         raise InputError(f"{where}: unit: has one point twice")
     return _scheme(names, edges, mirrored, unit)
 
 
-def of_coco(names: Sequence[str] | None, skeleton: Iterable | None, count: int) -> Scheme | None:
-    """Return the scheme that a COCO category tells of its points, or None where its names say nothing."""
-    if not names or not _are_names(names := list(names)) or len(names) != count:
+def of_coco(names: Any, skeleton: Any, count: int) -> Scheme | None:
+    """Return the scheme that a COCO category tells of its points, or None where its names say nothing.
+
+    68 or 49 points whose names do not contradict it are those of iBUG under other names.
+    """
+    if not _are_names(names) or len(names) != count:
         return None
     if len({re.sub(r"[\d_\s]+", "", name) for name in names}) == 1:  # numbers, point_1, point_2, ...
         return None
-    known = SCHEMES.get(count)
-    if known is not None and tuple(names) == known.names:
-        return known
-    edges = []
-    for edge in skeleton or ():
-        if len(edge) == 2 and all(isinstance(end, int) and 1 <= end <= count for end in edge):
-            edges.append((edge[0] - 1, edge[1] - 1))
+    edges, known = _skeleton(skeleton, count), SCHEMES.get(count)
+    others = [swap_sides(name) for name in names]
+    sides = [names.index(other) if other in names else None for other in others]
+    if known and (sides == list(known.mirrored or ()) or (others == names and known.unit)):
+        return known if tuple(names) == known.names else known._replace(names=tuple(names), edges=edges or known.edges)
     return _scheme(names, edges, _by_names(names))
+
+
+def _skeleton(edges: Any, count: int) -> tuple[tuple[int, int], ...]:
+    """Return COCO's edges, which number points from 1, as ours, or none where one is none."""
+    edges = edges if isinstance(edges, list) else []
+    for edge in edges:
+        fits = isinstance(edge, list) and len(edge) == 2
+        if not fits or not all(isinstance(end, int) and 1 <= end <= count for end in edge):
+            return ()
+    return tuple((first - 1, second - 1) for first, second in edges)
 
 
 def check(points: Scheme, count: int, where: str) -> None:
@@ -76,21 +88,25 @@ def check(points: Scheme, count: int, where: str) -> None:
 
 
 def described(points: Scheme | None, count: int) -> str:
-    """Say, in a line to print, which points change places in a mirrored picture.
+    """Say, in a line to print, which points change places in a mirrored picture, and what the unit of errors is.
 
     Args:
         points: what was told of them, if anything.
         count: how many there are.
     """
     known = points or scheme(count)
-    how = "what is told of them" if points else "their number, which --scheme FILE can say otherwise"
+    ends = known.unit and f"the distance of {known.names[known.unit[0]]} and {known.names[known.unit[1]]}"
+    unit = f"errors are told in {ends or 'the diagonal of the box around them'}"
     if known.mirrored is None:
-        return (
-            f"landmarks: which of the {count} change places in a mirrored picture is not known, so none is mirrored; "
-            "--scheme FILE says it"
-        )
+        unknown = f"which of the {count} change places in a mirrored picture is not known, so none is mirrored"
+        return f"landmarks: {unknown}; {unit}; --scheme FILE says both"
+    how = "what is told of them" if points else "their number (--scheme FILE says otherwise)"
     pairs = sum(i < other for i, other in enumerate(known.mirrored))
-    return f"landmarks: by {how}, {pairs} pairs of the {count} change places in a mirrored picture"
+    staying = [known.names[i] for i, other in enumerate(known.mirrored) if i == other]
+    shown = ", ".join(staying[:SHOWN]) + (f" and {len(staying) - SHOWN} more" if len(staying) > SHOWN else "")
+    stay = f", and {shown} stay{'s' if len(staying) == 1 else ''}" if staying else ""
+    change = f"{pairs} pair{'s change' if pairs != 1 else ' changes'} places in a mirrored picture{stay}"
+    return f"landmarks: by {how}, {change}; {unit}"
 
 
 def stored(points: Scheme | None) -> dict[str, Any]:
@@ -99,7 +115,11 @@ def stored(points: Scheme | None) -> dict[str, Any]:
 
 
 def restored(metadata: Mapping[str, Any], count: int) -> Scheme:
-    """Return the scheme of `count` points, as `stored` in metadata or by their number."""
+    """Return the scheme of `count` points, as `stored` in metadata or by their number.
+
+    Raises:
+        LookupError, TypeError, ValueError: the metadata hold something else under our name.
+    """
     told = metadata.get(STORED)
     if told is None:
         return scheme(count)
@@ -117,24 +137,31 @@ def _are_names(names: Any) -> bool:
     return (
         isinstance(names, list)
         and len(names) > 0
-        and all(isinstance(name, str) and name.strip() for name in names)
+        and all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
         and len(set(names)) == len(names)
     )
 
 
-def _numbered(given: Any, names: Sequence[str], where: str) -> list[tuple[int, int]]:
+def _numbered(given: Any, names: Sequence[str], where: str, what: str = "a list of pairs") -> list[tuple[int, int]]:
     """Return pairs of names as numbers of points."""
     if not isinstance(given, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
-        raise InputError(f'{where}: must be pairs of names, as in ["left_ear", "right_ear"]')
+        raise InputError(f'{where}: must be {what}, as in ["left_ear", "right_ear"]')
     if strange := [name for pair in given for name in pair if name not in names]:
         raise InputError(f"{where}: has {strange[0]}, which is none of the names")
     return [(names.index(first), names.index(second)) for first, second in given]
 
 
 def _by_names(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return which points change places, by left and right in their names; None where no name, or not each, tells."""
+    """Return which points change places, by left and right in their names, or None where that is not certain.
+
+    It is where no name has a side, the other side of one is missing, or names without a side are a numbered row, of
+    which some may be left.
+    """
     others = [swap_sides(name) for name in names]
     if others == list(names) or not set(others) <= set(names):
+        return None
+    rows = [re.sub(r"\d+", "", name) for name, other in zip(names, others, strict=True) if name == other]
+    if len(set(rows)) < len(rows):
         return None
     return tuple(names.index(other) for other in others)
 

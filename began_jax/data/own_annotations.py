@@ -1,6 +1,7 @@
 """What annotates pictures in a way of the user's own: read by their kind, and moved with each picture's crop."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,19 @@ class OwnAnnotations:
     def open(self) -> "Annotations":
         """Return the annotations, read; InputError where they cannot be, or the name is that of a kind of ours."""
         where = f"--annotations {self.path}"
-        check_name(self.name, f"--kind of {where}")
+        check_name(self.name, where)
         if self.name in UNITS:
             raise InputError(f"{where}: of {self.name}, which --{'masks' if self.name == 'mask' else self.name} reads")
         if not self.path.exists():
             raise InputError(f"{where}: no such file or folder")
         try:
-            return Annotations(self, where, self.read(self.path))
+            answer = self.read(self.path)
         except Exception as error:  # whatever the user's code raises
             raise _failed(where, error) from error
+        if not callable(answer):
+            given = f"`read` of the kind gives a {type(answer).__name__}"
+            raise InputError(f"{where}: {given}; it must give a function from a picture's id, such as a dict's .get")
+        return Annotations(self, where, answer)
 
 
 class Annotations:
@@ -55,11 +60,11 @@ class Annotations:
         """Name of the kind."""
         return self._own.name
 
-    def described(self) -> list[tuple[str, int]]:
-        """Return names and lengths of the files, for a digest."""
+    def described(self) -> list[tuple[str, str]]:
+        """Return names and digests of the files."""
         path = self._own.path
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        return [(file.relative_to(path).as_posix(), file.stat().st_size) for file in files]
+        return [(f.relative_to(path).as_posix(), hashlib.sha256(f.read_bytes()).hexdigest()[:16]) for f in files]
 
     def has(self, id: str) -> bool:
         """Return whether a picture is annotated."""
@@ -75,13 +80,14 @@ class Annotations:
         given = self._given(id)
         if given is None:
             raise InputError(f"{self._where}: nothing of {id}; --partial keeps such images for the generator")
-        found = self._array(given, id)
+        found = self._array(given, f"{self._where}: {id}")
         if self._own.fit is not None:
+            where = f"{self._where}: {id}: `fit` of the kind"
             try:
                 moved = self._own.fit(found, stored, wanted)
             except Exception as error:
-                raise _failed(f"{self._where}: {id}: fit", error) from error
-            found = self._array(moved, id)
+                raise _failed(where, error) from error
+            found = self._array(moved, where)
         elif found.shape[:2] == stored != wanted:
             remedy = f"give the kind a `fit` that makes it {wanted[0]}x{wanted[1]} with its picture"
             raise InputError(f"{self._where}: {id}: {self.name} has a value for each pixel of its picture; {remedy}")
@@ -90,7 +96,7 @@ class Annotations:
                 f"{self._where}: {id}: {self.name} is {list(found.shape)}, and {list(self._shape or ())} before"
             )
         self._shape = found.shape
-        return found.astype(np.float32)
+        return found
 
     def _given(self, id: str) -> Any:
         try:
@@ -98,14 +104,22 @@ class Annotations:
         except Exception as error:
             raise _failed(f"{self._where}: {id}", error) from error
 
-    def _array(self, values: Any, id: str) -> np.ndarray:
-        found = np.asarray(values)
-        if found.dtype.kind not in "biuf" or not found.ndim or not found.size or not np.isfinite(found).all():
-            raise InputError(f"{self._where}: {id}: {self.name} is no array of finite numbers")
+    def _array(self, values: Any, where: str) -> np.ndarray:
+        """Return numbers as float32, of which a single one becomes an array of one."""
+        try:
+            found = np.atleast_1d(np.asarray(values))
+        except ValueError:  # rows of several lengths
+            raise InputError(f"{where}: {self.name} has rows of several lengths; it must be one array") from None
+        if found.dtype.kind not in "biuf" or not found.size:
+            shown = f"{found.dtype} {list(found.shape)}"
+            raise InputError(f"{where}: {self.name} is {shown}; it must be numbers")
+        with np.errstate(over="ignore"):
+            found = found.astype(np.float32)
+        if not np.isfinite(found).all():
+            raise InputError(f"{where}: {self.name} has a number that is not finite, as float32")
         return found
 
 
 def _failed(where: str, error: Exception) -> InputError:
-    if isinstance(error, InputError):
-        return error
-    return InputError(" ".join(f"{where}: {type(error).__name__}: {error}".split()))
+    said = f"{error}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return InputError(" ".join(f"{where}: {said}".split()))

@@ -58,10 +58,13 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     ways = (config.detector, config.several, annotator, options)
     recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes)
     metadata = decisive(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
-    scheme = folder.scheme or (landmark_schemes.read(config.scheme) if config.scheme else None)
-    told = command("faces", config, len(ids), folder.digest)
+    scheme, notes = folder.scheme, folder.notes
+    if config.scheme and not config.landmarks:
+        scheme = landmark_schemes.read(config.scheme)
+        notes = (*notes, landmark_schemes.described(scheme, len(scheme.names)))
+    told = command("faces", config, len(ids), folder.digest, scheme)
     known_of = {"official": official, "scheme": scheme, "attribute_names": names}
-    return write_raw(out, recipe, config, metadata=metadata, told=told, notes=folder.notes, **known_of)
+    return write_raw(out, recipe, config, metadata=metadata, told=told, notes=notes, **known_of)
 
 
 def _annotations(
@@ -149,7 +152,7 @@ def write_raw(
     recipe.open()  # what it lacks is said before anything is written
     work = _work(out)
     of_ids = hashlib.sha256("\n".join(recipe.ids).encode()).hexdigest()[:16]
-    begun = {**metadata, "pictures": len(recipe.ids), "ids": of_ids, "rules": RULES}
+    begun = {**metadata, "scheme": None, "pictures": len(recipe.ids), "ids": of_ids, "rules": RULES}
     begun |= {"annotations": told["annotations"], "annotator_file": fingerprint(recipe.annotator or "")}
     remedy = f"delete {work}"
     agree(work / "config.json", begun, "begun", defaults={"partial": False, "scheme": None}, otherwise=remedy)
@@ -211,7 +214,10 @@ def _run(
                 both = " and ".join(f"{name} {list(shape)}" for name, shape in (known, chunk.annotation))
                 raise InputError(f"the annotations of some pictures are {both}; they must be alike")
             if scheme and chunk.annotation and not known:
-                landmark_schemes.check(scheme, chunk.annotation[1][0], "--scheme")
+                name, shape = chunk.annotation
+                if name != "landmarks":
+                    raise InputError(f"--scheme: the pictures are annotated with {name}, and a scheme is of landmarks")
+                landmark_schemes.check(scheme, shape[0], "--scheme")
             known = known or chunk.annotation
             lengths.append(len(chunk.pictures))
             pictures += chunk.pictures

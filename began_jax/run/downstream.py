@@ -5,9 +5,12 @@ For each number K of annotated images and each draw of them (a seed), held-out i
     ridge       ridge regression from their latents            generated   a student of new pairs G(z), G_a(z)
     latents     G_a from their latents, found by inversion     real        a student of the K annotated images
     encoder     G_a from E(x), which takes one pass            both        a student of both, half of each batch
+                                                               pseudo      a student of the K and all other images
 
-where G_a has learnt from the same K images. A student is an ordinary network (`student`). RUN/downstream/WAY/ keeps a
-file for each result, so that a command that was stopped goes on, and another one makes only what is missing.
+where G_a has learnt from the same K images. The other images of `pseudo` have its answers for their inverted latents in
+the place of annotations (pseudo-labels), and half of each batch are the K. A student is an ordinary network
+(`student`). RUN/downstream/WAY/ keeps a file for each result, so that a command that was stopped goes on, and another
+one makes only what is missing.
 """
 
 import dataclasses
@@ -33,7 +36,7 @@ from began_jax.sampling import evenly
 
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
 GENERATION = 2  # of the students' networks: results of others are not put beside theirs
-STUDENTS = ("real", "generated", "both")
+STUDENTS = ("real", "generated", "both", "pseudo")
 WAYS = ("ridge", "latents", "encoder", *STUDENTS)
 
 
@@ -74,8 +77,12 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "schedule": "constant"}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
+    annotated = len(run.annotated("train", inverted["train"]))
+    asked = [(way, count) for count in plan.labels for way in ways]
+    asked = [(way, count) for way, count in asked if way != "pseudo" or (count or annotated) < inverted["train"]]
     cells = [(count, seed) for count in plan.labels for seed in range(plan.seeds)]
-    missing = [(way, *cell) for cell in cells for way in ways if not (folder / plan.file(way, *cell)).is_file()]
+    each = [(way, *cell) for cell in cells for way in ways if (way, cell[0]) in asked]
+    missing = [cell for cell in each if not (folder / plan.file(*cell)).is_file()]
     steps = plan.recipe.steps * sum(way in STUDENTS for way, *_ in missing)
     held_out = _held_out(run)
     bar = Progress("downstream", max(steps, 1), unit="step")
@@ -86,7 +93,7 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
                 bar.describe(f"downstream: {way}, {count or 'all'} labels, seed {seed}")
                 write_json(folder / plan.file(way, count, seed), knowing.result(way, bar.update))
     bar.close()
-    found = {(way, count): _summary(folder, plan, way, count) for way in ways for count in plan.labels}
+    found = {cell: _summary(folder, plan, *cell) for cell in asked}
     (folder / "table.md").write_text(_table(run, plan, ways, found))
     return {
         f"downstream_{name}_{way}_{count or 'all'}{suffix}": value
@@ -153,6 +160,13 @@ class _Knowing:
         return np.stack([source.image(int(row)) for row in self._rows[few]]), self._examples[1][few]
 
     @functools.cached_property
+    def _pseudo(self) -> student.Set:
+        z, source = self._run.latents("train")["z"], self._run.data.source("train")
+        rest = evenly(np.setdiff1d(np.arange(len(z)), self._rows), MOST)
+        images = np.stack([source.image(int(row)) for row in rest])
+        return images, self._aspect.known(self._run, "train", rest, z[rest])
+
+    @functools.cached_property
     def _generated(self) -> student.Set:
         made = list(pairs.drawn(self._run, self._aspect, self._plan.generated, self._plan.draw, 1000 + self._seed))
         images, annotations = (np.concatenate([getattr(m, n) for m in made]) for n in ("images", "annotations"))
@@ -168,7 +182,8 @@ class _Knowing:
 
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []
-        sets += [self._generated] if way != "real" else []
+        sets += [self._generated] if way in ("generated", "both") else []
+        sets += [self._pseudo] if way == "pseudo" else []
         data, kind = self._run.data, self._run.kind.name
         network = student.network(kind, data.shape, data.height, data.width, self._plan.network)
         parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done, data.points)
@@ -187,8 +202,8 @@ def _table(run: Run, plan: Plan, ways: Sequence[str], found: dict) -> str:
     digits = 3 if metric == "iou" else 2
     lines = [f"| labels, {metric} | {' | '.join(ways)} |", "|---" * (len(ways) + 1) + "|"]
     for count in plan.labels:
-        cells = [found[way, count][metric] for way in ways]
-        shown = " | ".join(f"{mean:.{digits}f} ± {std:.{digits}f}" for mean, std in cells)
+        cells = [found[way, count][metric] if (way, count) in found else None for way in ways]
+        shown = " | ".join(f"{each[0]:.{digits}f} ± {each[1]:.{digits}f}" if each else "-" for each in cells)
         lines.append(f"| {f'{count:,}' if count else 'all'} | {shown} |")
     return "\n".join(lines) + "\n"
 

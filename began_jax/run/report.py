@@ -120,12 +120,17 @@ def _downstream(run: Run) -> str:
     first, *ways = head
     text = (
         "Held-out images, annotated by ridge regression from their latents, by the aspect network from their latents "
-        "or from the encoder's, and by an ordinary network that was trained on real images, on generated pairs, or on "
-        "both: mean and deviation over draws of the annotated images."
+        "or from the encoder's, and by an ordinary network that was trained on real images, on generated pairs, on "
+        "both, or on real images and all others with the aspect network's answers (pseudo): mean and deviation over "
+        "draws of the annotated images."
     )
     known = [row for row in rows if row[0] != "all"]
     curves = {
-        way: [(math.log10(float(row[0].replace(",", ""))), float(row[column].split(" ")[0])) for row in known]
+        way: [
+            (math.log10(float(row[0].replace(",", ""))), float(row[column].split(" ")[0]))
+            for row in known
+            if row[column] != "-"
+        ]
         for column, way in enumerate(ways, 1)
     }
     return f"<p>{text}</p>{_table(head, rows)}{_plot(curves, 'log10 labels', first.split(', ')[1])}"

@@ -70,12 +70,12 @@ def parser() -> cli.ArgumentParser:
         "such as an Inception network of yours, with which the Fréchet distance is the FID; default: scattering "
         "coefficients, which need no network",
     )
-    about = "ordinary networks, trained on real images, on generated pairs, and on both: docs/downstream.md"
+    about = "ordinary networks, trained on real images, generated pairs, both, pseudo-labels: docs/downstream.md"
     group = parser.add_argument_group("what the pairs are worth", about)
     group.add_argument(
         "--downstream",
         metavar="K,K,...",
-        help="numbers of annotated images that all ways may learn from, such as 16,100,all; each takes three trainings "
+        help="numbers of annotated images that all ways may learn from, such as 16,100,all; each takes four trainings "
         "a seed, of minutes on a CPU",
     )
     group.add_argument("--seeds", type=int, default=3, help="draws of the annotated images, with a training each")

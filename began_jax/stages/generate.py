@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from began_jax import figures, sampling, sharding
+from began_jax.data import landmark_schemes
 from began_jax.data.datasets import ordered
 from began_jax.errors import InputError
 from began_jax.export import card, croissant, formats
@@ -200,19 +201,24 @@ def finish(out: Path, run: Run, names: list[str]) -> None:
 def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> dict[str, Any]:
     """Return what OUT/dataset.json tells of its origin."""
     own = {"generator": name} if (name := own_generator.name_of(run.folder)) else {}
-    return own | {
-        "run": str(args.run),
-        "generator_step": run.inverted.step,
-        "aspect": aspect,
-        "aspect_epoch": epoch,
-        "sampler": args.sampler,
-        "jitter": args.jitter,
-        "seed": args.seed,
-        "keep": args.keep,
-        "truncation": args.truncation,
-        "picture": args.picture,
-        "part": args.part,
-    }
+    points = landmark_schemes.stored(run.data.points)
+    return (
+        own
+        | points
+        | {
+            "run": str(args.run),
+            "generator_step": run.inverted.step,
+            "aspect": aspect,
+            "aspect_epoch": epoch,
+            "sampler": args.sampler,
+            "jitter": args.jitter,
+            "seed": args.seed,
+            "keep": args.keep,
+            "truncation": args.truncation,
+            "picture": args.picture,
+            "part": args.part,
+        }
+    )
 
 
 def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from began_jax import kinds, sharding
+from began_jax import sharding
 from began_jax.data import folder, raw
 from began_jax.data.chunks import reasons
 from began_jax.data.configs import (
@@ -81,7 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, config = parse(argv)
     sharding.keep_to_cpu()
     if isinstance(config, FolderConfig):
-        own = kinds.annotations(config.kind, config.annotations) if config.kind and config.annotations else None
+        own = None
+        if config.kind is not None and config.annotations is not None:
+            from began_jax import kinds  # which loads the networks
+
+            own = kinds.annotations(config.kind, config.annotations)
         written = folder.write_folder(args.out, config, own)
     elif isinstance(config, FacesConfig):
         written = raw.write_faces(args.out, config)

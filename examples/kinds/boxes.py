@@ -4,7 +4,6 @@ Pictures are annotated by a table, or by the T of this file (what is dark):
 
     python prepare.py --images DIR --annotations boxes.csv --kind examples/kinds/boxes.py:BOXES --out data/boxed
     python prepare.py faces --detector whole --images DIR --annotator examples/kinds/boxes.py:box --out data/boxed
-    python train.py faces-sharp --run runs/boxed --data data/boxed --kind examples/kinds/boxes.py:BOXES
 """
 
 import flax.linen as nn
@@ -27,7 +26,8 @@ box.kind = "box"
 
 def read(path):
     """Return the function from a name to its box of a table with columns file_name, left, top, right, bottom."""
-    return {name: np.array(box, float) for name, *box in np.loadtxt(path, str, delimiter=",", skiprows=1)}.get
+    rows = np.genfromtxt(path, str, delimiter=",", skip_header=1, comments=None)
+    return {name: np.array(box, float) for name, *box in np.atleast_2d(rows)}.get
 
 
 class Corners(nn.Module):

@@ -28,6 +28,7 @@ depth.kind = "depth"
 
 def small(depths, stored, wanted):
     """Cut from depths of a picture, [H, W], what the picture keeps, and average it to [16, 16, 1]."""
+    assert depths.shape == stored, f"depths are {depths.shape}, and the picture {stored}"
     top, left, height, width = centre_crop(stored, wanted)
     kept = Image.fromarray(depths[top : top + height, left : left + width].astype(np.float32))
     return np.asarray(kept.resize((SIZE, SIZE), Image.Resampling.BOX))[..., None]
@@ -44,6 +45,6 @@ DEPTH = Kind(
     marks=lambda maps, data: {"captions": [[f"mean {m.mean():.2f}"] for m in maps]},
     head=lambda data: ToMask(factor(data.height, data.width)) if data.shape[0] == data.height else None,
     moves=moving.with_masks,  # maps move with their pictures
-    read=lambda path: lambda name: np.load((path / name).with_suffix(".npy")),
+    read=lambda path: lambda name: np.load(file) if (file := (path / name).with_suffix(".npy")).exists() else None,
     fit=small,
 )
