@@ -16,6 +16,7 @@ from began_jax import gaussian_process, metrics, student
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import open_data
 from began_jax.errors import InputError
+from began_jax.export.content import open_content
 from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models.heads import ImageToVector, ToLandmarks
@@ -184,6 +185,23 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     asked = (run / "suggested.txt").read_text().split()
     assert len(set(asked)) == 2 and set(asked) <= set(latents(run)["id"]) - set(having)
     assert_refused(run, "aspect.py", run, "--suggest", 0, wanted=["--suggest is 0"])
+
+    # The data set's own images: as they were annotated, and else by the network.
+    done("generate.py", run, "--sampler", "images", "--count", 16, "--out", tmp_path / "real")
+    made = open_content(tmp_path / "real")
+    for row, item in enumerate(made.items()):
+        np.testing.assert_array_equal(made.pixels(row), source.image(row))
+        known = networks.load(opened, "combined").known(opened, "train", np.array([row]), z[row : row + 1])[0]
+        expected = source.annotation(row) if row in rows else known
+        np.testing.assert_allclose(item.annotation, expected * 16 - 0.5, atol=1e-3)
+        assert item.doubt is not None and (item.doubt == 0) == (row in rows)
+    assert "These are training images" in (tmp_path / "real" / "README.md").read_text()
+    sure = ["--sampler", "images", "--keep", 0.75, "--out", tmp_path / "sure"]
+    done("generate.py", run, *sure, "--count", 12)
+    kept, doubts = (np.load(tmp_path / name) for name in ("sure/numbers.npy", "real/doubt.npy"))
+    assert set(kept) == set(np.argsort(doubts, kind="stable")[:12])
+    assert_refused(run, "generate.py", run, *sure, "--count", 13, wanted=["--count 13", "16 inverted images"])
+    assert_refused(run, "generate.py", run, *sure[:2], *sure[4:], "--count", 4, "--part", "1/2", wanted=["--part 1/2"])
 
     # Later more of them are annotated: the same data set, whose latents are there.
     names = [f"{i:02d}.png" for i in range(2, 20)]

@@ -8,7 +8,15 @@ SAMPLERS = {
     "data": "drawn from those of the training images, with a little noise",
     "interpolated": "between two of those of the training images",
     "density": "drawn from a mixture of Gaussians fitted to those of the training images",
+    "images": "those that the images were inverted to",
 }
+# How the images came, with the size of a latent.
+GENERATED = """Nobody photographed these images, and nobody annotated them. A generator has learnt from pictures to draw
+an image from a latent, a vector of {size} numbers. A network annotates the image from the same latent (Bazrafkan,
+Javidnia and Corcoran, 2018)."""
+REAL = """These are training images of a generator, which draws an image from a latent, a vector of {size} numbers. Each
+was inverted to the latent whose image comes nearest to it. Where nobody had annotated an image, a network did so from
+that latent (Bazrafkan, Javidnia and Corcoran, 2018). An image that somebody had annotated has the doubt 0."""
 
 
 def text(told: Mapping[str, Any], figures: Mapping[str, Any], plural: str, source: str) -> str:
@@ -31,15 +39,16 @@ def text(told: Mapping[str, Any], figures: Mapping[str, Any], plural: str, sourc
     rows = "".join(f"| `{name}` | {value:.6g} |\n" for name, value in shown.items() if isinstance(value, int | float))
     head = "\n## How good they are\n\nFigures of the run that they come from:\n\n| figure | |\n|---|---|\n"
     measured = head + rows if rows else ""
+    real = told["sampler"] == "images"
+    intro = REAL if real else GENERATED
+    terms = "bind this set" if real else "may bind what was learnt from them; this card cannot say so"
     return f"""---
-tags: [synthetic, began_jax]
+tags: [{"" if real else "synthetic, "}began_jax]
 ---
 
-# {told["count"]:,} generated images with {plural}
+# {told["count"]:,} {"" if real else "generated "}images with {plural}
 
-Nobody photographed these images, and nobody annotated them. A generator has learnt from pictures to draw an image from
-a latent, a vector of {told["latent_size"]} numbers. A network annotates the image from the same latent (Bazrafkan,
-Javidnia and Corcoran, 2018).
+{intro.format(size=told["latent_size"])}
 
 - **Images**: {size}{stored}.
 - **Latents**: {sampled or told["sampler"]}, seed {told["seed"]}{part}{kept}. `latents.npy` has them, and
@@ -47,5 +56,5 @@ Javidnia and Corcoran, 2018).
 - **Generator**: {generator}. **Annotations**: network {told["aspect"]}, after
   {told["aspect_epoch"]} epochs.
 - **Doubt**: `doubt.npy`, where it is there, says how far each annotation may be off, in the annotation's unit.
-- **Training images**: {source}. Their terms may bind what was learnt from them; this card cannot say so.
+- **Training images**: {source}. Their terms {terms}.
 {measured}"""

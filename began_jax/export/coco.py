@@ -65,7 +65,7 @@ def _head(points: Scheme, category: str) -> str:
         "skeleton": points.skeleton,
     }
     info = {
-        "description": "generated images with keypoints; (0, 0) is the centre of the first pixel",
+        "description": "images with keypoints by began_jax; (0, 0) is the centre of the first pixel",
         "version": "1.0",
         **landmark_schemes.stored(points),
     }

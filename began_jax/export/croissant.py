@@ -79,13 +79,13 @@ def document(content: Content, plural: str) -> dict[str, Any]:
     for name in ("latents", "doubt", "numbers", "landmarks", "annotations"):
         if (content.folder / f"{name}.npy").is_file():
             files.append(_file(content, f"{name}.npy", "application/octet-stream"))
-    size = f"{told['height']}x{told['width']}"
+    size, made = f"{told['height']}x{told['width']}", "" if told.get("sampler") == "images" else "generated "
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
-        "name": f"generated-images-with-{plural.replace(' ', '-')}",
-        "description": f"{told['count']} generated images of {size} pixels with {plural}; README.md says how they came",
+        "name": f"{made}images-with-{plural.replace(' ', '-')}".replace(" ", "-"),
+        "description": f"{told['count']} {made}images of {size} pixels with {plural}; README.md says how they came",
         "citeAs": CITE,
         "version": "1.0.0",
         "distribution": files,

@@ -77,7 +77,7 @@ def _coco(content: Content, out: Path) -> None:
     _link_images(content, out / "images")
     height, width = content.size
     with (out / "annotations.json").open("w") as file:
-        head = {"info": {"description": "generated images with masks", "version": "1.0"}, "licenses": []}
+        head = {"info": {"description": "images with masks by began_jax", "version": "1.0"}, "licenses": []}
         category = {"id": 1, "name": "object", "supercategory": "object"}
         file.write(json.dumps(head | {"categories": [category]})[:-1] + ', "annotations": [\n')
         mark = ""
@@ -222,7 +222,7 @@ def _tfds(content: Content, out: Path) -> None:
         keypoints=len(known.names) if known else None,
         scheme=known,
         names=content.names,
-        description="Generated images, written by began_jax",
+        description="Annotated images, written by began_jax",
         metadata={"generated": content.told},
     )
 

@@ -1,6 +1,11 @@
-"""New annotated images of a run: latents, the images G(z), what an aspect network says of them, and its doubt."""
+"""Annotated images of a run: latents, the images G(z), what an aspect network says of them, and its doubt.
+
+Or, with IMAGES as the sampler, the data set's own images in the place of new ones: those that somebody has annotated
+with these annotations, and all others with what the network says of the latents that they were inverted to.
+"""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -14,12 +19,14 @@ from began_jax.run import doubt
 from began_jax.run.folder import Run
 from began_jax.run.networks import TrainedAspect
 
+IMAGES = "images"
+SAMPLERS = (*sampling.SAMPLERS, IMAGES)
 BATCH = 256  # latents drawn, generated and annotated together
 JUDGED = 1024  # other latents, whose doubts say which one is still kept
 
 
 class Draw(NamedTuple):
-    """Which latents are drawn, see `sampling.sampler`, and the share that is kept: that with the least doubt."""
+    """Which latents are drawn, one of SAMPLERS, and the share that is kept: that with the least doubt."""
 
     sampler: str = "uniform"
     jitter: float = sampling.JITTER
@@ -45,36 +52,64 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
     """Yield `count` pairs, batch by batch; each sample is a function of the seed and of its own number alone.
 
     Samples before number `first`, rounded up to a whole batch, are left out. To keep a share below 1 takes an aspect
-    network that has a doubt.
+    network that has a doubt. Of the data set's own images there may be fewer than `count`.
     """
-    doubts = doubt.of(run, aspect)
-
-    def pairs(sample: Callable, first: int) -> Pairs:
-        z = np.asarray(sample(jnp.arange(first, first + BATCH)))  # whole batches, so that every call has one shape
-        images, annotations = run.inverted.pictures(z), aspect.annotate(z)
-        numbers = np.arange(first, first + BATCH)
-        return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None, numbers)
-
-    key, z_data, generator = jax.random.key(seed), run.latents("train")["z"], run.inverted
-    given, most = (generator.latent_size, z_data, draw.jitter, draw.truncation, generator.draw), np.inf
+    doubts, most = doubt.of(run, aspect), np.inf
+    make, judged, end = (_of_images if draw.sampler == IMAGES else _of_samples)(run, aspect, doubts, draw, seed)
     if draw.keep < 1:
         if doubts is None:
             raise InputError(f"--keep {draw.keep}: the network has no doubt: it has no process, and the run no encoder")
-        judged = jax.jit(sampling.sampler(draw.sampler, jax.random.fold_in(key, 1), *given))
-        found = [pairs(judged, first).doubt for first in range(0, JUDGED, BATCH)]
-        most = np.quantile(np.concatenate([each for each in found if each is not None]), draw.keep)
+        found = [each.doubt for each in judged if each.doubt is not None]
+        most = np.quantile(np.concatenate(found), draw.keep)
         if not np.isfinite(most):
             raise InputError(f"--keep {draw.keep}: doubts are not finite; train the aspect network again")
-    sample = jax.jit(sampling.sampler(draw.sampler, key, *given))
     missing = count
     number, parts = draw.part
     batches = (batch for batch in itertools.count(-(-first // BATCH)) if batch % parts == number)
     for start in (batch * BATCH for batch in batches):
-        if missing <= 0:
+        if missing <= 0 or start >= end:
             return
-        made = pairs(sample, start)
-        rows = (np.arange(BATCH) if made.doubt is None else np.flatnonzero(made.doubt <= most))[:missing]
+        made = make(start)
+        rows = (np.arange(len(made.z)) if made.doubt is None else np.flatnonzero(made.doubt <= most))[:missing]
         known = None if made.doubt is None else made.doubt[rows]
         if len(rows):
             yield Pairs(made.z[rows], made.images[rows], made.annotations[rows], known, made.numbers[rows])
         missing -= len(rows)
+
+
+Source = tuple[Callable[[int], Pairs], Iterator[Pairs], float]  # of a batch by its first number; to judge by; their end
+
+
+def _of_samples(run: Run, aspect: TrainedAspect, doubts: doubt.Doubt | None, draw: Draw, seed: int) -> Source:
+    """Return what makes new images, of which there is no end."""
+    generator, key = run.inverted, jax.random.key(seed)
+    given = (generator.latent_size, run.latents("train")["z"], draw.jitter, draw.truncation, generator.draw)
+
+    def pairs(sample: Callable, first: int) -> Pairs:
+        numbers = np.arange(first, first + BATCH)
+        z = np.asarray(sample(jnp.asarray(numbers)))  # whole batches, so that every call has one shape
+        images, annotations = generator.pictures(z), aspect.annotate(z)
+        return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None, numbers)
+
+    sample, other = (jax.jit(sampling.sampler(draw.sampler, k, *given)) for k in (key, jax.random.fold_in(key, 1)))
+    return lambda first: pairs(sample, first), (pairs(other, first) for first in range(0, JUDGED, BATCH)), math.inf
+
+
+def _of_images(run: Run, aspect: TrainedAspect, doubts: doubt.Doubt | None, draw: Draw, seed: int) -> Source:
+    """Return what gives the data set's own images, whose annotations are without doubt where somebody made them."""
+    z_data, source = run.latents("train")["z"], run.data.source("train")
+    annotated = set(run.data.annotated("train").tolist())
+
+    def pairs(first: int) -> Pairs:
+        numbers = np.arange(first, min(first + BATCH, len(z_data)))
+        z, images = z_data[numbers], np.stack([source.image(int(row)) for row in numbers])
+        annotations = np.array(aspect.known(run, "train", numbers, z))
+        doubt = doubts(z, images, True) if doubts else None
+        for i, row in enumerate(numbers.tolist()):
+            if row in annotated:
+                annotations[i] = source.annotation(row)
+                if doubt is not None:
+                    doubt[i] = 0
+        return Pairs(z, images, annotations, doubt, numbers)
+
+    return pairs, (pairs(first) for first in range(0, len(z_data), BATCH)), float(len(z_data))

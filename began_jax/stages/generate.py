@@ -3,6 +3,7 @@
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated
     python generate.py --run runs/demo --count 1000 --out runs/demo/sure --keep 0.9    # without the most doubtful tenth
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated --format yolo,tfds    # for other tools
+    python generate.py --run runs/few --sampler images --count 5000 --out annotated    # the data set's own images
 
 OUT gets images/*.png (--picture), latents.npy, dataset.json, README.md (a card), croissant.json (what there is, for
 programs), and the annotations: annotations.json (COCO keypoints), masks/*.png, attributes.csv, or annotations.npy for
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import inspect
 import json
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,10 +52,11 @@ def parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--sampler",
         default="uniform",
-        choices=sampling.SAMPLERS,
+        choices=pairs.SAMPLERS,
         help="latents: "
         "uniform on the cube, as the paper, or as a generator of yours draws them; drawn from Z_data with --jitter; "
-        "between two of Z_data; or of a density fitted to Z_data, a mixture of Gaussians, with --truncation. "
+        "between two of Z_data; or of a density fitted to Z_data, a mixture of Gaussians, with --truncation. images: "
+        "Z_data, with the training images themselves, which the network annotates where nobody has. "
         "An aspect network that has learnt T(x) was trained on Z_data",
     )
     parser.add_argument(
@@ -125,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats.check(kind.name if kind.name in formats.KINDS else "annotations", wanted)
     name = args.aspect or networks.newest(run)
     aspect = networks.load(run, name)
+    check_images(args, run)
     doubts = doubt.of(run, aspect)
     if args.keep < 1 and doubts is None:
         remedy = "train one with aspect.py --closed-form process"
@@ -167,12 +171,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     if first_part:
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
     finish(args.out, run, wanted)
-    sampled = "its own" if args.sampler == "uniform" and run.inverted.draw else args.sampler
+    sampled = f"{'its own' if args.sampler == 'uniform' and run.inverted.draw else args.sampler} latents"
+    sampled = "of the data set" if args.sampler == pairs.IMAGES else sampled
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
-        f"generate: {args.count:,} images with {kind.plural} ({sampled} latents{kept}) "
-        f"-> {args.out}, {run.folder / 'figures'}"
+        f"generate: {args.count:,} images with {kind.plural} ({sampled}{kept}) -> {args.out}, {run.folder / 'figures'}"
     )
+
+
+def check_images(args: argparse.Namespace, run: Run) -> None:
+    """Raise InputError where the data set's own images are asked for in a way that there are not."""
+    if args.sampler != pairs.IMAGES:
+        return
+    there = len(run.latents("train")["z"])
+    if args.count > math.floor(args.keep * there):
+        kept = f", of which {args.keep:g} are kept" if args.keep < 1 else ""
+        raise InputError(f"--count {args.count}: --sampler images has {there:,} inverted images{kept}")
+    if args.part != "0/1":
+        raise InputError(f"--part {args.part}: not with --sampler images, which one host writes")
 
 
 def part_of(text: str) -> tuple[int, int]:
