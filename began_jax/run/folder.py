@@ -114,7 +114,7 @@ class Run:
         options = {"free": FREE, "defaults": defaults, "otherwise": "another --run", "used": inverted or not own}
         agree(self.folder / "config.json", wanted, "trained", **options)
 
-    @property
+    @functools.cached_property
     def kind(self) -> kinds.Kind:
         """The kind of the data set's annotation, the one of `with_kind` if any; InputError where it has none."""
         path = self.folder / "kind.json"
