@@ -21,7 +21,7 @@ from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models.heads import ImageToVector, ToLandmarks
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import closed_form, doubt, labels, networks, reading
+from began_jax.run import closed_form, doubt, downstream, labels, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.stages import evaluate
@@ -196,12 +196,13 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
         np.testing.assert_allclose(item.annotation, expected * 16 - 0.5, atol=1e-3)
         assert item.doubt is not None and (item.doubt == 0) == (row in rows)
     assert "These are training images" in (tmp_path / "real" / "README.md").read_text()
+    assert "16 images are there" in done("generate.py", run, "--sampler", "images", "--out", tmp_path / "real")
     sure = ["--sampler", "images", "--keep", 0.75, "--out", tmp_path / "sure"]
     done("generate.py", run, *sure, "--count", 12)
     kept, doubts = (np.load(tmp_path / name) for name in ("sure/numbers.npy", "real/doubt.npy"))
     assert set(kept) == set(np.argsort(doubts, kind="stable")[:12])
-    assert_refused(run, "generate.py", run, *sure, "--count", 13, wanted=["--count 13", "16 inverted images"])
-    assert_refused(run, "generate.py", run, *sure[:2], *sure[4:], "--count", 4, "--part", "1/2", wanted=["--part 1/2"])
+    assert_refused(run, "generate.py", run, *sure, "--count", 13, wanted=["--count 13", "has 12 images"])
+    assert_refused(run, "generate.py", run, *sure[:2], *sure[4:], "--count", 4, "--part", "1/2", wanted=["--part: not with"])
 
     # Later more of them are annotated: the same data set, whose latents are there.
     names = [f"{i:02d}.png" for i in range(2, 20)]
@@ -212,10 +213,16 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     again = ["--recipe", "combined", "--epochs", 2]
     assert_refused(run, "aspect.py", run, *again, wanted=["--name"])
     more = len(Run.open(run).data.annotated("train"))
+    real = ["--sampler", "images", "--out", tmp_path / "real"]
+    assert_refused(run, "generate.py", run, *real, wanted=["exists and is not empty"])  # it has the old annotations
     assert more > len(rows) and f"of {more} latents" in done("aspect.py", run, *again, "--name", "more")
     low = ["--low-quality", "--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
     status, _, err = call("train.py", tmp_path / "other", "faces", *low)
     assert status == 2 and "--low-quality needs" in err
+
+
+def table(run):
+    return (run / "downstream" / "table.md").read_text().splitlines()
 
 
 @pytest.mark.long
@@ -258,6 +265,21 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
         errors.append(metrics.nme_percent(ridge, opened.annotations("test", 4), 16, 16).mean())
     assert found["evaluate/downstream_nme_percent_ridge_8"] == pytest.approx(np.mean(errors), rel=1e-5)
     assert found["evaluate/downstream_nme_percent_ridge_8_std"] == pytest.approx(np.std(errors), rel=1e-3)
+    # What the pseudo-labels are: all other images, with the aspect network's answers from their latents.
+    plan = evaluate.downstream_plan(evaluate.parser().parse_args(["--run", "", *map(str, options)]), opened)
+    knowing = downstream._Knowing(opened, plan, downstream._held_out(opened), 8, 1)
+    images, answers = knowing._pseudo
+    rest = [row for row in range(20) if row not in labels.labelled(AspectConfig(labelled=8, label_seed=1), 20)]
+    np.testing.assert_array_equal(images, [opened.data.source("train").image(row) for row in rest])
+    expected = knowing._aspect.known(opened, "train", np.array(rest), z[rest])
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    # With all annotated there is none, which the table and the report show.
+    every = dataclasses.replace(plan, labels=(8, 0), seeds=1, recipe=student.Recipe(steps=2))
+    found = downstream.measure(opened, every)
+    assert "downstream_nme_percent_pseudo_8" in found and "downstream_nme_percent_pseudo_all" not in found
+    assert [line.split("|")[-2].strip() == "-" for line in table(run)[2:]] == [False, True]
+    done("evaluate.py", run, "--consistency", 0)
+    assert "<td>-</td>" in (run / "report.html").read_text() or ">-<" in (run / "report.html").read_text()
     refusals = {"8,none": "--downstream is 8,none", "2": "numbers of at least 3", "21": "--labelled is 21"}
     for given, wanted in refusals.items():
         status, _, err = call("evaluate.py", run, *options[:2], "--downstream", given, *options[4:])

@@ -15,6 +15,7 @@ from began_jax.errors import InputError
 from began_jax.export import formats
 from began_jax.export.content import open_content
 from began_jax.landmarks import CELEB_A_5, IBUG_49, IBUG_68, mirror, scheme
+from began_jax.stages import generate
 
 NAMES = ["snout", "ear_l", "ear_r", "paw one", "paw two", "tail"]
 SAID = {
@@ -109,6 +110,8 @@ def test_names_in_coco_count_where_they_say_something():
     # Five points are CelebA's only where they are called so.
     other = landmark_schemes.of_coco(["nose", "left_ear", "right_ear", "left_hip", "right_hip"], None, 5)
     assert other and other.mirrored == (0, 2, 1, 4, 3) != CELEB_A_5.mirrored
+    alike = landmark_schemes.of_coco(["left_ear", "right_ear", "nose", "left_paw", "right_paw"], None, 5)
+    assert alike and alike.mirrored == CELEB_A_5.mirrored and not alike.edges and set(alike.parts) == {"points"}
 
 
 def test_points_of_ibug_under_other_names_stay_theirs():
@@ -200,7 +203,8 @@ def test_other_names_in_coco_are_other_annotations(animals, capsys):
     command = (animals / "made", animals / "again", path)
     prepared(*command)
     told = json.loads((animals / "again" / "metadata.json").read_text())
-    old = told | {"command": {k: v for k, v in told["command"].items() if k != landmark_schemes.STORED}}
+    new = (landmark_schemes.STORED, "scheme")
+    old = told | {"command": {k: v for k, v in told["command"].items() if k not in new}}
     (animals / "again" / "metadata.json").write_text(json.dumps(old))  # as before the names were read
     prepared(*command)
     assert "done before" in capsys.readouterr().out
@@ -208,7 +212,26 @@ def test_other_names_in_coco_are_other_annotations(animals, capsys):
     path.write_text(path.read_text().replace("paw one", "paw left").replace("paw two", "paw right"))
     with pytest.raises(InputError, match="exists, prepared with landmark_scheme"):
         prepared(*command)
+
+    # So are names where there were numbers before.
+    named = json.loads(path.read_text())
+    path.write_text(json.dumps(named | {"categories": [named["categories"][0] | {"keypoints": list("123456")}]}))
+    prepared(animals / "made", animals / "numbers", path)
+    path.write_text(json.dumps(named))
+    with pytest.raises(InputError, match="exists, prepared with landmark_scheme"):
+        prepared(animals / "made", animals / "numbers", path)
     capsys.readouterr()
+
+
+def test_what_is_kept_of_a_scheme_is_what_json_gives_back(animals, tmp_path):
+    found = landmark_schemes.read(animals / "scheme.json")
+    kept = landmark_schemes.stored(found)
+    assert json.loads(json.dumps(kept)) == kept and landmark_schemes.restored(kept, 6) == found
+    (tmp_path / "dataset.json").write_text(json.dumps(kept | {"count": 3}))
+    assert generate.written_by_this_command(tmp_path, kept | {"count": 3})  # so that a command again is done
+    for key, value in (("mirrored", [0, 9]), ("parts", []), ("edges", [[0, 6]]), ("names", NAMES[:3])):
+        with pytest.raises((AttributeError, LookupError, TypeError, ValueError)):
+            landmark_schemes.restored({landmark_schemes.STORED: kept[landmark_schemes.STORED] | {key: value}}, 6)
 
 
 def test_a_kind_made_from_landmarks_moves_as_the_scheme_says(animals, capsys):

@@ -64,8 +64,8 @@ def written_before(out: Path, command: Mapping[str, Any]) -> Written | None:
     if "command" not in found:
         refuse_taken(out)
     given = found["command"]
-    if STORED not in given and wanted.get("scheme") is None:
-        wanted.pop(STORED, None)  # the names in a COCO file, which were not read before 0.3.0
+    if "scheme" not in given:  # before 0.3.0, when the names in a COCO file were not read either
+        wanted.pop(STORED, None)
     for name in sorted(given.keys() | wanted.keys()):
         if given.get(name) != wanted.get(name):
             both = f"{name} {given.get(name)}, and now {wanted.get(name)}"

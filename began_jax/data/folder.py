@@ -121,7 +121,7 @@ def open_folder(
     annotations = None if own is None else own.open()
     if own is not None and annotations is not None:
         inside = own.path.is_dir() and not (images.is_dir() and own.path.samefile(images))
-        apart, beside = own.path if inside else None, {Path(name).suffix for name, _ in annotations.described()}
+        apart, beside = own.path if inside else None, annotations.suffixes()
     ids, notes = list_pictures(images, without=apart, beside=beside)
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)

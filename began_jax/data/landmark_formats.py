@@ -160,7 +160,9 @@ def _read_coco(path: Path) -> Landmarks:
     category = next((c for c in content["categories"] if c.get("id") in ids), {})
     told, count = (category.get("keypoints"), category.get("skeleton")), result.points.shape[1]
     result.scheme = landmark_schemes.of_coco(*told, count)
-    with contextlib.suppress(LookupError, TypeError, ValueError):  # what others keep there under our name
+    with contextlib.suppress(
+        AttributeError, LookupError, TypeError, ValueError
+    ):  # what others keep there under our name
         ours = landmark_schemes.restored(info, count) if landmark_schemes.STORED in info else None
         if ours and list(ours.names) == told[0]:  # somebody may have changed the points of what we wrote
             result.scheme = ours

@@ -9,7 +9,8 @@ It is said by a file (prepare.py --scheme FILE), or by the names in a file of CO
 
 `names` are needed, one a point, in the order of the landmarks. Points of `pairs` change places, and the others stay;
 without `pairs` the names themselves say it, by left and right. `edges` are lines to draw. `unit` are two points whose
-distance is that in which errors are told.
+distance is that in which errors are told. Names without a side must not be a numbered row (nose_1, nose_2), of which
+some could be left; then `pairs` are needed.
 """
 
 import json
@@ -64,10 +65,12 @@ def of_coco(names: Any, skeleton: Any, count: int) -> Scheme | None:
     if len({re.sub(r"[\d_\s]+", "", name) for name in names}) == 1:  # numbers, point_1, point_2, ...
         return None
     edges, known = _skeleton(skeleton, count), SCHEMES.get(count)
+    if known and tuple(names) == known.names:
+        return known
     others = [swap_sides(name) for name in names]
     sides = [names.index(other) if other in names else None for other in others]
-    if known and (sides == list(known.mirrored or ()) or (others == names and known.unit)):
-        return known if tuple(names) == known.names else known._replace(names=tuple(names), edges=edges or known.edges)
+    if known and known.unit and (sides == list(known.mirrored or ()) or others == names):
+        return known._replace(names=tuple(names), edges=edges or known.edges)
     return _scheme(names, edges, _by_names(names))
 
 
@@ -99,7 +102,8 @@ def described(points: Scheme | None, count: int) -> str:
     unit = f"errors are told in {ends or 'the diagonal of the box around them'}"
     if known.mirrored is None:
         unknown = f"which of the {count} change places in a mirrored picture is not known, so none is mirrored"
-        return f"landmarks: {unknown}; {unit}; --scheme FILE says both"
+        remedy = '"pairs" of --scheme FILE say it' if points else "--scheme FILE says both"
+        return f"landmarks: {unknown}; {unit}; {remedy}"
     how = "what is told of them" if points else "their number (--scheme FILE says otherwise)"
     pairs = sum(i < other for i, other in enumerate(known.mirrored))
     staying = [known.names[i] for i, other in enumerate(known.mirrored) if i == other]
@@ -111,26 +115,33 @@ def described(points: Scheme | None, count: int) -> str:
 
 def stored(points: Scheme | None) -> dict[str, Any]:
     """Return what a data set's metadata say of a scheme: nothing of one that the number of points tells."""
-    return {} if points is None or points == scheme(len(points.names)) else {STORED: points._asdict()}
+    if points is None or points == scheme(len(points.names)):
+        return {}
+    return {STORED: json.loads(json.dumps(points._asdict()))}  # lists, which JSON gives back as they are
 
 
 def restored(metadata: Mapping[str, Any], count: int) -> Scheme:
     """Return the scheme of `count` points, as `stored` in metadata or by their number.
 
     Raises:
-        LookupError, TypeError, ValueError: the metadata hold something else under our name.
+        AttributeError, LookupError, TypeError, ValueError: the metadata hold something else under our name.
     """
     told = metadata.get(STORED)
     if told is None:
         return scheme(count)
     pair = lambda ends: (int(ends[0]), int(ends[1]))  # noqa: E731
-    return Scheme(
+    found = Scheme(
         names=tuple(told["names"]),
         parts={name: tuple(members) for name, members in told["parts"].items()},
         edges=tuple(map(pair, told["edges"])),
         mirrored=None if told["mirrored"] is None else tuple(told["mirrored"]),
         unit=None if told["unit"] is None else pair(told["unit"]),
     )
+    places = [*found.mirrored] if found.mirrored is not None else list(range(count))
+    used = {*sum(found.edges, ()), *(found.unit or ()), *sum(found.parts.values(), ())}
+    if len(found.names) != count or [places[i] for i in places] != list(range(count)) or used - set(range(count)):
+        raise ValueError(f"no scheme of {count} points")
+    return found
 
 
 def _are_names(names: Any) -> bool:

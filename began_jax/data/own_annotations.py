@@ -60,11 +60,17 @@ class Annotations:
         """Name of the kind."""
         return self._own.name
 
+    def _files(self) -> list[Path]:
+        path = self._own.path
+        return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+    def suffixes(self) -> set[str]:
+        """Return the extensions of the files, in small letters."""
+        return {file.suffix.lower() for file in self._files()}
+
     def described(self) -> list[tuple[str, str]]:
         """Return names and digests of the files."""
-        path = self._own.path
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-        return [(f.relative_to(path).as_posix(), hashlib.sha256(f.read_bytes()).hexdigest()[:16]) for f in files]
+        return [(str(file), hashlib.sha256(file.read_bytes()).hexdigest()[:16]) for file in self._files()]
 
     def has(self, id: str) -> bool:
         """Return whether a picture is annotated."""

@@ -41,6 +41,7 @@ def text(told: Mapping[str, Any], figures: Mapping[str, Any], plural: str, sourc
     measured = head + rows if rows else ""
     real = told["sampler"] == "images"
     intro = REAL if real else GENERATED
+    seed = "" if real else f", seed {told['seed']}"
     terms = "bind this set" if real else "may bind what was learnt from them; this card cannot say so"
     return f"""---
 tags: [{"" if real else "synthetic, "}began_jax]
@@ -51,8 +52,8 @@ tags: [{"" if real else "synthetic, "}began_jax]
 {intro.format(size=told["latent_size"])}
 
 - **Images**: {size}{stored}.
-- **Latents**: {sampled or told["sampler"]}, seed {told["seed"]}{part}{kept}. `latents.npy` has them, and
-  `numbers.npy` says which sample each one is.
+- **Latents**: {sampled or told["sampler"]}{seed}{part}{kept}. `latents.npy` has them, and
+  `numbers.npy` says which {"training image" if real else "sample"} each one is.
 - **Generator**: {generator}. **Annotations**: network {told["aspect"]}, after
   {told["aspect_epoch"]} epochs.
 - **Doubt**: `doubt.npy`, where it is there, says how far each annotation may be off, in the annotation's unit.

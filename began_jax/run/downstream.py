@@ -164,7 +164,8 @@ class _Knowing:
         z, source = self._run.latents("train")["z"], self._run.data.source("train")
         rest = evenly(np.setdiff1d(np.arange(len(z)), self._rows), MOST)
         images = np.stack([source.image(int(row)) for row in rest])
-        return images, self._aspect.known(self._run, "train", rest, z[rest])
+        answers = self._aspect.known(self._run, "train", rest, z[rest])
+        return images, (answers > 0.5).astype(np.uint8) if self._run.kind.name == "mask" else answers
 
     @functools.cached_property
     def _generated(self) -> student.Set:
@@ -183,7 +184,9 @@ class _Knowing:
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []
         sets += [self._generated] if way in ("generated", "both") else []
-        sets += [self._pseudo] if way == "pseudo" else []
+        if way == "pseudo":
+            vars(self).pop("_generated", None)  # the last that need it came before
+            sets += [self._pseudo]
         data, kind = self._run.data, self._run.kind.name
         network = student.network(kind, data.shape, data.height, data.width, self._plan.network)
         parameters = student.fit(network, sets, kind, self._plan.recipe, self._seed, step_done, data.points)

@@ -4,6 +4,7 @@ Or, with IMAGES as the sampler, the data set's own images in the place of new on
 with these annotations, and all others with what the network says of the latents that they were inverted to.
 """
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -46,6 +47,15 @@ class Pairs(NamedTuple):
     annotations: np.ndarray
     doubt: np.ndarray | None
     numbers: np.ndarray
+
+
+def digest(run: Run) -> str:
+    """Return what differs where the annotations of the inverted training images do."""
+    source, rows = run.data.source("train"), run.annotated("train", len(run.latents("train")["z"]))
+    found = hashlib.sha256(rows.tobytes())
+    for row in rows:
+        found.update(source.annotation(int(row)).tobytes())
+    return found.hexdigest()[:16]
 
 
 def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, first: int = 0) -> Iterator[Pairs]:

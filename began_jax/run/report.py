@@ -26,6 +26,7 @@ Curve = Sequence[tuple[float, float]]
 
 PICTURES = {
     "samples": "New images of random latents, with what the aspect network says of them (fig. 6)",
+    "annotated": "Images of the data set, as somebody has annotated them, or else the aspect network",
     "reconstructions": "Held-out images above what the inversion found (fig. 3)",
     "worst": "The held-out images that the inversion reconstructs worst, above what it found",
     "heldout_annotations": "Held-out images with the annotation of their latents",

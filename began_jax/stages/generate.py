@@ -3,13 +3,13 @@
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated
     python generate.py --run runs/demo --count 1000 --out runs/demo/sure --keep 0.9    # without the most doubtful tenth
     python generate.py --run runs/demo --count 1000 --out runs/demo/generated --format yolo,tfds    # for other tools
-    python generate.py --run runs/few --sampler images --count 5000 --out annotated    # the data set's own images
+    python generate.py --run runs/few --sampler images --out annotated    # the data set's own images, annotated
 
 OUT gets images/*.png (--picture), latents.npy, dataset.json, README.md (a card), croissant.json (what there is, for
 programs), and the annotations: annotations.json (COCO keypoints), masks/*.png, attributes.csv, or annotations.npy for
 other kinds. doubt.npy says how far each annotation may be off (docs/aspects.md).
 RUN/figures gets samples.png, and the interpolation between an image and its mirror image of fig. 7 as a strip and as a
-GIF.
+GIF; with --sampler images it gets annotated.png.
 """
 
 import argparse
@@ -46,7 +46,8 @@ def parser() -> cli.ArgumentParser:
     """Return the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the folder that the earlier stages made")
-    parser.add_argument("--count", type=int, default=1000, help="images to generate")
+    count = "images to generate; default: 1000, and with --sampler images all"
+    parser.add_argument("--count", type=int, help=count)
     parser.add_argument("--out", type=Path, required=True, help="folder of the new data set; new or empty")
     parser.add_argument("--aspect", help="name of the aspect network; default: the one trained last")
     parser.add_argument(
@@ -109,7 +110,7 @@ def parser() -> cli.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load, then sample, generate, annotate and write batch by batch; then the pictures."""
     args = parser().parse_args(argv)
-    if args.count < 1 or args.jitter < 0 or args.truncation < 0:
+    if (args.count is not None and args.count < 1) or args.jitter < 0 or args.truncation < 0:
         raise InputError("--count must be at least 1, --jitter and --truncation at least 0")
     if args.truncation != 1 and args.sampler != "density":
         raise InputError(
@@ -121,6 +122,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     first_part = part[0] == 0  # the other hosts leave the run as it is
     run = Run.open(args.run)
     kind = run.kind
+    own_images = args.sampler == pairs.IMAGES
+    args.count = args.count or (available(args, run) if own_images else 1000)
+    check_images(args, run)
     if args.plan:
         print(plan.generation(run, args.count, min(pairs.BATCH, run.inverted.batch)))
         return
@@ -128,7 +132,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats.check(kind.name if kind.name in formats.KINDS else "annotations", wanted)
     name = args.aspect or networks.newest(run)
     aspect = networks.load(run, name)
-    check_images(args, run)
     doubts = doubt.of(run, aspect)
     if args.keep < 1 and doubts is None:
         remedy = "train one with aspect.py --closed-form process"
@@ -153,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
         shown = there > 0 or not first_part
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
-        if first_part:
+        if first_part and not own_images:
             z = mirror_interpolation(run, args.mirror_image)
             draw_interpolation(run, run.generate(z), aspect.annotate(z))
         bar = Progress("generate", args.count, there, unit="image")
@@ -163,32 +166,37 @@ def main(argv: Sequence[str] | None = None) -> None:
                 shown = True
                 marks = kind.marks(run.data.known(made.annotations[:36]), run.data)
                 picture = figures.annotated_grid(to_float(made.images[:36]), **marks)
-                figures.save_image(run.folder / "figures" / "samples.png", picture)
+                figures.save_image(run.folder / "figures" / f"{'annotated' if own_images else 'samples'}.png", picture)
             known = {name: getattr(made, name) for name in ("doubt", "numbers") if name in taken}
             write(made.z, made.images, run.data.known(made.annotations), **known)
             bar.update(len(made.z))
         bar.close()
-    if first_part:
+    if first_part and not own_images:
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
     finish(args.out, run, wanted)
     sampled = f"{'its own' if args.sampler == 'uniform' and run.inverted.draw else args.sampler} latents"
-    sampled = "of the data set" if args.sampler == pairs.IMAGES else sampled
+    sampled = "of the data set" if own_images else sampled
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
         f"generate: {args.count:,} images with {kind.plural} ({sampled}{kept}) -> {args.out}, {run.folder / 'figures'}"
     )
 
 
+def available(args: argparse.Namespace, run: Run) -> int:
+    """Return how many of the data set's own images there are: those that were inverted, as far as they are kept."""
+    return math.floor(args.keep * len(run.latents("train")["z"]) + 1e-9)
+
+
 def check_images(args: argparse.Namespace, run: Run) -> None:
     """Raise InputError where the data set's own images are asked for in a way that there are not."""
     if args.sampler != pairs.IMAGES:
         return
-    there = len(run.latents("train")["z"])
-    if args.count > math.floor(args.keep * there):
-        kept = f", of which {args.keep:g} are kept" if args.keep < 1 else ""
-        raise InputError(f"--count {args.count}: --sampler images has {there:,} inverted images{kept}")
-    if args.part != "0/1":
-        raise InputError(f"--part {args.part}: not with --sampler images, which one host writes")
+    if args.count > (there := available(args, run)):
+        kept = f" with --keep {args.keep:g}" if args.keep < 1 else ""
+        raise InputError(f"--count {args.count}: --sampler images{kept} has {there:,} images; give at most that")
+    for name, default in (("part", "0/1"), ("jitter", sampling.JITTER), ("seed", 0), ("plan", False)):
+        if getattr(args, name) != default:
+            raise InputError(f"--{name}: not with --sampler images, which draws nothing")
 
 
 def part_of(text: str) -> tuple[int, int]:
@@ -217,24 +225,21 @@ def finish(out: Path, run: Run, names: list[str]) -> None:
 def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> dict[str, Any]:
     """Return what OUT/dataset.json tells of its origin."""
     own = {"generator": name} if (name := own_generator.name_of(run.folder)) else {}
-    points = landmark_schemes.stored(run.data.points)
-    return (
-        own
-        | points
-        | {
-            "run": str(args.run),
-            "generator_step": run.inverted.step,
-            "aspect": aspect,
-            "aspect_epoch": epoch,
-            "sampler": args.sampler,
-            "jitter": args.jitter,
-            "seed": args.seed,
-            "keep": args.keep,
-            "truncation": args.truncation,
-            "picture": args.picture,
-            "part": args.part,
-        }
-    )
+    told = own | landmark_schemes.stored(run.data.points)
+    told |= {"annotations": pairs.digest(run)} if args.sampler == pairs.IMAGES else {}
+    return told | {
+        "run": str(args.run),
+        "generator_step": run.inverted.step,
+        "aspect": aspect,
+        "aspect_epoch": epoch,
+        "sampler": args.sampler,
+        "jitter": args.jitter,
+        "seed": args.seed,
+        "keep": args.keep,
+        "truncation": args.truncation,
+        "picture": args.picture,
+        "part": args.part,
+    }
 
 
 def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
