@@ -202,7 +202,9 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     kept, doubts = (np.load(tmp_path / name) for name in ("sure/numbers.npy", "real/doubt.npy"))
     assert set(kept) == set(np.argsort(doubts, kind="stable")[:12])
     assert_refused(run, "generate.py", run, *sure, "--count", 13, wanted=["--count 13", "has 12 images"])
-    assert_refused(run, "generate.py", run, *sure[:2], *sure[4:], "--count", 4, "--part", "1/2", wanted=["--part: not with"])
+    assert_refused(
+        run, "generate.py", run, *sure[:2], *sure[4:], "--count", 4, "--part", "1/2", wanted=["--part: not with"]
+    )
 
     # Later more of them are annotated: the same data set, whose latents are there.
     names = [f"{i:02d}.png" for i in range(2, 20)]
