@@ -7,7 +7,7 @@ points of fig. 1 are those of iBUG's 68 without the 17 of the jaw and without th
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ class Scheme(NamedTuple):
         return [[a + 1, b + 1] for a, b in self.edges]
 
 
-def swap_sides(name: str) -> str:
+def _swap_sides(name: str) -> str:
     """Return the name of a point of the other side: left and right, or l and r as a word, change places."""
     other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
     other |= {"l": "r", "r": "l", "L": "R", "R": "L"}
@@ -57,8 +57,10 @@ def swap_sides(name: str) -> str:
     return re.sub(f"left|right|Left|Right|LEFT|RIGHT|{alone}", lambda side: other[side[0]], name)
 
 
-def _mirrored(names: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(names.index(swap_sides(name)) for name in names)
+def partners(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return each point's other side by their names, itself where it has no side, or None where one is missing."""
+    others = [_swap_sides(name) for name in names]
+    return tuple(map(names.index, others)) if set(others) <= set(names) else None
 
 
 def _path(points: Iterable[int], closed: bool = False) -> tuple[tuple[int, int], ...]:
@@ -100,7 +102,7 @@ IBUG_49 = Scheme(
         # The inner contour has no corners of its own among the 49: it shares those of the outer one.
         *_path((31, 43, 44, 45, 37, 46, 47, 48), closed=True),
     ),
-    mirrored=_mirrored(_NAMES_49),
+    mirrored=partners(_NAMES_49),
     unit=OUTER_EYES,
 )
 
@@ -126,7 +128,7 @@ IBUG_68 = Scheme(
         *((POINTS_49[68][a], POINTS_49[68][b]) for a, b in IBUG_49.edges[:-8]),
         *_path(range(60, 68), closed=True),
     ),
-    mirrored=_mirrored(_NAMES_68),
+    mirrored=partners(_NAMES_68),
     unit=(36, 45),
 )
 IBUG_68.parts["mouth"] += (60, 64)
@@ -137,7 +139,7 @@ CELEB_A_5 = Scheme(
     names=_NAMES_5,
     parts={"eyes": (0, 1), "nose": (2,), "mouth": (3, 4)},
     edges=((0, 2), (1, 2), (2, 3), (2, 4), (3, 4)),
-    mirrored=_mirrored(_NAMES_5),
+    mirrored=partners(_NAMES_5),
 )
 
 

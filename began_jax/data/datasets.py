@@ -288,3 +288,8 @@ def _columns(examples: list[dict[str, Any]]) -> dict[str, Any]:
 def chosen(source: Source, rows: Sequence[int] | np.ndarray) -> dict[str, Any]:
     """Return the examples of these numbers as `ordered` does."""
     return _columns([source[int(row)] for row in rows])
+
+
+def images_of(source: Any, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the images of these numbers of a `Source`, uint8 [N, H, W, C]; no annotation is decoded."""
+    return np.stack([source.image(int(row)) for row in rows])

@@ -16,6 +16,7 @@ import grain
 import numpy as np
 
 from began_jax import sharding
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 
 MOST_THREADS = 16  # each of which has two steps ready
@@ -69,7 +70,7 @@ def batches(source: Any, rows: grain.MapDataset, *, masks: bool = False) -> grai
 
     def load(numbers: np.ndarray) -> dict[str, np.ndarray]:
         if not masks:
-            return {"image": np.stack([source.image(i) for i in numbers])}
+            return {"image": images_of(source, numbers)}
         examples = [source[i] for i in numbers]
         return {name: np.stack([example[name] for example in examples]).astype(np.uint8) for name in ("image", "mask")}
 

@@ -119,9 +119,8 @@ def open_folder(
     beside = {".json"} if outlines else {attributes.suffix} if attributes is not None else beside
     apart = None if outlines else masks  # a folder that may lie in that of the pictures
     annotations = None if own is None else own.open()
-    if own is not None and annotations is not None:
-        inside = own.path.is_dir() and not (images.is_dir() and own.path.samefile(images))
-        apart, beside = own.path if inside else None, annotations.suffixes()
+    if annotations is not None:
+        apart, beside = annotations.apart(images), annotations.suffixes()
     ids, notes = list_pictures(images, without=apart, beside=beside)
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)

@@ -4,7 +4,6 @@ All become (x, y) in pixels of the upright picture with pixel centres at integer
 """
 
 import collections
-import contextlib
 import csv
 import dataclasses
 import json
@@ -158,14 +157,9 @@ def _read_coco(path: Path) -> Landmarks:
         if image.get("width") and image.get("height")
     }
     category = next((c for c in content["categories"] if c.get("id") in ids), {})
-    told, count = (category.get("keypoints"), category.get("skeleton")), result.points.shape[1]
-    result.scheme = landmark_schemes.of_coco(*told, count)
-    with contextlib.suppress(
-        AttributeError, LookupError, TypeError, ValueError
-    ):  # what others keep there under our name
-        ours = landmark_schemes.restored(info, count) if landmark_schemes.STORED in info else None
-        if ours and list(ours.names) == told[0]:  # somebody may have changed the points of what we wrote
-            result.scheme = ours
+    told, skeleton, count = category.get("keypoints"), category.get("skeleton"), result.points.shape[1]
+    # somebody may have changed the points of what we wrote
+    result.scheme = landmark_schemes.of_ours(info, told, count) or landmark_schemes.of_coco(told, skeleton, count)
     return result
 
 

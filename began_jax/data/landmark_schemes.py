@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from began_jax.errors import InputError
-from began_jax.landmarks import SCHEMES, Scheme, scheme, swap_sides
+from began_jax.landmarks import SCHEMES, Scheme, partners, scheme
 
 STORED = "landmark_scheme"  # of metadata
 KEYS = ("names", "pairs", "edges", "unit")
@@ -67,9 +67,7 @@ def of_coco(names: Any, skeleton: Any, count: int) -> Scheme | None:
     edges, known = _skeleton(skeleton, count), SCHEMES.get(count)
     if known and tuple(names) == known.names:
         return known
-    others = [swap_sides(name) for name in names]
-    sides = [names.index(other) if other in names else None for other in others]
-    if known and known.unit and (sides == list(known.mirrored or ()) or others == names):
+    if known and known.unit and partners(names) in (known.mirrored, tuple(range(count))):
         return known._replace(names=tuple(names), edges=edges or known.edges)
     return _scheme(names, edges, _by_names(names))
 
@@ -120,6 +118,15 @@ def stored(points: Scheme | None) -> dict[str, Any]:
     return {STORED: json.loads(json.dumps(points._asdict()))}  # lists, which JSON gives back as they are
 
 
+def of_ours(metadata: Mapping[str, Any], names: Any, count: int) -> Scheme | None:
+    """Return the scheme that is `stored` in metadata, or None where they have none of points of these names."""
+    try:
+        found = restored(metadata, count)
+    except (AttributeError, LookupError, TypeError, ValueError):  # what others keep there under our name
+        return None
+    return found if STORED in metadata and list(found.names) == names else None
+
+
 def restored(metadata: Mapping[str, Any], count: int) -> Scheme:
     """Return the scheme of `count` points, as `stored` in metadata or by their number.
 
@@ -168,13 +175,11 @@ def _by_names(names: Sequence[str]) -> tuple[int, ...] | None:
     It is where no name has a side, the other side of one is missing, or names without a side are a numbered row, of
     which some may be left.
     """
-    others = [swap_sides(name) for name in names]
-    if others == list(names) or not set(others) <= set(names):
+    found = partners(names)
+    if found is None or found == tuple(range(len(names))):
         return None
-    rows = [re.sub(r"\d+", "", name) for name, other in zip(names, others, strict=True) if name == other]
-    if len(set(rows)) < len(rows):
-        return None
-    return tuple(names.index(other) for other in others)
+    rows = [re.sub(r"\d+", "", names[i]) for i, other in enumerate(found) if i == other]
+    return found if len(set(rows)) == len(rows) else None
 
 
 def _scheme(

@@ -64,6 +64,11 @@ class Annotations:
         path = self._own.path
         return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
+    def apart(self, images: Path) -> Path | None:
+        """Return the folder that holds the annotations alone, if they are in one and not in that of the images."""
+        path = self._own.path
+        return path if path.is_dir() and not (images.is_dir() and path.samefile(images)) else None
+
     def suffixes(self) -> set[str]:
         """Return the extensions of the files, in small letters."""
         return {file.suffix.lower() for file in self._files()}

@@ -23,6 +23,7 @@ import numpy as np
 
 from began_jax import student
 from began_jax.configs import AspectConfig
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json, write_json
 from began_jax.images import to_float
@@ -120,7 +121,7 @@ def _held_out(run: Run) -> _HeldOut:
     """Return the annotated held-out images, of many the first ones."""
     z, source = run.latents("test")["z"], run.data.source("test")
     rows = run.annotated("test", len(z))[:MOST]
-    images = np.stack([source.image(int(row)) for row in rows])
+    images = images_of(source, rows)
     return _HeldOut(rows, z[rows], images, np.stack([source.annotation(int(row)) for row in rows]))
 
 
@@ -157,13 +158,13 @@ class _Knowing:
     @functools.cached_property
     def _real(self) -> student.Set:
         source, few = self._run.data.source("train"), evenly(np.arange(len(self._rows)), MOST)
-        return np.stack([source.image(int(row)) for row in self._rows[few]]), self._examples[1][few]
+        return images_of(source, self._rows[few]), self._examples[1][few]
 
     @functools.cached_property
     def _pseudo(self) -> student.Set:
         z, source = self._run.latents("train")["z"], self._run.data.source("train")
         rest = evenly(np.setdiff1d(np.arange(len(z)), self._rows), MOST)
-        images = np.stack([source.image(int(row)) for row in rest])
+        images = images_of(source, rest)
         answers = self._aspect.known(self._run, "train", rest, z[rest])
         return images, (answers > 0.5).astype(np.uint8) if self._run.kind.name == "mask" else answers
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL.Image import Image
 
 from began_jax import features, figures, quality
-from began_jax.data.datasets import DataSet
+from began_jax.data.datasets import DataSet, images_of
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.sampling import evenly
@@ -120,7 +120,7 @@ class Quality:
         nearest, which = quality.nearest(self._features(_batches(images)), self._references, THEIR_NEAREST)
         suspects = np.argsort(nearest[:, 0], kind="stable")[:SUSPECTS]
         rows = [images[suspects]]
-        rows += [np.stack([self._train.image(int(i)) for i in self._rows[column]]) for column in which[suspects].T]
+        rows += [images_of(self._train, self._rows[column]) for column in which[suspects].T]
         return figures.grid(to_float(np.concatenate(rows)), columns=len(suspects))
 
     def _figures(self, generated: Described) -> dict[str, float]:

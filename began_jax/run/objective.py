@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from began_jax import density
 from began_jax.configs import InvertConfig
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.inversion.objective import Objective, l1, of, outside_cube
 from began_jax.run.folder import Run
@@ -79,4 +80,4 @@ def codes_of(run: Run, generator: Generator) -> np.ndarray:
         raise InputError("--prior density needs a run that was trained with --encoder-weight; this one has no encoder")
     source = run.data.source("train")
     rows = evenly(np.arange(len(source)), CODES)
-    return generator.read(np.stack([source.image(int(row)) for row in rows]))
+    return generator.read(images_of(source, rows))

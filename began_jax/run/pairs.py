@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from began_jax import sampling
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.run import doubt
 from began_jax.run.folder import Run
@@ -112,7 +113,7 @@ def _of_images(run: Run, aspect: TrainedAspect, doubts: doubt.Doubt | None, draw
 
     def pairs(first: int) -> Pairs:
         numbers = np.arange(first, min(first + BATCH, len(z_data)))
-        z, images = z_data[numbers], np.stack([source.image(int(row)) for row in numbers])
+        z, images = z_data[numbers], images_of(source, numbers)
         annotations = np.array(aspect.known(run, "train", numbers, z))
         doubt = doubts(z, images, True) if doubts else None
         for i, row in enumerate(numbers.tolist()):

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from began_jax.data.datasets import images_of
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 
@@ -28,7 +29,7 @@ def of_images(run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarr
     """
     read, source = run.inverted.read, run.data.source(split)
     parts = (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))
-    seen = [read(np.stack([source.image(int(row)) for row in part])) for part in parts]
+    seen = [read(images_of(source, part)) for part in parts]
     return (z + np.concatenate(seen)) / 2
 
 

@@ -27,6 +27,7 @@ import jax
 import numpy as np
 
 from began_jax import figures, metrics, sampling, sharding, student
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.images import to_float, to_uint8
@@ -248,7 +249,7 @@ def doubtful(
         return {}, []
     source = run.data.source(test.split)
     parts = np.split(test.rows, np.arange(pairs.BATCH, len(test.rows), pairs.BATCH))
-    images = (np.stack([source.image(int(row)) for row in part]) for part in parts)
+    images = (images_of(source, part) for part in parts)
     ranks = np.concatenate([doubts(test.z[part], x, True) for part, x in zip(parts, images, strict=True)])
     scores = run.kind.score(predicted, test.truth, run.data)
     curve = [(share, float(metrics.kept(scores, ranks, share).mean())) for share in np.linspace(0.5, 1, 26).tolist()]
@@ -261,11 +262,11 @@ def draw(run: Run, folder: Path, test: Split, predicted: np.ndarray) -> None:
     """Write pictures of some images: reconstructed, and with what the network says of them."""
     shown = np.linspace(0, len(test.truth) - 1, min(SHOWN, len(test.truth))).astype(int)
     source = run.data.source(test.split)
-    originals = to_float(np.stack([source.image(int(row)) for row in test.rows[shown]]))
+    originals = to_float(images_of(source, test.rows[shown]))
     both = figures.reconstructions(originals, run.generate(test.annotated[shown]))
     figures.save_image(folder / "reconstructions.png", both)
     worst = np.argsort(-test.l1, kind="stable")[:WORST]
-    originals_of_it = to_float(np.stack([source.image(int(i)) for i in worst]))
+    originals_of_it = to_float(images_of(source, worst))
     both = figures.reconstructions(originals_of_it, run.generate(test.z[worst]))
     figures.save_image(folder / "worst.png", both)
     annotated = figures.annotated_grid(originals, **run.kind.marks(predicted[shown], run.data))
