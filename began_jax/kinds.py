@@ -27,7 +27,8 @@ from began_jax import metrics, moving, plugins
 from began_jax.aspects.losses import LossName
 from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
-from began_jax.data.own_annotations import Fit, OwnAnnotations, Reader
+from began_jax.data.own_annotations import OwnAnnotations, Reader
+from began_jax.data.source import Fit
 from began_jax.errors import InputError
 from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer
@@ -61,13 +62,14 @@ class Kind:
         marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
         writer: (out, provenance, data) -> context with `write(latents, images, annotations, doubt=None)`.
         head: (data) -> flax module from the maps of a generator's inner layers, of half the images' height and width
-            where these are even, to annotations, for --features; None: there is none.
-        moves: (key, maps, annotations) -> both turned, shifted and mirrored alike while such a head is trained, as
-            `moving.with_masks` does with annotations that are maps; None: they are not moved.
+            where these are even, to annotations, for --features and for students; None: there is none.
+        moves: (key, maps, annotations) -> both turned, shifted and mirrored alike while such a head or a student is
+            trained, as `moving.with_masks` does with annotations that are maps; None: they are not moved.
         read: (path of --annotations) -> function from a picture's id, its path below --images, to its annotation or
             None, for prepare.py; None: a T annotates, or the data set has the annotation already.
         fit: (annotation, (height, width) of its picture, (height, width) of the data set) -> annotation of the picture
-            once it is cropped about its middle and resized, such as `images.fit_landmarks`; None: it stays.
+            once it is cropped about its middle and resized, such as `images.fit_landmarks`, for prepare.py and, of
+            what that stored, where a run has another size than its data set; None: it stays.
         loss: that the network makes small, see `aspects.losses.of`: "squared" (eqs. 5 and 6), or a function of
             (predicted, target), such as `aspects.log_loss` of probabilities.
     """
@@ -180,12 +182,16 @@ def of(data: DataSet, place: str = "") -> Kind:
     return kind
 
 
+def _entry_points(name: str) -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group="began_jax.kinds", name=name)
+
+
 def _known(data: DataSet, name: str, place: str) -> Kind:
     if place:
         return _at(place, name)
     if name in KINDS:
         return KINDS[name]
-    found = importlib.metadata.entry_points(group="began_jax.kinds", name=name)
+    found = _entry_points(name)
     if not found:
         raise InputError(
             f"{data.path} is annotated with {name}, and the kinds known are {', '.join(KINDS)}: give --kind "
@@ -197,6 +203,12 @@ def _known(data: DataSet, name: str, place: str) -> Kind:
     except Exception as error:  # whatever the package's own code raises
         raise InputError(f"kind {name} cannot be loaded from {entry.value}: {type(error).__name__}: {error}") from error
     return _kind(kind, f"kind {name}: {entry.value}")
+
+
+def fit(data: DataSet, place: str = "") -> Fit | None:
+    """Return how annotations of a data set follow their images, as far as their kind is known, see `of`."""
+    known = place or data.annotation in KINDS or (data.annotation and _entry_points(data.annotation))
+    return of(data, place).fit if known else None
 
 
 def annotations(place: str, path: Path) -> OwnAnnotations:

@@ -16,12 +16,12 @@ import optax
 from jaxtyping import Array, Key, UInt8
 
 from began_jax.aspects import have_absent, squared_error
+from began_jax.aspects.losses import Loss
 from began_jax.errors import require_finite
 from began_jax.images import to_float
-from began_jax.landmarks import Scheme
 from began_jax.models import apply
-from began_jax.models.heads import ImageToVector, OnImages, ToLandmarks, ToMask, factor
-from began_jax.moving import Images, Targets, with_hard_masks, with_landmarks
+from began_jax.models.heads import ImageToVector, OnImages, ToMask, factor
+from began_jax.moving import Images, Targets
 
 NETWORKS = ("regression", "heatmaps")
 MASK_WIDTHS, REGRESSION_WIDTHS = (16, 32, 64), (32, 48, 64)
@@ -37,7 +37,9 @@ class Recipe(NamedTuple):
     weight_decay: float = 0.01
 
 
-def network(kind: str, shape: tuple[int, ...], height: int, width: int, name: str = NETWORKS[0]) -> nn.Module:
+def network(
+    kind: str, shape: tuple[int, ...], height: int, width: int, name: str = NETWORKS[0], head: nn.Module | None = None
+) -> nn.Module:
     """Return a student's network for images of a size.
 
     Args:
@@ -45,27 +47,30 @@ def network(kind: str, shape: tuple[int, ...], height: int, width: int, name: st
         shape: of an annotation.
         height, width: of the images.
         name: one of `NETWORKS`, for landmarks: their coordinates by dense layers, as small networks for telephones do,
-            or by heat maps. Masks have a U-Net of 136,000 parameters, and all else a regression.
+            or by heat maps. Masks have a U-Net of 136,000 parameters. Any other kind has its head on the image, or a
+            regression where it has none.
+        head: of the kind, see `kinds.Kind`.
     """
     size = factor(height, width)
-    if kind == "landmarks" and name == "heatmaps":
-        return OnImages(ToLandmarks(shape[0]), size)
     if kind == "mask":
         return OnImages(ToMask(size, MASK_WIDTHS), size)
-    return ImageToVector(REGRESSION_WIDTHS, shape, size)
+    if head is None or (kind == "landmarks" and name != "heatmaps"):
+        return ImageToVector(REGRESSION_WIDTHS, shape, size)
+    return OnImages(head, size)
 
 
 Set = tuple[UInt8[np.ndarray, "_ height width channels"], np.ndarray]
+Moves = Callable[[Key[Array, ""], Images, Targets], tuple[Images, Targets]]
 
 
 def fit(
     network: nn.Module,
     sets: Sequence[Set],
-    kind: str,
     recipe: Recipe,
     seed: int = 0,
     step_done: Callable[[], None] = lambda: None,
-    points: Scheme | None = None,
+    moves: Moves | None = None,
+    loss: Loss = squared_error,
 ) -> Any:
     """Train a network on pairs from nothing and return its parameters.
 
@@ -73,11 +78,11 @@ def fit(
         network: from images [batch, height, width, channels] in [-1, 1] to annotations.
         sets: of pairs, images uint8 and their annotations [count, ...]. Each gives an equal part of every batch,
             drawn with replacement, however many pairs it has. Values of annotations that are NaN are absent.
-        kind: name of the annotation, see `augment`.
         recipe: of the training.
         seed: of the parameters, the batches and the augmentation.
         step_done: called after each step.
-        points: what is known of landmarks, see `augment`.
+        moves: of the annotation's kind, see `augment`.
+        loss: (predicted, target, absent) -> error of each example, see `aspects.losses.of`.
 
     Raises:
         DivergedError: the loss is no longer finite at the end.
@@ -90,8 +95,8 @@ def fit(
     key_init, key_steps = jax.random.split(jax.random.key(seed))
     parameters = network.init(key_init, jnp.zeros((1, *given[0][0].shape[1:])))["params"]
 
-    def loss(parameters: Any, images: Array, targets: Array) -> Array:
-        return squared_error(apply(network, parameters, images), targets, absent).mean()
+    def mean_loss(parameters: Any, images: Array, targets: Array) -> Array:
+        return loss(apply(network, parameters, images), targets, absent).mean()
 
     @partial(jax.jit, donate_argnums=0)
     def step(state: tuple[Any, Any], sets: Any, number: Array) -> tuple[tuple[Any, Any], Array]:
@@ -102,8 +107,8 @@ def fit(
             rows = jax.random.randint(jax.random.fold_in(key, i), (count,), 0, len(images))
             drawn.append((to_float(images[rows]), targets[rows].astype(jnp.float32)))
         images, targets = (jnp.concatenate(column) for column in zip(*drawn, strict=True))
-        images, targets = augment(jax.random.fold_in(key, len(sets)), images, targets, kind, points)
-        value, gradient = jax.value_and_grad(loss)(parameters, images, targets)
+        images, targets = augment(jax.random.fold_in(key, len(sets)), images, targets, moves)
+        value, gradient = jax.value_and_grad(mean_loss)(parameters, images, targets)
         update, moments = optimizer.update(gradient, moments, parameters)
         return (optax.apply_updates(parameters, update), moments), value
 
@@ -116,24 +121,19 @@ def fit(
 
 
 def augment(
-    key: Key[Array, ""], images: Images, targets: Targets, kind: str, points: Scheme | None = None
+    key: Key[Array, ""], images: Images, targets: Targets, moves: Moves | None = None
 ) -> tuple[Images, Targets]:
     """Return the pairs turned, scaled, shifted, every second one mirrored, and lit differently.
 
     Args:
         key: random key.
-        images: in [-1, 1]; the result may leave it. What comes in from outside repeats the edge.
-        targets: landmarks [batch, points, 2] as fractions, which move with the picture and are mirrored where it is
-            known which points change places; masks [batch, height, width, 1], which move too and are then 0 or 1;
-            any other kind stays as it is, and so does the place of its pictures.
-        kind: name of the annotation.
-        points: which points change places; by default the `landmarks.scheme` of their number.
+        images: in [-1, 1]; the result may leave it.
+        targets: their annotations [batch, ...].
+        moves: (key, images, targets) -> both moved alike, such as `moving.with_landmarks`; None: they stay in place.
     """
     where, how = jax.random.split(key)
-    if kind == "landmarks":
-        images, targets = with_landmarks(where, images, targets, points)
-    elif kind == "mask":
-        images, targets = with_hard_masks(where, images, targets)
+    if moves is not None:
+        images, targets = moves(where, images, targets)
     return light(how, images), targets
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import metrics, sharding, student
+from began_jax import metrics, moving, sharding, student
 from began_jax.annotators import eyes
 from began_jax.annotators.annotator import Unsure
 from began_jax.annotators.workers import ordered_map
@@ -77,7 +77,7 @@ def main() -> None:
     network, recipe = eyes.network(), student.Recipe(steps=args.steps, batch_size=BATCH, learning_rate=2e-3)
     bar = Progress("train", args.steps, unit="step")
     learnt = [(images[:-HELD_OUT], masks[:-HELD_OUT])]
-    parameters = student.fit(network, learnt, "mask", recipe, step_done=bar.update)
+    parameters = student.fit(network, learnt, recipe, step_done=bar.update, moves=moving.with_hard_masks)
     bar.close()
     eyes.save(jax.device_get(parameters), args.out)
     kept, held = eyes.load(args.out), slice(len(images) - HELD_OUT, None)

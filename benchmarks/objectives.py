@@ -18,7 +18,8 @@ import numpy as np
 from began_jax import began, figures, sharding
 from began_jax.configs import InvertConfig, TrainConfig
 from began_jax.data import feed
-from began_jax.data.datasets import DataSet, Source, open_data, ordered
+from began_jax.data.datasets import DataSet, open_data, ordered
+from began_jax.data.source import Source
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 from began_jax.inversion import Inverter

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -12,14 +13,14 @@ import pytest
 from PIL import Image
 from ways import assert_refused, call, done, figures, latents
 
-from began_jax import gaussian_process, metrics, student
+from began_jax import gaussian_process, metrics, moving, plugins, student
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import open_data
 from began_jax.errors import InputError
 from began_jax.export.content import open_content
 from began_jax.images import to_float
 from began_jax.kinds import KINDS
-from began_jax.models.heads import ImageToVector, ToLandmarks
+from began_jax.models.heads import ImageToVector, ToLandmarks, ToMask
 from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import closed_form, doubt, downstream, labels, networks, reading
 from began_jax.run.folder import Run
@@ -225,6 +226,22 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
 
 def table(run):
     return (run / "downstream" / "table.md").read_text().splitlines()
+
+
+def test_students_of_a_users_kind_have_its_head_moves_and_loss(monkeypatch):
+    depth = plugins.find(f"{Path(__file__).parents[1] / 'examples' / 'kinds' / 'depth.py'}:DEPTH", "--kind")
+    kind = dataclasses.replace(depth, loss=lambda predicted, target: jnp.abs(predicted - target).max((1, 2, 3)))
+    knowing, learnt = object.__new__(downstream._Knowing), []
+    images, maps = np.zeros((6, 16, 16, 3), np.uint8), np.zeros((6, 16, 16, 1), np.float32)
+    vars(knowing).update(_run=mock.Mock(kind=kind, data=mock.Mock(shape=(16, 16, 1), height=16, width=16)))
+    vars(knowing).update(_seed=0, _real=(images, maps), _held_out=mock.Mock(images=images[:2]))
+    vars(knowing).update(_plan=mock.Mock(recipe=student.Recipe(steps=1, batch_size=2), network="regression"))
+    fit = student.fit
+    monkeypatch.setattr(student, "fit", lambda *given: learnt.append(given) or fit(*given))
+    assert knowing._student("real", lambda: None).shape == (2, 16, 16, 1)
+    network, *_, moves, loss = learnt[0]
+    assert isinstance(network.head, ToMask) and moves is moving.with_masks
+    np.testing.assert_allclose(loss(jnp.ones((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1))), 1)
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import prepare
-from began_jax import aspects, gaussian_process, metrics, student
+from began_jax import aspects, gaussian_process, metrics, moving, student
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.landmark_files import match_landmarks
@@ -303,5 +303,7 @@ def test_a_student_learns_from_what_is_there():
     points = rng.uniform(0.2, 0.8, (8, 5, 2)).astype(np.float32)
     points[::2, 3] = np.nan
     network = student.network("landmarks", (5, 2), 16, 16)
-    parameters = student.fit(network, [(images, points)], "landmarks", student.Recipe(steps=2, batch_size=4))
+    parameters = student.fit(
+        network, [(images, points)], student.Recipe(steps=2, batch_size=4), moves=moving.with_landmarks
+    )
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters))

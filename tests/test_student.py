@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from began_jax import moving, student
-from began_jax.models.heads import ImageToVector
+from began_jax.models.heads import ImageToVector, ToLandmarks
 
 HEIGHT, WIDTH, COUNT = 40, 56, 6
 
@@ -85,7 +85,7 @@ def test_a_shift_of_whole_pixels_repeats_the_edge():
 def test_light_changes_images_alike_in_all_pixels_and_attributes_not_at_all():
     images = jax.random.uniform(jax.random.key(0), (4, 6, 6, 3), minval=-1)
     attributes = jnp.ones((4, 2))
-    lit, same = student.augment(jax.random.key(1), images, attributes, "attributes")
+    lit, same = student.augment(jax.random.key(1), images, attributes)
     np.testing.assert_array_equal(same, attributes)
     for before, after in zip(images, lit, strict=True):
         lines = [np.polyfit(before[..., c].ravel(), after[..., c].ravel(), 1) for c in range(3)]
@@ -99,7 +99,8 @@ def test_light_changes_images_alike_in_all_pixels_and_attributes_not_at_all():
 @pytest.mark.parametrize("name", student.NETWORKS)
 @pytest.mark.parametrize("kind, shape", [("landmarks", (5, 2)), ("mask", (40, 56, 1)), ("attributes", (3,))])
 def test_its_network_answers_in_the_kinds_shape_and_that_of_masks_is_small(kind, shape, name):
-    network = student.network(kind, shape, HEIGHT, WIDTH, name)
+    head = ToLandmarks(5) if kind == "landmarks" else None
+    network = student.network(kind, shape, HEIGHT, WIDTH, name, head)
     parameters = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, HEIGHT, WIDTH, 3))))
     x = jax.ShapeDtypeStruct((2, HEIGHT, WIDTH, 3), jnp.float32)
     assert jax.eval_shape(network.apply, parameters, x).shape == (2, *shape)
@@ -114,7 +115,7 @@ def test_a_student_learns_the_same_again_from_sets_that_share_its_batches(points
     done = []
 
     def error(sets, recipe=recipe, seed=0):
-        parameters = student.fit(network, sets, "points", recipe, seed, lambda: done.append(1))
+        parameters = student.fit(network, sets, recipe, seed, lambda: done.append(1))
         predicted = network.apply({"params": parameters}, jnp.asarray(images, jnp.float32) / 127.5 - 1)
         return float(np.abs(np.asarray(predicted) - points).mean())
 

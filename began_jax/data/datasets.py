@@ -8,11 +8,10 @@ import dataclasses
 import functools
 import hashlib
 import io
-import operator
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,89 +19,11 @@ from PIL import Image
 
 from began_jax.data import landmark_schemes
 from began_jax.data.builder import canonical, parse_record
-from began_jax.data.layout import Layout, attribute_names, find_layout
+from began_jax.data.layout import UNITS, Layout, attribute_names, find_layout
 from began_jax.data.places import brief, builder_at
+from began_jax.data.source import Fit, Source, bytes_of
 from began_jax.errors import InputError
-from began_jax.images import fit_image, fit_landmarks, fit_mask
 from began_jax.landmarks import Scheme
-
-
-@dataclasses.dataclass(frozen=True)
-class Source(Sequence):
-    """Examples of a split in data set order, cropped and resized to `height` x `width` where that differs.
-
-    `source[i]` is a dict: `image` uint8 [H, W, C], `id` str, and the annotation by its name, where there is one:
-    `landmarks` float32 [K, 2], fractions of width and height, `mask` float32 [H, W, 1] in {0, 1}, `attributes`
-    float32 [K] in {0, 1}, or another float32 array as it is stored.
-    """
-
-    records: Any
-    layout: Layout
-    split: str
-    height: int
-    width: int
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, i: SupportsIndex) -> dict[str, Any]:
-        fields = self.fields(i)
-        annotation = self.layout.annotation
-        return self._picture(fields, i) | ({annotation: self._annotation(fields)} if annotation else {})
-
-    def picture(self, i: SupportsIndex) -> dict[str, Any]:
-        """Return image and id alone; no annotation is decoded."""
-        return self._picture(self.fields(i), i)
-
-    def _picture(self, fields: Mapping[str, Any], i: SupportsIndex) -> dict[str, Any]:
-        layout = self.layout
-        return {
-            "image": fit_image(_decode(fields[layout.image], layout.channels), self.height, self.width),
-            "id": _bytes(fields[layout.id]).decode() if layout.id else f"{self.split}-{operator.index(i):06d}",
-        }
-
-    def image(self, i: SupportsIndex) -> np.ndarray:
-        """Return the image alone, uint8 [H, W, C]; no annotation is decoded."""
-        picture = _decode(self.fields(i)[self.layout.image], self.layout.channels)
-        return fit_image(picture, self.height, self.width)
-
-    def annotation(self, i: SupportsIndex) -> np.ndarray:
-        """Return the annotation alone; no image is decoded."""
-        return self._annotation(self.fields(i))
-
-    def _annotation(self, fields: Mapping[str, Any]) -> np.ndarray:
-        layout, (names, shape) = self.layout, self.layout.annotated
-        stored, wanted = (layout.height, layout.width), (self.height, self.width)
-        if layout.annotation == "mask":
-            mask = (_decode(fields[names[0]], 1) > 0).astype(np.uint8)
-            return fit_mask(mask, *wanted).astype(np.float32)
-        values = np.concatenate([_numbers(fields[name]) for name in names]).reshape(shape)
-        if layout.annotation == "landmarks" and len(names) > 1:  # pixels
-            values = (values + 0.5) / (layout.width, layout.height)
-        values = values.astype(np.float32)
-        fits = layout.annotation != "landmarks" or stored == wanted
-        return values if fits else fit_landmarks(values, stored, wanted)
-
-    def fields(self, i: SupportsIndex) -> Mapping[str, Any]:
-        """Return the fields of a record as they are stored, by their names."""
-        i = operator.index(i)
-        if not 0 <= i < len(self):
-            raise IndexError(f"{i}: {self.split} has {len(self)} examples")
-        return parse_record(self.records[i]).features.feature
-
-
-def _bytes(field: Any) -> bytes:
-    return field.bytes_list.value[0]
-
-
-def _numbers(field: Any) -> np.ndarray:
-    return np.array(getattr(field, field.WhichOneof("kind")).value, np.float64)
-
-
-def _decode(field: Any, channels: int) -> np.ndarray:
-    with Image.open(io.BytesIO(_bytes(field))) as picture:
-        pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +43,7 @@ class DataSet:
     metadata: dict[str, Any] = dataclasses.field(repr=False)  # provenance, of data sets from prepare.py
     layout: Layout = dataclasses.field(repr=False)
     builder: Any = dataclasses.field(repr=False)  # tfds.core.DatasetBuilder
+    fit: Fit | None = dataclasses.field(default=None, repr=False)  # of an annotation that is none of ours
 
     @property
     def keypoints(self) -> int | None:
@@ -154,14 +76,36 @@ class DataSet:
         """Return random access to a split, or raise InputError naming the splits there are."""
         if split not in self.splits:
             raise InputError(f"--data {self.path}: has no split {split}; it has {', '.join(self.splits)}")
-        return Source(_records(self.builder, split), self.layout, split, self.height, self.width)
+        return Source(_records(self.builder, split), self.layout, split, self.height, self.width, self.fit)
+
+    def fitted(self, fit: Fit | None) -> "DataSet":
+        """Return the data set with a `fit` of its annotation, where it has none of ours, see `kinds.Kind`.
+
+        Raises:
+            InputError: `fit` fails, or the annotation is a map of the images' pixels and `fit` leaves it so.
+        """
+        stored, asked = (self.layout.height, self.layout.width), (self.height, self.width)
+        if stored == asked or self.annotation in (None, *UNITS):
+            return self
+        result = dataclasses.replace(self, fit=fit)
+        try:
+            shape = np.shape(_annotated(result, 1)[0])
+        except Exception as error:  # whatever the user's code raises
+            raise InputError(f"`fit` of kind {self.annotation}: {type(error).__name__}: {error}") from error
+        if self.layout.annotated.shape[:2] == stored and shape[:2] != asked:
+            remedy = f"give its kind a `fit` (--kind), or prepare it at {self.height}x{self.width}"
+            is_map = f"its {self.annotation} is an array {self.layout.annotated.shape} of the images' size"
+            raise InputError(f"--data {self.path}: {is_map}, which does not follow them to another; {remedy}")
+        return dataclasses.replace(result, shape=shape)
 
 
 def _records(builder: Any, split: str) -> Any:
     return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
 
-def open_data(data: str | os.PathLike[str], height: int | None = None, width: int | None = None) -> DataSet:
+def open_data(
+    data: str | os.PathLike[str], height: int | None = None, width: int | None = None, fit: Fit | None = None
+) -> DataSet:
     """Open a prepared data set; a `height` or `width` other than the stored one is cropped and resized to.
 
     Args:
@@ -171,10 +115,11 @@ def open_data(data: str | os.PathLike[str], height: int | None = None, width: in
             name; `#ANNOTATION` at the end names which: `tfds:celeb_a#attributes`, or with `#none` that it is none.
         height: of the images that sources give; None for the stored height.
         width: likewise.
+        fit: how an annotation that is none of ours follows its image to another height and width, see `kinds.Kind`.
 
     Raises:
         InputError: there is no data set, or none that has images of one known size in array_record files, or
-            not the annotation that is named.
+            not the annotation that is named, or one that cannot follow its images.
 
     Examples:
         >>> import pathlib, tempfile
@@ -214,11 +159,11 @@ def open_data(data: str | os.PathLike[str], height: int | None = None, width: in
         builder=builder,
     )
     _check_annotation(result)
-    return result
+    return result.fitted(fit)
 
 
 def _check_annotation(data: DataSet) -> None:
-    """Raise InputError where an annotation of others has another unit than ours, or cannot follow its image."""
+    """Raise InputError where an annotation of others has another unit than ours."""
     wrong = ""
     if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
         largest = np.nanmax(np.abs(_annotated(data, 1)[0]))
@@ -230,10 +175,6 @@ def _check_annotation(data: DataSet) -> None:
     elif data.annotation == "attributes":
         other = set(_annotated(data, 1)[0].tolist()) - {0, 1}
         wrong = f"attributes have the value {min(other):g}; they must be 0 or 1" if other else ""
-    stored, asked = (data.layout.height, data.layout.width), (data.height, data.width)
-    if data.annotation != "mask" and data.shape[:2] == stored != asked:
-        remedy = f"which cannot be resized with them; prepare it at {data.height}x{data.width}"
-        wrong = wrong or f"its {data.annotation} is an array {data.shape} of the images' size, {remedy}"
     if wrong:
         raise InputError(f"--data {data.path}: {wrong}")
 
@@ -242,7 +183,7 @@ def _mask_values(data: DataSet) -> list[int]:
     """Return the values of the first masks as they are stored, at most four of them."""
     values: set[int] = set()
     for field in _annotated(data, 16, stored=True):
-        with Image.open(io.BytesIO(_bytes(field))) as picture:
+        with Image.open(io.BytesIO(bytes_of(field))) as picture:
             values |= set(np.unique(np.asarray(picture)).tolist())
     return sorted(values)[:4]
 
@@ -265,7 +206,7 @@ def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, i
                 record = canonical(records[int(i)])
                 if partial:  # to annotate more of its images makes no other data set
                     fields = parse_record(record).features.feature
-                    record = b"".join(_bytes(fields[name]) for name in (layout.id, layout.image) if name)
+                    record = b"".join(bytes_of(fields[name]) for name in (layout.id, layout.image) if name)
                 digest.update(hashlib.sha256(record).digest())
         except Exception as error:  # missing or damaged files: whatever the C++ reader says
             raise InputError(f"--data {data}: its {split} records cannot be read ({brief(error)})") from None

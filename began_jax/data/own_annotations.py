@@ -10,11 +10,10 @@ import numpy as np
 
 from began_jax.annotators.annotator import check_name
 from began_jax.data.layout import UNITS
+from began_jax.data.source import Fit, Size
 from began_jax.errors import InputError
 
-Size = tuple[int, int]  # height and width
 Reader = Callable[[Path], Callable[[str], Any]]
-Fit = Callable[[np.ndarray, Size, Size], Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,17 +24,19 @@ class Consistency(NamedTuple):
     annotator: str
     networks: tuple[str, ...]
 
-    def sentence(self, kind: kinds.Kind) -> str:
+    def sentence(self, run: Run) -> str:
         """Return the figures of all networks in words, for each sampler."""
+        kind = run.kind
 
         def both(name: str, form: str = kind.shown) -> str:
             return " and ".join(form.format(self.figures[name.format(sampler)]) for sampler in self.labels)
 
         names = [f"{n} {both(f'consistency_{kind.metric}_{{}}_{n}')}" for n in self.networks]
         mean = both(f"consistency_{kind.mean_metric}_{{}}")
+        samplers = " and ".join(map(run.inverted.named, self.labels))
         sure = both("consistency_found_percent_{}", "{:.1f}")
         return (
-            f"G_a(z) against T(G(z)) for {' and '.join(self.labels)} z, T {self.annotator} (sure of {sure} %): "
+            f"G_a(z) against T(G(z)) for {samplers} z, T {self.annotator} (sure of {sure} %): "
             f"{', '.join(names)}, their mean {mean}"
         )
 

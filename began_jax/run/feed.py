@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from began_jax import sharding
 from began_jax.data import feed
-from began_jax.data.datasets import Source
+from began_jax.data.source import Source
 from began_jax.errors import InputError
 from began_jax.run.folder import Run
 

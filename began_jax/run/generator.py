@@ -81,6 +81,10 @@ class Generator:
         """Return new latents [N, latent] of a flat generator, see `sampling.uniform_latents` for the indices."""
         return sampling.sampler("uniform", key, self.latent_size, draw=self.draw)(indices)
 
+    def named(self, sampler: str) -> str:
+        """Return what a sampler is called before "latents": uniform ones may be as the generator draws them itself."""
+        return "its own" if sampler == "uniform" and self.draw else sampler
+
     def flat(self) -> "Generator":
         """Return the same generator of latents [N, latent]: those of another shape in the order of `ravel_pytree`."""
         _, unravel = ravel_pytree(

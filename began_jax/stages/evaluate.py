@@ -7,13 +7,13 @@ Landmarks: mean distance over the outer-eye distance, in percent (NME), the shar
 under the curve up to it; masks: intersection over union (IoU), wrong pixels in percent (E1), and F1; attributes: share
 that is right, in percent (accuracy). Beside them stand what needs no network: always answering the
 mean annotation, and ridge regression from the latents. Then, for generated images, how far G_a(z) is from T(G(z)), for
-uniform z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's. Where the
+new z and for z near Z_data, beside the mean of T(G(z)); consistency.png shows both, G_a's above T's. Where the
 network knows a doubt of its annotations (docs/aspects.md): how well that ranks the true errors, and the error of the
 share with the least doubt.
 
-The generator is measured by images of uniform z: precision, recall, density and coverage, a Fréchet distance, the
-energy by octave, and the share of copies (docs/training.md). neighbours.png shows those that are the most like a
-training image, and below each its nearest ones.
+The generator is measured by images of new z, which are uniform, or as a generator of yours draws them: precision,
+recall, density and coverage, a Fréchet distance, the energy by octave, and the share of copies (docs/training.md).
+neighbours.png shows those that are the most like a training image, and below each its nearest ones.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         answers = annotate[name](z[:SHOWN])
         picture = consistency.picture(run.generate(z[:SHOWN]), answers, annotation, run.kind, run.data)
         figures.save_image(folder / "consistency.png", picture)
-        closing += f"; {agreement.sentence(run.kind)}"
+        closing += f"; {agreement.sentence(run)}"
     if plan:
         run.record("evaluate", found | downstream.measure(run, plan))
         closing += f"; {run.folder / 'downstream' / 'table.md'} says what the pairs are worth"

@@ -139,14 +139,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--keep {args.keep}: network {name} has no doubt, having neither process nor encoder; {remedy}"
         )
 
-    origin = provenance(args, run, name, aspect.epoch)
-    if written_by_this_command(args.out, origin | {"count": args.count}):
+    parameters = aspect.pure[0].parameters if aspect.pure else None
+    known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(parameters)}
+    origin = provenance(args, run, name, aspect.epoch) | known_by
+    if written_by_this_command(args.out, origin):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         finish(args.out, run, wanted)
         return
-    parameters = aspect.pure[0].parameters if aspect.pure else None
-    known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(parameters)}
-    with kind.writer(args.out, origin | known_by, run.data) as write:
+    with kind.writer(args.out, origin, run.data) as write:
         taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
         written = getattr(write, "written", None)  # of ours, which goes on after a stop
         there, first = (written.count, written.next_number) if written else (0, 0)
@@ -174,8 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if first_part and not own_images:
         run.record("generate", {"images": args.count, "images_per_second": bar.rate})
     finish(args.out, run, wanted)
-    sampled = f"{'its own' if args.sampler == 'uniform' and run.inverted.draw else args.sampler} latents"
-    sampled = "of the data set" if own_images else sampled
+    sampled = "of the data set" if own_images else f"{run.inverted.named(args.sampler)} latents"
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
         f"generate: {args.count:,} images with {kind.plural} ({sampled}{kept}) -> {args.out}, {run.folder / 'figures'}"
@@ -246,6 +245,7 @@ def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
     """Return whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
     path = out / "dataset.json"
     new = {"keep": 1.0, "truncation": 1.0, "picture": "png", "part": "0/1"}  # options that there were not before 0.3.0
+    new |= {name: expected[name] for name in ("latents", "network")}  # nor were these told
     found = new | json.loads(path.read_text()) if path.is_file() else {}
     return expected.items() <= found.items()
 

@@ -27,11 +27,12 @@ depth.kind = "depth"
 
 
 def small(depths, stored, wanted):
-    """Cut from depths of a picture, [H, W], what the picture keeps, and average it to [16, 16, 1]."""
-    assert depths.shape == stored, f"depths are {depths.shape}, and the picture {stored}"
-    top, left, height, width = centre_crop(stored, wanted)
-    kept = Image.fromarray(depths[top : top + height, left : left + width].astype(np.float32))
-    return np.asarray(kept.resize((SIZE, SIZE), Image.Resampling.BOX))[..., None]
+    """Cut from depths of a whole picture, however many there are, what it keeps, and average that to [16, 16, 1]."""
+    rows, columns = depths.shape[:2]
+    top, left, height, width = np.array(centre_crop(stored, wanted)) * np.tile([rows, columns], 2) / np.tile(stored, 2)
+    whole = Image.fromarray(depths.reshape(rows, columns).astype(np.float32))
+    kept = whole.resize((SIZE, SIZE), Image.Resampling.BOX, (left, top, left + width, top + height))
+    return np.asarray(kept)[..., None]
 
 
 DEPTH = Kind(
