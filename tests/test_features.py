@@ -106,7 +106,8 @@ def test_a_network_learns_from_layers_and_leaves_the_generator_as_it_is(generato
         weight = np.exp(8 * images[..., 0])
         place = [(weight * axis[None]).sum((1, 2)) / weight.sum((1, 2)) for axis in (x, y)]
         targets = np.repeat(np.stack(place, -1)[:, None], 5, 1).astype(np.float32)
-    sight = found.sight._replace(change=None)
+    restored = jax.device_put(found.sight.parameters, jax.devices()[0])  # as a checkpoint gives them, with their place
+    sight = found.sight._replace(change=None, parameters=restored)
     trainer = aspects.Trainer(config, found.network, latents, jnp.asarray(targets), sight=sight)
     state = found.init(config)
     held = jax.tree.map(np.asarray, generator.parameters)
@@ -115,6 +116,7 @@ def test_a_network_learns_from_layers_and_leaves_the_generator_as_it_is(generato
         state, metrics = trainer.epoch(state)
         losses.append(float(metrics["loss"]))
     assert losses[-1] < 0.4 * losses[0]
+    assert [stage._cache_size() for stage in (trainer._rows, trainer._step, trainer._end)] == [1, 1, 1]
     jax.tree.map(np.testing.assert_array_equal, held, jax.tree.map(np.asarray, generator.parameters))
 
 

@@ -154,6 +154,17 @@ def test_nothing_is_compiled_again_whatever_is_refilled(x64):
     assert [stage._cache_size() for stage in stages] == [2, 1, 1, 1]
 
 
+@pytest.mark.parametrize("name", ["adam", "bfgs"])
+def test_each_stage_of_a_batch_that_is_split_is_compiled_once(x64, name):
+    config = dataclasses.replace(REFILLED[name], tolerance=0.0, steps=2)
+    parameters, images = problem(4)
+    mesh = sharding.data_mesh(4, 2)
+    inverse = Inverter(config, generate, jax.device_put(parameters, sharding.replicated(mesh)), sharding.split(mesh))
+    for _ in range(2):
+        inverse(images, np.zeros((4, LATENT)))
+    assert [stage._cache_size() for stage in (inverse._init, inverse._run, inverse._finish)] == [1, 1, 1]
+
+
 def test_no_images_are_no_work():
     with pytest.raises(StopIteration):
         next(Inverter(REFILLED["adam"], generate, {}, None).refilled(iter(()), 4))

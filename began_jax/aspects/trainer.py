@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
 from began_jax import sharding
@@ -76,12 +77,16 @@ class Trainer:
         if one_call is None:
             one_call = (targets.ndim < 4 and sight is None) or jax.default_backend() != "cpu"
 
+        # Where all arguments are: of another place, or of none that is said, the same step would be compiled again.
         if config.members == 1:
-            self._mesh = None
+            one_device = len(latents.devices()) == 1
+            self._mesh, everywhere = None, SingleDeviceSharding(*latents.devices()) if one_device else None
+            self._states = everywhere
         else:
             devices = sharding.most_devices(config.members, jax.local_device_count())
             self._mesh = sharding.data_mesh(config.members, devices, local=True)
-            self._train, self._held = jax.device_put((self._train, self._held), sharding.replicated(self._mesh))
+            everywhere, self._states = sharding.replicated(self._mesh), sharding.split(self._mesh)
+        self._train, self._held = jax.device_put((self._train, self._held), everywhere)
 
         def looking(seen):
             return None if sight is None else sight._replace(parameters=seen)
@@ -114,9 +119,7 @@ class Trainer:
 
         Those of an ensemble are means over its members. The state that is given is donated: use the one returned.
         """
-        if self._mesh is not None:
-            state = jax.device_put(state, sharding.split(self._mesh))  # nothing to do from the second epoch on
-        state, metrics = self._one_epoch(state)
+        state, metrics = self._one_epoch(jax.device_put(state, self._states))  # nothing to do from the second one on
         return state, metrics if self._mesh is None else {name: value.mean() for name, value in metrics.items()}
 
     def _one_epoch(self, state: AspectState) -> tuple[AspectState, dict[str, Array]]:

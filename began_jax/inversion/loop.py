@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
@@ -81,8 +82,8 @@ class Inverter:
             return one(state) if steps == 1 else jax.lax.fori_loop(0, steps, lambda _, s: one(s), state)
 
         self._run = jax.jit(run, donate_argnums=1, static_argnums=3)
-        self._init = jax.jit(lambda z: init(config, z))
         # Without the shardings the zeros would lie elsewhere than what follows them, and every stage compile twice.
+        self._init = jax.jit(lambda z: self._split(init(config, z)))
         fill = lambda z, data: (init(config, z, separate=True), data)  # noqa: E731
         self._fill = jax.jit(fill, out_shardings=self._sharding)
 
@@ -179,6 +180,14 @@ class Inverter:
                 batch.rows[row] = _row(found, slot)
                 if all(batch.rows):
                     yield batch.key, self._results(batch, slots)
+
+    def _split(self, state: Any) -> Any:
+        """Return a state whose leaves are split by their first axis; a count of steps is everywhere."""
+        if not isinstance(self._sharding, NamedSharding):
+            return state
+        everywhere = NamedSharding(self._sharding.mesh, PartitionSpec())
+        where = lambda leaf: self._sharding if leaf.ndim else everywhere  # noqa: E731
+        return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, where(leaf)), state)
 
     def _with(self, fresh: dict[int, tuple[_Batch, int]], state: Any, slots: int) -> Any:
         """Return the state and the images of all slots, with fresh images in some of them."""
