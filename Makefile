@@ -55,6 +55,8 @@ demo-train: RECIPE = combined
 demo-train: GENERATED = --epochs 100
 demo-irises-train: RECIPE = combined-mask
 demo-irises-train: GENERATED = --labels 2000 --epochs 20
+# What 50 annotated images, and pairs, are worth to an ordinary network, in a few minutes (docs/downstream.md).
+demo-train demo-irises-train: WORTH = --downstream 50 --seeds 1 --student-steps 1000 --pairs 3000
 # Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
 demo-train demo-irises-train: $(READY)
 	$(BIN)/python train.py $(@:-train=) --run runs/$@
@@ -62,7 +64,7 @@ demo-train demo-irises-train: $(READY)
 	$(BIN)/python aspect.py --run runs/$@ --target generated $(GENERATED)
 	$(BIN)/python aspect.py --run runs/$@
 	$(BIN)/python generate.py --run runs/$@ --aspect $(RECIPE)-generated --count 1000 --out runs/$@/generated
-	$(BIN)/python evaluate.py --run runs/$@
+	$(BIN)/python evaluate.py --run runs/$@ $(WORTH)
 
 weights: $(READY)
 	for name in synthetic-faces synthetic-irises; do \

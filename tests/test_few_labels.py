@@ -22,7 +22,7 @@ from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models.heads import ImageToVector, ToLandmarks, ToMask
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import closed_form, doubt, downstream, labels, networks, reading
+from began_jax.run import closed_form, doubt, downstream, downstream_options, labels, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.stages import evaluate
@@ -181,7 +181,7 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     assert found["evaluate/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
 
     given = ["--run", str(run), "--downstream", "8", "--recipe", "combined"]
-    assert not evaluate.downstream_plan(evaluate.parser().parse_args(given), opened).aspect.read  # it has no encoder
+    assert not downstream_options.plan(evaluate.parser().parse_args(given), opened).aspect.read  # it has no encoder
     assert "2 images to annotate next" in done("aspect.py", run, "--suggest", 2)
     asked = (run / "suggested.txt").read_text().split()
     assert len(set(asked)) == 2 and set(asked) <= set(latents(run)["id"]) - set(having)
@@ -263,7 +263,8 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     before = {path: path.stat().st_mtime_ns for path in (run / "downstream").glob("*/*.json")}
     monkeypatch.setattr(student, "fit", fit)
     printed = done("evaluate.py", run, *options[:-2], "--seeds", 1)  # with the recipe that it began with
-    assert "table.md says" in printed and len(before) == 5  # three direct ways, two students
+    assert "table.md says" in printed and "| labels, nme_percent | ridge | latents |" in printed
+    assert len(before) == 5  # three direct ways, two students
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     found = {name: value for name, value in figures(run).items() if "downstream" in name}
     done("evaluate.py", run, "--consistency", 0)
@@ -285,7 +286,7 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     assert found["evaluate/downstream_nme_percent_ridge_8"] == pytest.approx(np.mean(errors), rel=1e-5)
     assert found["evaluate/downstream_nme_percent_ridge_8_std"] == pytest.approx(np.std(errors), rel=1e-3)
     # What the pseudo-labels are: all other images, with the aspect network's answers from their latents.
-    plan = evaluate.downstream_plan(evaluate.parser().parse_args(["--run", "", *map(str, options)]), opened)
+    plan = downstream_options.plan(evaluate.parser().parse_args(["--run", "", *map(str, options)]), opened)
     knowing = downstream._Knowing(opened, plan, downstream._held_out(opened), 8, 1)
     images, answers = knowing._pseudo
     rest = [row for row in range(20) if row not in labels.labelled(AspectConfig(labelled=8, label_seed=1), 20)]

@@ -16,7 +16,6 @@ recall, density and coverage, a Fréchet distance, the energy by octave, and the
 neighbours.png shows those that are the most like a training image, and below each its nearest ones.
 """
 
-import argparse
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from began_jax import figures, metrics, sampling, sharding, student
+from began_jax import figures, metrics, sharding
 from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.files import read_json
@@ -35,8 +34,7 @@ from began_jax.landmarks import completed
 from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
-from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import cli, consistency, doubt, downstream, measures, networks, pairs, report
+from began_jax.run import cli, consistency, doubt, downstream, downstream_options, measures, networks, pairs, report
 from began_jax.run.folder import Run
 
 SHOWN, WORST = 16, 8  # held-out images in the pictures
@@ -71,25 +69,7 @@ def parser() -> cli.ArgumentParser:
         "such as an Inception network of yours, with which the Fréchet distance is the FID; default: scattering "
         "coefficients, which need no network",
     )
-    about = "ordinary networks, trained on real images, generated pairs, both, pseudo-labels: docs/downstream.md"
-    group = parser.add_argument_group("what the pairs are worth", about)
-    group.add_argument(
-        "--downstream",
-        metavar="K,K,...",
-        help="numbers of annotated images that all ways may learn from, such as 16,100,all; each takes four trainings "
-        "a seed, of minutes on a CPU",
-    )
-    group.add_argument("--seeds", type=int, default=3, help="draws of the annotated images, with a training each")
-    steps = student.Recipe().steps
-    group.add_argument("--student-steps", type=int, default=steps, help="of each network, 32 images a step")
-    about = "of landmarks: their coordinates by dense layers, or heat maps, which learn much more from few images"
-    group.add_argument("--student", default=student.NETWORKS[0], choices=student.NETWORKS, help=about)
-    group.add_argument("--pairs", type=int, default=10_000, help="generated ones that a network is trained on")
-    samplers = sampling.SAMPLERS
-    group.add_argument("--sampler", default="uniform", choices=samplers, help="of their latents, as in generate.py")
-    group.add_argument("--keep", type=float, default=1.0, metavar="SHARE", help="of the pairs, as in generate.py")
-    group.add_argument("--truncation", type=float, default=1.0, help="of --sampler density, as in generate.py")
-    group.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="of G_a; default: that of the run's preset")
+    downstream_options.add(parser)
     cli.add_annotator(parser)
     return parser
 
@@ -100,9 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
-    if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1 or args.truncation < 0:
-        given = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
-        raise InputError(f"{given}; --truncation: at least 0")
+    downstream_options.check(args)
     if 0 < args.generator_images < measures.LEAST:
         least = f"at least {measures.LEAST}, or 0 for none"
         raise InputError(f"--generator-images is {args.generator_images}; it must be {least}")
@@ -123,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     aspects = {n: networks.load(run, n) for n in names}
     annotate = {n: aspect.annotate for n, aspect in aspects.items()}
     predicted = {n: aspect.known(run, test.split, test.rows, test.annotated) for n, aspect in aspects.items()}
-    plan = downstream_plan(args, run) if args.downstream else None
+    plan = downstream_options.plan(args, run) if args.downstream else None
 
     found = errors(run, train, test, predicted, name)
     doubted, curve = doubtful(run, test, predicted[name], aspects[name])
@@ -146,12 +124,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         picture = consistency.picture(run.generate(z[:SHOWN]), answers, annotation, run.kind, run.data)
         figures.save_image(folder / "consistency.png", picture)
         closing += f"; {agreement.sentence(run)}"
+    table = run.folder / "downstream" / "table.md"
     if plan:
         run.record("evaluate", found | downstream.measure(run, plan))
-        closing += f"; {run.folder / 'downstream' / 'table.md'} says what the pairs are worth"
+        closing += f"; {table} says what the pairs are worth"
     command = shlex.join(["evaluate.py", *(sys.argv[1:] if argv is None else argv)])
     page = report.write(run, command, curve)
     print(f"evaluate: {closing} -> {run.folder / 'metrics.json'}, {folder}, {page}")
+    if plan:
+        print(f"\n{table.read_text()}", end="")
 
 
 def record(run: Run, found: Mapping[str, Any]) -> None:
@@ -161,27 +142,6 @@ def record(run: Run, found: Mapping[str, Any]) -> None:
         return run.record("evaluate", found)
     old = [name.removeprefix("evaluate/") for name in (read_json(path) if path.exists() else {})]
     run.record("evaluate", found, keep=tuple(name for name in old if name.startswith("downstream_")))
-
-
-def downstream_plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
-    """Return what --downstream and the options beside it ask for; InputError where nothing is held out."""
-    if "test" not in run.data.splits:
-        raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
-    counts = downstream.parse_labels(args.downstream)
-    fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
-    recipe = args.recipe or downstream.recipe_before(run) or networks.default_recipe(run, fewest)
-    if args.student != student.NETWORKS[0] and run.kind.name != "landmarks":
-        raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
-    if args.truncation != 1 and args.sampler != "density":
-        raise InputError(
-            f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
-        )
-    config = networks.possible(run, ASPECT_RECIPES[recipe])
-    if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
-        raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
-    draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
-    students = student.Recipe(steps=args.student_steps)
-    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student, recipe)
 
 
 class Split(NamedTuple):

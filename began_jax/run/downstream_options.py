@@ -1,0 +1,60 @@
+"""The options of `evaluate.py --downstream`, and the plan that they make."""
+
+import argparse
+
+from began_jax import sampling, student
+from began_jax.errors import InputError
+from began_jax.presets import ASPECT_RECIPES
+from began_jax.run import downstream, networks, pairs
+from began_jax.run.folder import Run
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    about = "ordinary networks, trained on real images, generated pairs, both, pseudo-labels: docs/downstream.md"
+    group = parser.add_argument_group("what the pairs are worth", about)
+    group.add_argument(
+        "--downstream",
+        metavar="K,K,...",
+        help="numbers of annotated images that all ways may learn from, such as 16,100,all; each takes four trainings "
+        "a seed, of minutes on a CPU",
+    )
+    group.add_argument("--seeds", type=int, default=3, help="draws of the annotated images, with a training each")
+    steps = student.Recipe().steps
+    group.add_argument("--student-steps", type=int, default=steps, help="of each network, 32 images a step")
+    about = "of landmarks: their coordinates by dense layers, or heat maps, which learn much more from few images"
+    group.add_argument("--student", default=student.NETWORKS[0], choices=student.NETWORKS, help=about)
+    group.add_argument("--pairs", type=int, default=10_000, help="generated ones that a network is trained on")
+    samplers = sampling.SAMPLERS
+    group.add_argument("--sampler", default="uniform", choices=samplers, help="of their latents, as in generate.py")
+    group.add_argument("--keep", type=float, default=1.0, metavar="SHARE", help="of the pairs, as in generate.py")
+    group.add_argument("--truncation", type=float, default=1.0, help="of --sampler density, as in generate.py")
+    group.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="of G_a; default: that of the run's preset")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise InputError for a number out of its range."""
+    if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1 or args.truncation < 0:
+        given = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
+        raise InputError(f"{given}; --truncation: at least 0")
+
+
+def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
+    """Return what --downstream and the options beside it ask for; InputError where nothing is held out."""
+    if "test" not in run.data.splits:
+        raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
+    counts = downstream.parse_labels(args.downstream)
+    fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
+    recipe = args.recipe or downstream.recipe_before(run) or networks.default_recipe(run, fewest)
+    if args.student != student.NETWORKS[0] and run.kind.name != "landmarks":
+        raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
+    if args.truncation != 1 and args.sampler != "density":
+        raise InputError(
+            f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
+        )
+    config = networks.possible(run, ASPECT_RECIPES[recipe])
+    if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
+        raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
+    draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
+    students = student.Recipe(steps=args.student_steps)
+    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student, recipe)
