@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from began_jax import metrics
-from began_jax.annotators import annotator, eyes
+from began_jax.annotators import annotator, eye_shape, eyes
 from began_jax.annotators.annotator import Unsure
 from began_jax.data.synthetic import cameras, irises
 from began_jax.errors import InputError
@@ -97,3 +97,40 @@ def test_parameters_are_kept_as_half_floats_and_are_few(tmp_path):
     assert eyes.WEIGHTS.stat().st_size < 600_000
     with pytest.raises(InputError, match="missing"):
         eyes.load(tmp_path / "none.npz")
+
+
+def frayed(mask):
+    """A soft mask of an eye whose left third of the rim, and whose upper lid, are missed here and there."""
+    soft = mask[..., 0].astype(np.float32)
+    y, x = np.nonzero(soft)
+    left, top = x.min(), y.min()
+    soft[len(soft) // 2 - 15 : len(soft) // 2 + 10, : left + 12] = 0
+    soft[: top + 8, (left + x.max()) // 2 : (left + x.max()) // 2 + 12] = 0
+    return soft
+
+
+def test_the_shape_nearest_to_an_eyes_own_mask_is_that_mask_and_dents_are_mended(rendered):
+    as_floats = lambda masks: np.stack(masks)[..., None].astype(np.float32)  # noqa: E731
+    truth, dented = rendered[1][:4].astype(np.float32), [frayed(mask) for mask in rendered[1][:4]]
+    same = as_floats([eye_shape.nearest(mask[..., 0]) >= 0.5 for mask in truth])
+    assert metrics.iou(same, truth).min() > 0.98
+    mended = as_floats([eye_shape.nearest(soft) >= 0.5 for soft in dented])
+    before, after = metrics.iou(as_floats(dented), truth), metrics.iou(mended, truth)
+    assert (after > before).all() and after.mean() > before.mean() + 0.008, (before, after)
+
+
+def test_a_shape_goes_on_where_the_picture_ends_and_is_mirrored_with_it(rendered):
+    soft = rendered[1][2][..., 0].astype(np.float32)
+    right = np.nonzero(soft.any(0))[0].max()
+    whole, cut = (eye_shape.nearest(part) >= 0.5 for part in (soft, soft[:, : right - 12]))
+    shared = (whole[:, : right - 12] & cut).sum() / (whole[:, : right - 12] | cut).sum()
+    assert shared > 0.97
+    mirrored = eye_shape.nearest(soft[:, ::-1])[:, ::-1] >= 0.5
+    assert (mirrored & whole).sum() / (mirrored | whole).sum() > 0.97
+
+
+def test_a_mask_that_is_not_an_irises_stays(segment, monkeypatch, rendered):
+    image = rendered[0][0]
+    shaped = segment(image)
+    monkeypatch.setattr(eye_shape, "nearest", lambda soft: np.zeros_like(soft))  # hardly alike
+    assert 0.9 < metrics.iou(segment(image)[None].astype(np.float32), shaped[None].astype(np.float32))[0] < 1

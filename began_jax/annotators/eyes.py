@@ -1,8 +1,8 @@
 """T for near-infrared eyes: a small U-Net, trained on rendered eyes of many cameras and on nothing else.
 
 `benchmarks/eye_network.py` trains it (`make eye-network`), and `data/synthetic/cameras.py` draws what it learns from.
-It sees a picture at widths of 128 and 160 pixels, its greys stretched, and mirrored too; the mean of the four answers
-counts. docs/data.md says how good it is beside the segmenter.
+It sees a picture at widths of 128, 144 and 160 pixels, its greys stretched, and mirrored too; the mean of all answers
+counts, or the shape of an iris that is nearest to it (`eye_shape`). docs/data.md says how good it is.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import UInt8
 from PIL import Image
 
-from began_jax.annotators import greys
+from began_jax.annotators import eye_shape, greys
 from began_jax.annotators.annotator import Unsure
 from began_jax.errors import InputError
 from began_jax.files import replacing
@@ -24,13 +24,14 @@ from began_jax.models import apply
 from began_jax.models.heads import OnImages, ToMask
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "eyes.npz"
-WIDTHS = (128, 160)
+WIDTHS = (128, 144, 160)
 _MULTIPLE = 16  # of the height and width of what the network sees: it halves them so often
 _STRETCH = (0.5, 99.5)  # percentiles of the greys that become 0 and 255
 _LEAST_CONTRAST = 12  # greys between them
 _LEAST_IRIS = 0.002  # of the picture
 # Pixels that are neither in nor out, as a share of the iris: 0.1 to 0.5 of an eye, and 0.7 to 10 of a face or of noise.
 _MOST_BETWEEN = 0.6
+_ALIKE = 0.85  # intersection over union of the mask and a shape that is taken for it
 
 
 def network() -> nn.Module:
@@ -64,6 +65,9 @@ class EyeNetwork:
         between = (soft > 0.25) & (soft < 0.75)
         if mask.mean() < _LEAST_IRIS or between.sum() > _MOST_BETWEEN * mask.sum():
             raise Unsure("no iris")
+        shape = eye_shape.nearest(soft) >= 0.5
+        if (shape & mask).sum() > _ALIKE * (shape | mask).sum():
+            mask = shape
         return mask.astype(np.uint8)[..., None]
 
     def _soft(self, grey: np.ndarray, width: int) -> np.ndarray:

@@ -1,0 +1,101 @@
+"""The shape that a visible iris has: what the pupil and two curved lids leave of an ellipse.
+
+A network's soft mask has dents where a rim is faint, and frays. The shape that is nearest to it (by the least mean
+absolute difference, as eq. 4 has it, and by BFGS) has neither: where a rim is, most of it decides, and not each pixel.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+
+from began_jax.configs import InvertConfig
+from began_jax.inversion import invert
+
+SIDE, MARGIN, STEPS = 96, 1.3, 50  # pixels that the iris is seen with, their reach over its own, steps of BFGS
+_SOFT = 0.45  # pixels over which an edge goes from 0.5 to 0.73
+_FINE = 0.1  # of the radius, which a parameter of 1 moves an edge by
+_BEND = 0.1  # of a lid, to start from
+_LEAST_HOLE = 20  # pixels, of a hole that is taken for the pupil
+_PUPIL = 0.35  # of the radius, where there is no hole
+_PARAMETERS = 15
+
+Soft = Float[np.ndarray, "height width"]
+Plane = Float[Array | np.ndarray, "rows columns"]
+Rough = Float[
+    Array | np.ndarray, "8"
+]  # centre x, y and radius of the iris and of the pupil, y of the upper and of the lower lid
+
+
+def nearest(soft: Soft) -> Soft:
+    """Return the shape nearest to a soft mask, soft at its edges too; there must be something inside (0.5 or more)."""
+    y, x = np.nonzero(_largest(soft >= 0.5))
+    step = MARGIN * max(np.ptp(x) + 1, np.ptp(y) + 1) / SIDE  # of the picture's pixels in one that is seen
+    corner = np.array([(y.min() + y.max()) / 2, (x.min() + x.max()) / 2]) - step * (SIDE - 1) / 2
+    places = corner[:, None, None] + step * np.mgrid[:SIDE, :SIDE]
+    seen = ndimage.map_coordinates(soft, places, order=1, mode="nearest")
+    limits = np.array(soft.shape)[:, None, None] - 0.5
+    weights = ((places >= -0.5) & (places <= limits)).all(0)  # what lies outside the picture is not known
+    if not (weights & (seen >= 0.5)).any():  # specks that are smaller than what is seen
+        return soft
+    rough = _rough(np.where(weights, seen, 0))
+    found = _fitted(rough, seen.astype(np.float32), weights.astype(np.float32))
+    y, x = (np.mgrid[: soft.shape[0], : soft.shape[1]] - corner[:, None, None]) / step
+    return np.asarray(_drawn(rough, found, x.astype(np.float32), y.astype(np.float32)))
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected part of a mask that has one."""
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=parts)
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
+def _rough(seen: np.ndarray) -> np.ndarray:
+    """Return a first guess, from the largest part of the mask and the hole in it."""
+    mask = _largest(seen >= 0.5)
+    y, x = np.nonzero(mask)
+    radius = (np.ptp(x) + 1) / 2
+    pupil = ((x.min() + x.max()) / 2, (y.min() + y.max()) / 2, _PUPIL * radius)
+    hole = ndimage.binary_fill_holes(mask) & ~mask
+    if hole.sum() >= _LEAST_HOLE:
+        rows, columns = np.nonzero(hole)
+        pupil = (columns.mean(), rows.mean(), np.sqrt(hole.sum() / np.pi))
+    return np.array([(x.min() + x.max()) / 2, pupil[1], radius, *pupil, y.min(), y.max()], np.float32)
+
+
+@jax.jit
+def _drawn(rough: Rough, parameters: Float[Array, "15"], x: Plane, y: Plane) -> Plane:
+    """Return the soft mask of a shape at places x, y: a guess whose edges have moved by tenths of the radius."""
+    centre_x, centre_y, radius, pupil_x, pupil_y, pupil, top, bottom = rough
+    p = _FINE * parameters
+
+    def within(centre: tuple[Array, Array], radii: tuple[Array, Array]) -> Plane:
+        u, v = (x - centre[0]) / radii[0], (y - centre[1]) / radii[1]
+        squares = u * u + v * v + 2 * jnp.tanh(p[4]) * u * v  # turned, and both in the same way
+        return 1 - jnp.sqrt(squares + 1e-6)  # the root's slope is finite everywhere
+
+    iris = (centre_x + p[0] * radius, centre_y + p[1] * radius)
+    limbus = radius * within(iris, (radius * jnp.exp(p[2]), radius * jnp.exp(p[3])))
+    dark = (pupil_x + p[5] * radius, pupil_y + p[6] * radius)
+    open_by = pupil * within(dark, (pupil * jnp.exp(2 * p[7]), pupil * jnp.exp(2 * p[8])))
+    u = (x - iris[0]) / radius
+    upper = y - top - radius * (p[9] + p[10] * u + (_BEND + p[11]) * u * u)
+    lower = bottom + radius * (p[12] + p[13] * u - (_BEND + p[14]) * u * u) - y
+    edges = (limbus, -open_by, upper, lower)
+    return functools.reduce(jnp.multiply, (jax.nn.sigmoid(distance / _SOFT) for distance in edges))
+
+
+@jax.jit
+def _fitted(rough: Rough, seen: Plane, weights: Plane) -> Float[Array, "15"]:
+    """Return the parameters of the shape nearest to a soft mask, where the weights are not 0."""
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+
+    def generate(parameters: Float[Array, "one 15"]) -> Float[Array, "one rows columns"]:
+        return jax.vmap(lambda p: _drawn(rough, p, x, y))(parameters)
+
+    config = InvertConfig(optimizer="bfgs", steps=STEPS, start="zero")
+    return invert(config, generate, seen[None], jnp.zeros((1, _PARAMETERS)), weights=weights[None])["z"][0]
