@@ -168,7 +168,9 @@ def _card(name: str) -> tuple[dict[str, Any], TrainConfig]:
 def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
     """Return a card, its configuration, and the state of the training with the aspect network's parameters."""
     card, config = _card(name)
-    start = jax.jit(lambda: began.init(config))()
+    # What did not come along starts as a training does but for the last bits, which are not worth twice the seconds.
+    quick: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    start = jax.jit(lambda: began.init(config), compiler_options=quick)()
     made, aspect = _aspect(card, config, of_training(config, start))
     learnt = jax.eval_shape(lambda: made.init(aspect)).best_parameters
     saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
