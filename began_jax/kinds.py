@@ -62,7 +62,8 @@ class Kind:
         marks: (annotations, data) -> what `figures.annotated_grid` draws: landmarks, masks or captions.
         writer: (out, provenance, data) -> context with `write(latents, images, annotations, doubt=None)`.
         head: (data) -> flax module from the maps of a generator's inner layers, of half the images' height and width
-            where these are even, to annotations, for --features and for students; None: there is none.
+            where these are even, to annotations, for --features and for students; None, or a function that gives None
+            for this data set: there is none.
         moves: (key, maps, annotations) -> both turned, shifted and mirrored alike while such a head or a student is
             trained, as `moving.with_masks` does with annotations that are maps; None: they are not moved.
         read: (path of --annotations) -> function from a picture's id, its path below --images, to its annotation or
@@ -89,6 +90,10 @@ class Kind:
     read: Reader | None = None
     fit: Fit | None = None
     loss: LossName | Callable[..., Any] = "squared"
+
+    def head_of(self, data: DataSet) -> nn.Module | None:
+        """Return the head for a data set, or None where there is none."""
+        return self.head(data) if self.head else None
 
 
 def _mask_network(config: TrainConfig, _: Any) -> nn.Module:
@@ -182,16 +187,12 @@ def of(data: DataSet, place: str = "") -> Kind:
     return kind
 
 
-def _entry_points(name: str) -> importlib.metadata.EntryPoints:
-    return importlib.metadata.entry_points(group="began_jax.kinds", name=name)
-
-
 def _known(data: DataSet, name: str, place: str) -> Kind:
     if place:
         return _at(place, name)
     if name in KINDS:
         return KINDS[name]
-    found = _entry_points(name)
+    found = importlib.metadata.entry_points(group="began_jax.kinds", name=name)
     if not found:
         raise InputError(
             f"{data.path} is annotated with {name}, and the kinds known are {', '.join(KINDS)}: give --kind "
@@ -203,12 +204,6 @@ def _known(data: DataSet, name: str, place: str) -> Kind:
     except Exception as error:  # whatever the package's own code raises
         raise InputError(f"kind {name} cannot be loaded from {entry.value}: {type(error).__name__}: {error}") from error
     return _kind(kind, f"kind {name}: {entry.value}")
-
-
-def fit(data: DataSet, place: str = "") -> Fit | None:
-    """Return how annotations of a data set follow their images, as far as their kind is known, see `of`."""
-    known = place or data.annotation in KINDS or (data.annotation and _entry_points(data.annotation))
-    return of(data, place).fit if known else None
 
 
 def annotations(place: str, path: Path) -> OwnAnnotations:

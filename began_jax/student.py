@@ -17,7 +17,7 @@ from jaxtyping import Array, Key, UInt8
 
 from began_jax.aspects import have_absent, squared_error
 from began_jax.aspects.losses import Loss
-from began_jax.errors import require_finite
+from began_jax.errors import InputError, require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
 from began_jax.models.heads import ImageToVector, OnImages, ToMask, factor
@@ -50,10 +50,15 @@ def network(
             or by heat maps. Masks have a U-Net of 136,000 parameters. Any other kind has its head on the image, or a
             regression where it has none.
         head: of the kind, see `kinds.Kind`.
+
+    Raises:
+        InputError: heat maps without a head.
     """
     size = factor(height, width)
     if kind == "mask":
         return OnImages(ToMask(size, MASK_WIDTHS), size)
+    if kind == "landmarks" and name == "heatmaps" and head is None:
+        raise InputError("heat maps of landmarks are read by their kind's head, and there is none")
     if head is None or (kind == "landmarks" and name != "heatmaps"):
         return ImageToVector(REGRESSION_WIDTHS, shape, size)
     return OnImages(head, size)

@@ -42,7 +42,6 @@ from began_jax.files import write_json
 from began_jax.images import to_float, to_uint8
 from began_jax.run import checkpoints, closed_form, networks, pairs
 from began_jax.run.folder import Run
-from began_jax.stages import generate
 
 
 @pytest.fixture(scope="module")
@@ -518,14 +517,17 @@ def test_a_folder_with_something_in_it_is_no_place_for_a_generated_data_set(face
     assert contents(run) == before
 
 
-def test_a_generated_set_of_another_network_of_the_same_name_is_not_there_already(tmp_path):
-    told = {"aspect": "combined", "aspect_epoch": 5, "count": 4, "latents": 20, "network": "a network's digest"}
-    assert not generate.written_by_this_command(tmp_path, told)
-    write_json(tmp_path / "dataset.json", told)
-    assert generate.written_by_this_command(tmp_path, told)
-    assert not generate.written_by_this_command(tmp_path, told | {"network": "one that was trained anew"})
-    write_json(tmp_path / "dataset.json", {name: told[name] for name in ("aspect", "aspect_epoch", "count")})
-    assert generate.written_by_this_command(tmp_path, told)  # older ones do not tell it
+def test_a_generated_set_of_another_network_of_the_same_name_is_not_there_already(faces, tmp_path):
+    run, options = shutil.copytree(faces.after["aspect"], tmp_path / "run"), ["--count", 5, "--out", tmp_path / "out"]
+    done("generate.py", run, *options)
+    assert "are there already" in done("generate.py", run, *options)
+    shutil.rmtree(run / "aspect")
+    done("aspect.py", run, *ASPECT, "--learning-rate", 0.01)
+    assert_refused(tmp_path, "generate.py", run, *options, wanted=[tmp_path / "out", "not empty"])
+    told = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    older = {name: value for name, value in told.items() if name not in ("latents", "network")}
+    write_json(tmp_path / "out" / "dataset.json", older)  # as it was written before these were told
+    assert "are there already" in done("generate.py", run, *options)
 
 
 def test_a_network_that_the_run_does_not_have_is_refused(faces, tmp_path):

@@ -112,9 +112,9 @@ def frayed(mask):
 def test_the_shape_nearest_to_an_eyes_own_mask_is_that_mask_and_dents_are_mended(rendered):
     as_floats = lambda masks: np.stack(masks)[..., None].astype(np.float32)  # noqa: E731
     truth, dented = rendered[1][:4].astype(np.float32), [frayed(mask) for mask in rendered[1][:4]]
-    same = as_floats([eye_shape.nearest(mask[..., 0]) >= 0.5 for mask in truth])
+    same = as_floats([eye_shape.nearest(mask[..., 0]) for mask in truth])
     assert metrics.iou(same, truth).min() > 0.98
-    mended = as_floats([eye_shape.nearest(soft) >= 0.5 for soft in dented])
+    mended = as_floats([eye_shape.nearest(soft) for soft in dented])
     before, after = metrics.iou(as_floats(dented), truth), metrics.iou(mended, truth)
     assert (after > before).all() and after.mean() > before.mean() + 0.008, (before, after)
 
@@ -122,15 +122,15 @@ def test_the_shape_nearest_to_an_eyes_own_mask_is_that_mask_and_dents_are_mended
 def test_a_shape_goes_on_where_the_picture_ends_and_is_mirrored_with_it(rendered):
     soft = rendered[1][2][..., 0].astype(np.float32)
     right = np.nonzero(soft.any(0))[0].max()
-    whole, cut = (eye_shape.nearest(part) >= 0.5 for part in (soft, soft[:, : right - 12]))
+    whole, cut = (eye_shape.nearest(part) for part in (soft, soft[:, : right - 12]))
     shared = (whole[:, : right - 12] & cut).sum() / (whole[:, : right - 12] | cut).sum()
     assert shared > 0.97
-    mirrored = eye_shape.nearest(soft[:, ::-1])[:, ::-1] >= 0.5
+    mirrored = eye_shape.nearest(soft[:, ::-1])[:, ::-1]
     assert (mirrored & whole).sum() / (mirrored | whole).sum() > 0.97
 
 
 def test_a_mask_that_is_not_an_irises_stays(segment, monkeypatch, rendered):
     image = rendered[0][0]
     shaped = segment(image)
-    monkeypatch.setattr(eye_shape, "nearest", lambda soft: np.zeros_like(soft))  # hardly alike
+    monkeypatch.setattr(eye_shape, "nearest", lambda soft: np.zeros(soft.shape, bool))  # hardly alike
     assert 0.9 < metrics.iou(segment(image)[None].astype(np.float32), shaped[None].astype(np.float32))[0] < 1

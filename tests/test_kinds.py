@@ -275,11 +275,11 @@ def test_annotations_of_a_kind_follow_their_pictures_to_the_size_of_a_run(boxed,
     boxes = read_by(folder, "box", "boxes.csv", "square", *square)
     stored = ordered(boxes.source("train"), 0, 6)["box"].reshape(-1, 2, 2)
     config = tiny_config(height=16, width=8, data=str(folder / "square"))  # the middle half of the pictures
-    run = Run.of(folder / "run", config, FILES["box"][1])
+    run = Run.of(folder / "run", config).with_kind(FILES["box"][1])
     expected = (stored - [0.25, 0]) / [0.5, 1]
     np.testing.assert_allclose(ordered(run.data.source("train"), 0, 6)["box"].reshape(-1, 2, 2), expected, atol=1e-5)
-    later = Run.of(folder / "run", config).with_kind(FILES["box"][1])  # as aspect.py --kind of a run without
-    np.testing.assert_array_equal(later.data.source("train").annotation(2), run.data.source("train").annotation(2))
+    with pytest.raises(InputError, match="annotated with box, and the kinds known are landmarks, mask, attributes"):
+        Run.of(folder / "run", config).data.source("train").annotation(0)
     run.begin()
     run.keep_kind()
     np.testing.assert_array_equal(Run.open(folder / "run").data.source("train")[2]["box"], expected[2].ravel())
@@ -290,17 +290,22 @@ def test_annotations_of_a_kind_follow_their_pictures_to_the_size_of_a_run(boxed,
         Image.new("L", (32, 32)).save(folder / "images" / f"{i}.png")
     read_by(folder, "depth", "depths", "deep", "--height", "32", "--width", "32")
     config = tiny_config(height=32, width=16, channels=1, data=str(folder / "deep"))
-    data = Run.of(folder / "deep_run", config, FILES["depth"][1]).data
+    data = Run.of(folder / "deep_run", config).with_kind(FILES["depth"][1]).data
     middle = np.repeat(8.5 + 2 * np.arange(8), 2)
     np.testing.assert_allclose(data.source("train").annotation(0)[..., 0], np.tile(middle, (16, 1)))
 
     read_by(folder, "depth", "depths", "small", *square)  # maps of the pictures' size
     data = open_data(folder / "small", 16, 8, lambda depths, *sizes: depths[:, 4:12])
     assert data.shape == ordered(data.source("train"), 0, 6)["depth"].shape[1:] == (16, 8, 1)
-    with pytest.raises(InputError, match="of the images' size, which does not follow them to another; give its kind"):
-        open_data(folder / "small", 16, 8)
-    with pytest.raises(InputError, match="`fit` of kind depth: ZeroDivisionError"):
-        open_data(folder / "small", 16, 8, lambda *_: 1 / 0)
+    calls = iter(range(3))
+    for fit, what in (
+        (None, "of the images' size, which are 16x8, and its kind has no `fit`"),
+        (lambda *_: 1 / 0, "`fit` of the kind: ZeroDivisionError"),
+        (lambda depths, *sizes: depths * np.nan, "has a number that is not finite"),
+        (lambda depths, *sizes: depths[: 2 + int(next(calls))], r"depth is \[2, 16, 1\], and \[3, 16, 1\] before"),
+    ):
+        with pytest.raises(InputError, match=what):
+            open_data(folder / "small", 16, 8, fit).source("train").annotation(0)
 
 
 def test_annotations_of_a_kind_may_be_of_some_pictures(boxed, capsys):

@@ -5,11 +5,13 @@ absolute difference, as eq. 4 has it, and by BFGS) has neither: where a rim is, 
 """
 
 import functools
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy import ndimage
 
 from began_jax.configs import InvertConfig
@@ -30,8 +32,8 @@ Rough = Float[
 ]  # centre x, y and radius of the iris and of the pupil, y of the upper and of the lower lid
 
 
-def nearest(soft: Soft) -> Soft:
-    """Return the shape nearest to a soft mask, soft at its edges too; there must be something inside (0.5 or more)."""
+def nearest(soft: Soft) -> Bool[np.ndarray, "height width"]:
+    """Return the shape nearest to a soft mask, inside of which there must be something (0.5 or more)."""
     y, x = np.nonzero(_largest(soft >= 0.5))
     step = MARGIN * max(np.ptp(x) + 1, np.ptp(y) + 1) / SIDE  # of the picture's pixels in one that is seen
     corner = np.array([(y.min() + y.max()) / 2, (x.min() + x.max()) / 2]) - step * (SIDE - 1) / 2
@@ -40,11 +42,12 @@ def nearest(soft: Soft) -> Soft:
     limits = np.array(soft.shape)[:, None, None] - 0.5
     weights = ((places >= -0.5) & (places <= limits)).all(0)  # what lies outside the picture is not known
     if not (weights & (seen >= 0.5)).any():  # specks that are smaller than what is seen
-        return soft
+        return soft >= 0.5
     rough = _rough(np.where(weights, seen, 0))
     found = _fitted(rough, seen.astype(np.float32), weights.astype(np.float32))
     y, x = (np.mgrid[: soft.shape[0], : soft.shape[1]] - corner[:, None, None]) / step
-    return np.asarray(_drawn(rough, found, x.astype(np.float32), y.astype(np.float32)))
+    edges = _within(np, rough, np.asarray(found), x, y)
+    return np.all([distance >= 0 for distance in edges], axis=0)
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
@@ -67,26 +70,30 @@ def _rough(seen: np.ndarray) -> np.ndarray:
     return np.array([(x.min() + x.max()) / 2, pupil[1], radius, *pupil, y.min(), y.max()], np.float32)
 
 
-@jax.jit
-def _drawn(rough: Rough, parameters: Float[Array, "15"], x: Plane, y: Plane) -> Plane:
-    """Return the soft mask of a shape at places x, y: a guess whose edges have moved by tenths of the radius."""
+def _within(
+    numbers: ModuleType, rough: Rough, parameters: Float[Array | np.ndarray, "15"], x: Plane, y: Plane
+) -> tuple[Plane, ...]:
+    """Return how far places x, y lie on the inner side of a shape's four edges, in pixels.
+
+    The shape is a guess whose edges have moved by tenths of the radius. `numbers` is numpy, for pictures of any size
+    without a compilation for each, or jax.numpy.
+    """
     centre_x, centre_y, radius, pupil_x, pupil_y, pupil, top, bottom = rough
     p = _FINE * parameters
 
-    def within(centre: tuple[Array, Array], radii: tuple[Array, Array]) -> Plane:
+    def within(centre: tuple[Any, Any], radii: tuple[Any, Any]) -> Plane:
         u, v = (x - centre[0]) / radii[0], (y - centre[1]) / radii[1]
-        squares = u * u + v * v + 2 * jnp.tanh(p[4]) * u * v  # turned, and both in the same way
-        return 1 - jnp.sqrt(squares + 1e-6)  # the root's slope is finite everywhere
+        squares = u * u + v * v + 2 * numbers.tanh(p[4]) * u * v  # turned, and both in the same way
+        return 1 - numbers.sqrt(squares + 1e-6)  # the root's slope is finite everywhere
 
     iris = (centre_x + p[0] * radius, centre_y + p[1] * radius)
-    limbus = radius * within(iris, (radius * jnp.exp(p[2]), radius * jnp.exp(p[3])))
+    limbus = radius * within(iris, (radius * numbers.exp(p[2]), radius * numbers.exp(p[3])))
     dark = (pupil_x + p[5] * radius, pupil_y + p[6] * radius)
-    open_by = pupil * within(dark, (pupil * jnp.exp(2 * p[7]), pupil * jnp.exp(2 * p[8])))
+    open_by = pupil * within(dark, (pupil * numbers.exp(2 * p[7]), pupil * numbers.exp(2 * p[8])))
     u = (x - iris[0]) / radius
     upper = y - top - radius * (p[9] + p[10] * u + (_BEND + p[11]) * u * u)
     lower = bottom + radius * (p[12] + p[13] * u - (_BEND + p[14]) * u * u) - y
-    edges = (limbus, -open_by, upper, lower)
-    return functools.reduce(jnp.multiply, (jax.nn.sigmoid(distance / _SOFT) for distance in edges))
+    return limbus, -open_by, upper, lower
 
 
 @jax.jit
@@ -94,8 +101,9 @@ def _fitted(rough: Rough, seen: Plane, weights: Plane) -> Float[Array, "15"]:
     """Return the parameters of the shape nearest to a soft mask, where the weights are not 0."""
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
 
-    def generate(parameters: Float[Array, "one 15"]) -> Float[Array, "one rows columns"]:
-        return jax.vmap(lambda p: _drawn(rough, p, x, y))(parameters)
+    def draw(parameters: Float[Array, "15"]) -> Float[Array, "rows columns"]:
+        edges = _within(jnp, rough, parameters, x, y)
+        return functools.reduce(jnp.multiply, (jax.nn.sigmoid(distance / _SOFT) for distance in edges))
 
     config = InvertConfig(optimizer="bfgs", steps=STEPS, start="zero")
-    return invert(config, generate, seen[None], jnp.zeros((1, _PARAMETERS)), weights=weights[None])["z"][0]
+    return invert(config, jax.vmap(draw), seen[None], jnp.zeros((1, _PARAMETERS)), weights=weights[None])["z"][0]

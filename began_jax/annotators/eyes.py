@@ -65,7 +65,7 @@ class EyeNetwork:
         between = (soft > 0.25) & (soft < 0.75)
         if mask.mean() < _LEAST_IRIS or between.sum() > _MOST_BETWEEN * mask.sum():
             raise Unsure("no iris")
-        shape = eye_shape.nearest(soft) >= 0.5
+        shape = eye_shape.nearest(soft)
         if (shape & mask).sum() > _ALIKE * (shape | mask).sum():
             mask = shape
         return mask.astype(np.uint8)[..., None]

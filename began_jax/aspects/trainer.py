@@ -59,6 +59,7 @@ class Trainer:
         sight: Sight | None = None,
         loss: LossName | Callable = "squared",
     ):
+        latents, targets = jnp.asarray(latents), jnp.asarray(targets)
         if len(latents) != len(targets):
             raise InputError(f"{len(latents)} latents and {len(targets)} targets; there must be as many of both")
         check_batch(config, len(latents))

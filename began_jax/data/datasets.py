@@ -9,7 +9,7 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from began_jax.data import landmark_schemes
 from began_jax.data.builder import canonical, parse_record
 from began_jax.data.layout import UNITS, Layout, attribute_names, find_layout
 from began_jax.data.places import brief, builder_at
-from began_jax.data.source import Fit, Source, bytes_of
+from began_jax.data.source import Fit, Source, bytes_of, fitted
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 
@@ -37,18 +37,28 @@ class DataSet:
     width: int
     channels: int
     annotation: str | None  # its name: landmarks, mask, attributes or that of a kind of the user's
-    shape: tuple[int, ...]  # of one annotation
     names: tuple[str, ...]  # of the attributes
     splits: dict[str, int]  # split name -> number of examples
     metadata: dict[str, Any] = dataclasses.field(repr=False)  # provenance, of data sets from prepare.py
     layout: Layout = dataclasses.field(repr=False)
     builder: Any = dataclasses.field(repr=False)  # tfds.core.DatasetBuilder
-    fit: Fit | None = dataclasses.field(default=None, repr=False)  # of an annotation that is none of ours
+    # Gives the `fit` of an annotation that is none of ours, once the annotation is asked for at another size.
+    fit: Callable[[], Fit | None] = dataclasses.field(default=lambda: None, repr=False, compare=False)
 
     @property
     def keypoints(self) -> int | None:
         """K, where the annotation is landmarks."""
         return self.shape[0] if self.annotation == "landmarks" else None
+
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of one annotation; InputError where it is none of ours and cannot follow its images to their size."""
+        if self.annotation == "mask":
+            return (self.height, self.width, 1)
+        same = (self.layout.height, self.layout.width) == (self.height, self.width)
+        if same or self.annotation in (None, *UNITS) or not any(len(self.annotated(split)) for split in self.splits):
+            return self.layout.annotated.shape
+        return _annotated(self, 1, self._moved)[0].shape
 
     @functools.cached_property
     def points(self) -> Scheme | None:
@@ -76,27 +86,31 @@ class DataSet:
         """Return random access to a split, or raise InputError naming the splits there are."""
         if split not in self.splits:
             raise InputError(f"--data {self.path}: has no split {split}; it has {', '.join(self.splits)}")
-        return Source(_records(self.builder, split), self.layout, split, self.height, self.width, self.fit)
+        return self._source(split, self._followed)
 
-    def fitted(self, fit: Fit | None) -> "DataSet":
-        """Return the data set with a `fit` of its annotation, where it has none of ours, see `kinds.Kind`.
+    def _source(self, split: str, follow: Callable[[np.ndarray], np.ndarray]) -> Source:
+        return Source(_records(self.builder, split), self.layout, split, self.height, self.width, follow)
 
-        Raises:
-            InputError: `fit` fails, or the annotation is a map of the images' pixels and `fit` leaves it so.
-        """
-        stored, asked = (self.layout.height, self.layout.width), (self.height, self.width)
-        if stored == asked or self.annotation in (None, *UNITS):
-            return self
-        result = dataclasses.replace(self, fit=fit)
-        try:
-            shape = np.shape(_annotated(result, 1)[0])
-        except Exception as error:  # whatever the user's code raises
-            raise InputError(f"`fit` of kind {self.annotation}: {type(error).__name__}: {error}") from error
-        if self.layout.annotated.shape[:2] == stored and shape[:2] != asked:
-            remedy = f"give its kind a `fit` (--kind), or prepare it at {self.height}x{self.width}"
-            is_map = f"its {self.annotation} is an array {self.layout.annotated.shape} of the images' size"
-            raise InputError(f"--data {self.path}: {is_map}, which does not follow them to another; {remedy}")
-        return dataclasses.replace(result, shape=shape)
+    def _followed(self, annotation: np.ndarray) -> np.ndarray:
+        """Return an annotation that is none of ours where its image of another size has it, of the data set's shape."""
+        if np.isnan(annotation).all():  # there is none
+            return np.full(self.shape, np.nan, np.float32)
+        moved = self._moved(annotation)
+        if moved.shape != self.shape:
+            shapes = f"{list(moved.shape)}, and {list(self.shape)} before"
+            raise InputError(f"--data {self.path}: `fit` of the kind: {self.annotation} is {shapes}")
+        return moved
+
+    def _moved(self, annotation: np.ndarray) -> np.ndarray:
+        fit, stored = self.fit(), (self.layout.height, self.layout.width)
+        if fit is not None:
+            where = f"--data {self.path}"
+            return fitted(fit, annotation, stored, (self.height, self.width), where, self.annotation or "")
+        if annotation.shape[:2] == stored:
+            size = f"{self.height}x{self.width}, and its kind has no `fit` that moves it; prepare it at that size"
+            is_map = f"its {self.annotation} is an array {annotation.shape} of the images' size"
+            raise InputError(f"--data {self.path}: {is_map}, which are {size}")
+        return annotation
 
 
 def _records(builder: Any, split: str) -> Any:
@@ -119,7 +133,7 @@ def open_data(
 
     Raises:
         InputError: there is no data set, or none that has images of one known size in array_record files, or
-            not the annotation that is named, or one that cannot follow its images.
+            not the annotation that is named.
 
     Examples:
         >>> import pathlib, tempfile
@@ -151,15 +165,15 @@ def open_data(
         width=width,
         channels=layout.channels,
         annotation=layout.annotation,
-        shape=(height, width, 1) if layout.annotation == "mask" else layout.annotated.shape,
         names=attribute_names(layout, metadata),
         splits=splits,
         metadata=metadata,
         layout=layout,
         builder=builder,
+        fit=lambda: fit,
     )
     _check_annotation(result)
-    return result.fitted(fit)
+    return result
 
 
 def _check_annotation(data: DataSet) -> None:
@@ -188,10 +202,10 @@ def _mask_values(data: DataSet) -> list[int]:
     return sorted(values)[:4]
 
 
-def _annotated(data: DataSet, count: int, stored: bool = False) -> list[Any]:
+def _annotated(data: DataSet, count: int, follow: Any = None, stored: bool = False) -> list[Any]:
     """Return the first annotations, or the first field of each as it is stored."""
     split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
-    source, name = data.source(split), data.layout.annotated.fields[0]
+    source, name = data._source(split, follow or data._followed), data.layout.annotated.fields[0]
     return [source.fields(int(row))[name] if stored else source.annotation(int(row)) for row in rows[:count]]
 
 

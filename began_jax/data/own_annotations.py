@@ -10,7 +10,7 @@ import numpy as np
 
 from began_jax.annotators.annotator import check_name
 from began_jax.data.layout import UNITS
-from began_jax.data.source import Fit, Size
+from began_jax.data.source import Fit, Size, as_annotation, failed, fitted
 from began_jax.errors import InputError
 
 Reader = Callable[[Path], Callable[[str], Any]]
@@ -40,7 +40,7 @@ class OwnAnnotations:
         try:
             answer = self.read(self.path)
         except Exception as error:  # whatever the user's code raises
-            raise _failed(where, error) from error
+            raise failed(where, error) from error
         if not callable(answer):
             given = f"`read` of the kind gives a {type(answer).__name__}"
             raise InputError(f"{where}: {given}; it must give a function from a picture's id, such as a dict's .get")
@@ -90,14 +90,9 @@ class Annotations:
         given = self._given(id)
         if given is None:
             raise InputError(f"{self._where}: nothing of {id}; --partial keeps such images for the generator")
-        found = self._array(given, f"{self._where}: {id}")
+        found = as_annotation(given, f"{self._where}: {id}", self.name)
         if self._own.fit is not None:
-            where = f"{self._where}: {id}: `fit` of the kind"
-            try:
-                moved = self._own.fit(found, stored, wanted)
-            except Exception as error:
-                raise _failed(where, error) from error
-            found = self._array(moved, where)
+            found = fitted(self._own.fit, found, stored, wanted, f"{self._where}: {id}", self.name)
         elif found.shape[:2] == stored != wanted:
             remedy = f"give the kind a `fit` that makes it {wanted[0]}x{wanted[1]} with its picture"
             raise InputError(f"{self._where}: {id}: {self.name} has a value for each pixel of its picture; {remedy}")
@@ -112,24 +107,4 @@ class Annotations:
         try:
             return self._answer(id)
         except Exception as error:
-            raise _failed(f"{self._where}: {id}", error) from error
-
-    def _array(self, values: Any, where: str) -> np.ndarray:
-        """Return numbers as float32, of which a single one becomes an array of one."""
-        try:
-            found = np.atleast_1d(np.asarray(values))
-        except ValueError:  # rows of several lengths
-            raise InputError(f"{where}: {self.name} has rows of several lengths; it must be one array") from None
-        if found.dtype.kind not in "biuf" or not found.size:
-            shown = f"{found.dtype} {list(found.shape)}"
-            raise InputError(f"{where}: {self.name} is {shown}; it must be numbers")
-        with np.errstate(over="ignore"):
-            found = found.astype(np.float32)
-        if not np.isfinite(found).all():
-            raise InputError(f"{where}: {self.name} has a number that is not finite, as float32")
-        return found
-
-
-def _failed(where: str, error: Exception) -> InputError:
-    said = f"{error}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return InputError(" ".join(f"{where}: {said}".split()))
+            raise failed(f"{self._where}: {id}", error) from error

@@ -185,8 +185,8 @@ class Inverter:
         """Return a state whose leaves are split by their first axis; a count of steps is everywhere."""
         if not isinstance(self._sharding, NamedSharding):
             return state
-        everywhere = NamedSharding(self._sharding.mesh, PartitionSpec())
-        where = lambda leaf: self._sharding if leaf.ndim else everywhere  # noqa: E731
+        mesh, first = self._sharding.mesh, self._sharding.spec[:1]
+        where = lambda leaf: NamedSharding(mesh, PartitionSpec(*first[: leaf.ndim]))  # noqa: E731
         return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, where(leaf)), state)
 
     def _with(self, fresh: dict[int, tuple[_Batch, int]], state: Any, slots: int) -> Any:

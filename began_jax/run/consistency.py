@@ -1,4 +1,4 @@
-"""How well G_a(z) and T(G(z)) agree (eq. 1), for z uniform and for z near Z_data: the claim on which the method rests.
+"""How well G_a(z) and T(G(z)) agree (eq. 1), for new z and for z near Z_data: the claim on which the method rests.
 
 Beside each figure stands what always answering the mean of T(G(z)) over the same latents would give.
 """

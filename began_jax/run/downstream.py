@@ -25,10 +25,10 @@ from began_jax import student
 from began_jax.aspects import losses
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import images_of
+from began_jax.data.layout import UNITS
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json, write_json
 from began_jax.images import to_float
-from began_jax.kinds import KINDS
 from began_jax.metrics import Ridge
 from began_jax.models import apply
 from began_jax.progress import Progress
@@ -76,7 +76,7 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     known |= {"recipe": plan.name, "students": GENERATION}
     if run.data.keypoints == 68:
         known["normaliser"] = "outer eyes"  # before 0.3.0 that of 68 points was the box about them
-    if run.kind.name not in KINDS:
+    if run.kind_place or run.kind.name not in UNITS:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
     used = any(folder.glob("*/*.json"))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "schedule": "constant"}
@@ -193,9 +193,10 @@ class _Knowing:
             vars(self).pop("_generated", None)  # the last that need it came before
             sets += [self._pseudo]
         data, kind = self._run.data, self._run.kind
-        head = kind.head(data) if kind.head else None
+        head = kind.head_of(data)
         network = student.network(kind.name, data.shape, data.height, data.width, self._plan.network, head)
-        loss = losses.of(kind.loss)
+        # A regression's outputs are numbers of any size, of which a kind's own loss may know nothing.
+        loss = losses.of(kind.loss if head is not None and kind.name not in UNITS else "squared")
         parameters = student.fit(network, sets, self._plan.recipe, self._seed, step_done, kind.moves, loss)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 

@@ -42,13 +42,13 @@ class Run:
     place: str = ""  # of a kind of the user's that was asked for, until `keep_kind` keeps it
 
     @classmethod
-    def of(cls, folder: Path, config: TrainConfig, place: str = "") -> "Run":
-        """Return the run of a configuration, new or not; a built-in data set is rendered into RUN/data first.
+    def of(cls, folder: Path, config: TrainConfig) -> "Run":
+        """Return the run of a configuration, new or not; a built-in data set is rendered into RUN/data first."""
+        return cls(folder, config, resolve_data(folder, config))
 
-        A kind of the user's may be given by its place, see `with_kind`.
-        """
-        run = cls(folder, config, resolve_data(folder, config, place or _kept_kind(folder)))
-        return run.with_kind(place) if place else run
+    def __post_init__(self) -> None:
+        # Code of the user's runs when annotations are asked for, and not sooner.
+        object.__setattr__(self, "data", dataclasses.replace(self.data, fit=lambda: self.kind.fit))
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -121,7 +121,13 @@ class Run:
     @functools.cached_property
     def kind(self) -> kinds.Kind:
         """The kind of the data set's annotation, the one of `with_kind` if any; InputError where it has none."""
-        return kinds.of(self.data, self.place or _kept_kind(self.folder))
+        return kinds.of(self.data, self.kind_place)
+
+    @property
+    def kind_place(self) -> str:
+        """Where the kind of the user's is that was asked for or is kept, or nothing."""
+        path = self.folder / "kind.json"
+        return self.place or (read_json(path)["kind"] if path.exists() else "")
 
     def with_kind(self, place: str) -> "Run":
         """Return the run with FILE.py:NAME or PACKAGE.MODULE:NAME as the kind of its annotation; `keep_kind` keeps it.
@@ -129,8 +135,8 @@ class Run:
         Raises:
             InputError: there is no such kind, it is of another annotation, or the run has another.
         """
-        data = self.data.fitted(kinds.of(self.data, place).fit)
-        run = dataclasses.replace(self, data=data, place=plugins.absolute(place))
+        kinds.of(self.data, place)
+        run = dataclasses.replace(self, place=plugins.absolute(place))
         if (self.folder / "kind.json").exists():
             run.keep_kind()  # changes nothing, or refuses
         return run
@@ -253,17 +259,8 @@ class Run:
         return f"delete {', '.join(str(self.folder / name) for name in ('latents', 'aspect', 'labels', 'downstream'))}"
 
 
-def _kept_kind(folder: Path) -> str:
-    """Return the place of the kind that a run keeps, or nothing."""
-    path = folder / "kind.json"
-    return read_json(path)["kind"] if path.exists() else ""
-
-
-def resolve_data(folder: Path, config: TrainConfig, place: str = "") -> DataSet:
-    """Return the data set of a run at the run's image size; a built-in one is rendered into RUN/data first.
-
-    Annotations of a kind of the user's, by its place, follow their images to another size as its `fit` says.
-    """
+def resolve_data(folder: Path, config: TrainConfig) -> DataSet:
+    """Return the data set of a run at the run's image size; a built-in one is rendered into RUN/data first."""
     data = config.data
     if not data:
         raise InputError(f"preset {config.preset} needs --data: a folder that prepare.py made, or tfds:NAME")
@@ -273,9 +270,7 @@ def resolve_data(folder: Path, config: TrainConfig, place: str = "") -> DataSet:
             size = {"height": config.height, "width": config.width}
             share = {"count": synthetic.DEFAULT_COUNT, "holdout": synthetic.DEFAULT_HOLDOUT}
             synthetic.write_synthetic(config.data, Path(data), **share, **size, seed=0)
-    found = open_data(data)
-    if (found.height, found.width) != (config.height, config.width):
-        found = open_data(data, config.height, config.width, kinds.fit(found, place))
+    found = open_data(data, config.height, config.width)
     drawn = tuple(found.metadata.get(name) for name in ("height", "width"))
     if config.data in synthetic.KINDS and drawn != (config.height, config.width):
         sizes = f"{drawn[0]}x{drawn[1]}, and {config.height}x{config.width} is asked for"

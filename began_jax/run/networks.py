@@ -82,7 +82,7 @@ def shows_layers(run: Run) -> bool:
 
 def possible(run: Run, config: AspectConfig) -> AspectConfig:
     """Return a recipe as far as a run can follow it: to read images takes an encoder, and features take a head."""
-    features = config.features and run.kind.head is not None and shows_layers(run)
+    features = config.features and run.kind.head_of(run.data) is not None and shows_layers(run)
     # T's labels are those of G(z), which the layers for z show.
     read = config.read and bool(run.config.encoder_weight) and not (features and config.target != "dataset")
     return dataclasses.replace(config, read=read, features=features)
@@ -106,7 +106,7 @@ def default_recipe(run: Run, labels: int = 0) -> str:
     That number is `labels`, or that of the inverted training images with an annotation.
     """
     kind, name = run.kind, DEFAULT_RECIPE.get(run.config.preset, "paper")
-    if name == "features" and (kind.head is None or not shows_layers(run)):
+    if name == "features" and (kind.head_of(run.data) is None or not shows_layers(run)):
         name = "combined"
     if name == "features" and kind.name != "mask":
         labels = labels or len(run.annotated("train", len(run.latents("train")["z"])))
@@ -133,7 +133,7 @@ def untrained(config: AspectConfig, kind: Kind, data: Any, training: TrainConfig
     """
     if not config.features:
         return Untrained(kind.network(training, data), None, (generator.latent_size,))
-    layers, head = generator.layers, kind.head
+    layers, head = generator.layers, kind.head_of(data)
     if layers is None or head is None:
         raise InputError(f"--features: {'the generator shows no layers' if head else f'{kind.plural} have no head'}")
 
@@ -145,7 +145,7 @@ def untrained(config: AspectConfig, kind: Kind, data: Any, training: TrainConfig
         change = moving.with_masks  # T's may be soft
     sight = aspects.Sight(look, generator.parameters, change)
     latent = jax.ShapeDtypeStruct((1, generator.latent_size), jnp.float32)
-    return Untrained(head(data), sight, jax.eval_shape(sight, latent).shape[1:])
+    return Untrained(head, sight, jax.eval_shape(sight, latent).shape[1:])
 
 
 def of_run(run: Run, config: AspectConfig) -> Untrained:

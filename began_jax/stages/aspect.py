@@ -70,7 +70,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     config = cli.given_options(args, ASPECT_RECIPES[args.recipe])
     if getattr(args, "read", False) and not run.config.encoder_weight:
         raise InputError(f"--read needs an encoder, and the generator of {run.folder} has none (--encoder-weight)")
-    if run.kind.head is None and (getattr(args, "features", False) or (named and config.features)):
+    if run.kind.head_of(run.data) is None and (getattr(args, "features", False) or (named and config.features)):
         raise InputError(f"--features needs a kind with a head (began_jax/kinds.py), and {run.kind.name} has none")
     if not networks.shows_layers(run) and (getattr(args, "features", False) or (named and config.features)):
         raise InputError("--features needs a generator that shows its layers, and the run's own one has no `layers`")

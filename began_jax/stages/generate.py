@@ -28,7 +28,7 @@ from PIL import Image
 
 from began_jax import figures, sampling, sharding
 from began_jax.data import landmark_schemes
-from began_jax.data.datasets import ordered
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.export import card, croissant, formats
 from began_jax.export.content import open_content
@@ -142,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parameters = aspect.pure[0].parameters if aspect.pure else None
     known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(parameters)}
     origin = provenance(args, run, name, aspect.epoch) | known_by
-    if written_by_this_command(args.out, origin):
+    of_latents = {"latents"} if args.sampler == "uniform" else set()  # which these do not come from
+    if written_by_this_command(args.out, {name: origin[name] for name in origin.keys() - of_latents}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
         finish(args.out, run, wanted)
         return
@@ -245,7 +246,7 @@ def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
     """Return whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
     path = out / "dataset.json"
     new = {"keep": 1.0, "truncation": 1.0, "picture": "png", "part": "0/1"}  # options that there were not before 0.3.0
-    new |= {name: expected[name] for name in ("latents", "network")}  # nor were these told
+    new |= {name: expected[name] for name in ("latents", "network") if name in expected}  # nor were these told
     found = new | json.loads(path.read_text()) if path.is_file() else {}
     return expected.items() <= found.items()
 
@@ -255,7 +256,7 @@ def mirror_interpolation(run: Run, index: int) -> np.ndarray:
     source = run.data.source("test" if "test" in run.data.splits else "train")
     if not 0 <= index < len(source):
         raise InputError(f"--mirror-image is {index}; the split has {len(source)} images")
-    image = to_float(ordered(source, index, index + 1)["image"])
+    image = to_float(images_of(source, [index]))
     both, positions = np.concatenate([image, image[:, :, ::-1]]), np.array([index, index])
     mesh = sharding.data_mesh(2, devices=1)
     invert = shards.inverter(run.inversion[0], run.inverted, mesh, codes=lambda: codes_of(run, run.inverted))

@@ -138,9 +138,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     everywhere = sharding.replicated(mesh)
     with sharding.first_process_first("data"):
-        run = Run.of(args.run, config, args.kind or "")
+        run = Run.of(args.run, config)
     feed = Feed(run, mesh, args.feed)
     with sharding.first_process_first("configuration"):
+        run = run.with_kind(args.kind) if args.kind else run
         run.begin()
         run.keep_kind()
         if args.pretrained:

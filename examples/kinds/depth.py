@@ -28,6 +28,7 @@ depth.kind = "depth"
 
 def small(depths, stored, wanted):
     """Cut from depths of a whole picture, however many there are, what it keeps, and average that to [16, 16, 1]."""
+    assert depths.ndim == 3 or depths.shape == stored, f"depths are {depths.shape}, and the picture {stored}"
     rows, columns = depths.shape[:2]
     top, left, height, width = np.array(centre_crop(stored, wanted)) * np.tile([rows, columns], 2) / np.tile(stored, 2)
     whole = Image.fromarray(depths.reshape(rows, columns).astype(np.float32))
