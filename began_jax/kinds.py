@@ -91,7 +91,7 @@ class Kind:
     fit: Fit | None = None
     loss: LossName | Callable[..., Any] = "squared"
 
-    def head_of(self, data: DataSet) -> nn.Module | None:
+    def head_of(self, data: Any) -> nn.Module | None:
         """Return the head for a data set, or None where there is none."""
         return self.head(data) if self.head else None
 

@@ -375,7 +375,8 @@ def test_an_array_of_the_images_size_is_not_resized(tmp_path):
     fake(tmp_path, features, RECORD | {"depth": np.ones((4, 4, 1), np.float32)})
     assert open_data(tmp_path).source("train")[0]["depth"].shape == (4, 4, 1)
     with pytest.raises(InputError, match=r"its depth is an array \(4, 4, 1\).*prepare it at 2x2"):
-        open_data(tmp_path, height=2, width=2)
+        open_data(tmp_path, height=2, width=2).source("train").annotation(0)
+    assert open_data(tmp_path, height=2, width=2).source("train").image(0).shape == (2, 2, 3)  # which needs none
 
 
 def test_unknown_features_are_left_alone(tmp_path):

@@ -204,6 +204,7 @@ def test_heads_fit_images_of_any_size(name, size):
 def test_the_recipe_of_a_run_is_that_of_its_preset_kind_and_labels(preset, name, labels, wanted):
     run = mock.create_autospec(Run, instance=True)
     run.kind, run.config, run.own = kinds.KINDS[name], TRAIN_PRESETS[preset], None
+    run.data = mock.Mock(shape=(49, 2), height=48, width=48)
     run.annotated, run.latents = lambda split, count: np.arange(min(labels, count)), lambda split: {"z": np.zeros(9000)}
     assert networks.default_recipe(run) == wanted
     run.annotated = lambda split, count: np.arange(count)

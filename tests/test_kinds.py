@@ -295,11 +295,14 @@ def test_annotations_of_a_kind_follow_their_pictures_to_the_size_of_a_run(boxed,
     np.testing.assert_allclose(data.source("train").annotation(0)[..., 0], np.tile(middle, (16, 1)))
 
     read_by(folder, "depth", "depths", "small", *square)  # maps of the pictures' size
+    config = tiny_config(height=16, width=8, channels=1, data=str(folder / "small"))
+    with pytest.raises(InputError, match="annotated with depth, and the kinds known"):
+        Run.of(folder / "small_run", config).begin()
     data = open_data(folder / "small", 16, 8, lambda depths, *sizes: depths[:, 4:12])
     assert data.shape == ordered(data.source("train"), 0, 6)["depth"].shape[1:] == (16, 8, 1)
     calls = iter(range(3))
     for fit, what in (
-        (None, "of the images' size, which are 16x8, and its kind has no `fit`"),
+        (None, "of the images' size, which its kind has no `fit` to change; prepare it at 16x8"),
         (lambda *_: 1 / 0, "`fit` of the kind: ZeroDivisionError"),
         (lambda depths, *sizes: depths * np.nan, "has a number that is not finite"),
         (lambda depths, *sizes: depths[: 2 + int(next(calls))], r"depth is \[2, 16, 1\], and \[3, 16, 1\] before"),

@@ -60,6 +60,12 @@ class DataSet:
             return self.layout.annotated.shape
         return _annotated(self, 1, self._moved)[0].shape
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the annotation is none of ours, with a value for each pixel of its image as it is stored."""
+        stored = (self.layout.height, self.layout.width)
+        return self.annotation not in (None, *UNITS) and self.layout.annotated.shape[:2] == stored
+
     @functools.cached_property
     def points(self) -> Scheme | None:
         """What is known of the landmarks, where they are the annotation: as prepare.py was told, or by their number."""
@@ -106,10 +112,10 @@ class DataSet:
         if fit is not None:
             where = f"--data {self.path}"
             return fitted(fit, annotation, stored, (self.height, self.width), where, self.annotation or "")
-        if annotation.shape[:2] == stored:
-            size = f"{self.height}x{self.width}, and its kind has no `fit` that moves it; prepare it at that size"
+        if self.of_pixels:
             is_map = f"its {self.annotation} is an array {annotation.shape} of the images' size"
-            raise InputError(f"--data {self.path}: {is_map}, which are {size}")
+            remedy = f"which its kind has no `fit` to change; prepare it at {self.height}x{self.width}"
+            raise InputError(f"--data {self.path}: {is_map}, {remedy}")
         return annotation
 
 

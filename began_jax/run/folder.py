@@ -108,6 +108,8 @@ class Run:
     def begin(self) -> None:
         """Store the configuration of a new run, or refuse one that contradicts the folder's."""
         config = self.config
+        if self.data.of_pixels:
+            _ = self.data.shape  # refused before the training, where it cannot follow the images to their size
         if config.preset != OWN and self.has_own:
             raise InputError(f"{self.folder} has a generator of yours, which is not trained; give another --run")
         named = config.data in synthetic.KINDS or config.data.startswith("tfds:")
