@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from began_jax.kinds import LANDMARKS, MASK
 from began_jax.run import doubt, pairs
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
@@ -28,6 +29,7 @@ def run(encoder=True):
     given = {"encode": encode, "encoder_parameters": jnp.asarray(0.5)} if encoder else {}
     found = mock.create_autospec(Run, instance=True)
     found.inverted = Generator(apply, jnp.zeros(()), LATENT, (2, 2, LATENT), **given)
+    found.kind = LANDMARKS
     found.config = SimpleNamespace(latent_size=LATENT)
     found.latents.return_value = {"z": np.zeros((4, LATENT), np.float32)}
     return found
@@ -35,6 +37,23 @@ def run(encoder=True):
 
 ASPECT = TrainedAspect(lambda z: 2 * z[:, :2], 1)
 UNSURE = ASPECT._replace(expected_error=lambda z: np.abs(z[:, 2]))
+
+
+def test_doubt_of_a_mask_is_the_share_of_wrong_pixels_to_be_expected_over_its_area():
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-0.3, 0.4, (50, LATENT)).astype(np.float32)  # more than one pixel of six is inside
+    masks = lambda z: np.tile(z[:, :1, None, None] + 0.5, (1, 2, 3, 1))  # noqa: E731
+    aspect = TrainedAspect(masks, 1, expected_error=lambda z: np.abs(z[:, 2]))
+    of_masks = run()
+    of_masks.kind = MASK
+    p, changed = z[:, 0] + 0.5, np.where(z[:, 0] > 0, 0.5, 0.0)
+    wanted = (z[:, 2] ** 2 + changed**2 + p * (1 - p)) / p
+    found = doubt.of(of_masks, aspect)(z, of_masks.inverted.pictures(z), False)
+    np.testing.assert_allclose(found, wanted, atol=0.03)
+    # The error that it is to rank is small where few pixels are wrong, or where the mask is large.
+    truth = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], np.float32)[..., None, None]
+    answers = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]], np.float32)[..., None, None]
+    np.testing.assert_allclose(doubt.true_error(of_masks, answers, truth), [1 / 3, 1, 0, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("aspect", [ASPECT, UNSURE])

@@ -56,6 +56,7 @@ tags: [{"" if real else "synthetic, "}began_jax]
   `numbers.npy` says which {"training image" if real else "sample"} each one is.
 - **Generator**: {generator}. **Annotations**: network {told["aspect"]}, after
   {told["aspect_epoch"]} epochs.
-- **Doubt**: `doubt.npy`, where it is there, says how far each annotation may be off, in the annotation's unit.
+- **Doubt**: `doubt.npy`, where it is there, says how far each annotation may be off, in the annotation's unit (of a
+  mask: wrong pixels over its area).
 - **Training images**: {source}. Their terms {terms}.
 {measured}"""

@@ -9,6 +9,12 @@ finds another latent, and that latent has another annotation.
 
 The error is expected at the latent that the process is given (`reading`). Of an image x of the data set E(x) is meant.
 A network without a process has the second term alone, and a generator without an encoder the first.
+
+A mask says itself where it is unsure: a pixel that is inside with probability p has the mean square error p (1 - p).
+And as many wrong pixels are worse in a small mask. So the doubt of a mask p is the share of wrong pixels that is to be
+expected, over its area:
+
+    doubt(z) = (expected_error^2 + mean |p - G_a(E(G(z)))|^2 + mean p (1 - p)) / mean p
 """
 
 from collections.abc import Callable
@@ -32,11 +38,30 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
 
     def doubt(z: np.ndarray, images: np.ndarray, known: bool = False) -> np.ndarray:
         seen, squares = look(images) if look else z, np.zeros(len(z), np.float32)
+        given = ((z + seen) / 2 if known else seen) if aspect.read else z
         if expected:
-            annotated = ((z + seen) / 2 if known else seen) if aspect.read else z
-            squares += expected(annotated) ** 2
+            squares += expected(given) ** 2
+        said = answer(z)
         if look:
-            squares += metrics.rms_error(answer(z), answer(seen)) ** 2
-        return np.sqrt(squares)
+            squares += metrics.rms_error(said, answer(seen)) ** 2
+        if run.kind.name != "mask":
+            return np.sqrt(squares)
+        inside = np.clip(answer(given) if aspect.read else said, 0, 1)
+        return (squares + _means(inside * (1 - inside))) / _area(inside)
 
     return doubt
+
+
+def true_error(run: Run, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return what the doubt of answers [N, ...] is to rank, where the truth is known [N]."""
+    error = metrics.rms_error(predicted, truth)
+    return error**2 / _area(truth) if run.kind.name == "mask" else error
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1).mean(1)
+
+
+def _area(masks: np.ndarray) -> np.ndarray:
+    """Return the share of each picture that is inside, of empty masks that of one pixel."""
+    return np.maximum(_means(masks), 1 / masks[0].size)

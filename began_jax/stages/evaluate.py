@@ -214,7 +214,7 @@ def doubtful(
     scores = run.kind.score(predicted, test.truth, run.data)
     curve = [(share, float(metrics.kept(scores, ranks, share).mean())) for share in np.linspace(0.5, 1, 26).tolist()]
     shares = {f"kept_{n}_{run.kind.metric}": float(metrics.kept(scores, ranks, n / 100).mean()) for n in KEPT}
-    ranked = metrics.rank_correlation(ranks, metrics.rms_error(predicted, test.truth))
+    ranked = metrics.rank_correlation(ranks, doubt.true_error(run, predicted, test.truth))
     return {"doubt_rank_correlation": ranked, **shares}, curve
 
 
