@@ -50,10 +50,10 @@ def test_doubt_of_a_mask_is_the_share_of_wrong_pixels_to_be_expected_over_its_ar
     wanted = (z[:, 2] ** 2 + changed**2 + p * (1 - p)) / p
     found = doubt.of(of_masks, aspect)(z, of_masks.inverted.pictures(z), False)
     np.testing.assert_allclose(found, wanted, atol=0.03)
-    # The error that it is to rank is small where few pixels are wrong, or where the mask is large.
+    # The error that it is to rank is that of the masks as they are used, of two values.
     truth = np.array([[1, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]], np.float32)[..., None, None]
     answers = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]], np.float32)[..., None, None]
-    np.testing.assert_allclose(doubt.true_error(of_masks, answers, truth), [1 / 3, 1, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(doubt.true_error(of_masks, answers, truth), [1 / 3, 1 / 2, 0, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("aspect", [ASPECT, UNSURE])

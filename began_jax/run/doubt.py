@@ -53,9 +53,8 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
 
 
 def true_error(run: Run, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return what the doubt of answers [N, ...] is to rank, where the truth is known [N]."""
-    error = metrics.rms_error(predicted, truth)
-    return error**2 / _area(truth) if run.kind.name == "mask" else error
+    """Return what the doubt of answers [N, ...] is to rank, where the truth is known [N]: of masks 1 - IoU."""
+    return 1 - metrics.iou(predicted, truth) if run.kind.name == "mask" else metrics.rms_error(predicted, truth)
 
 
 def _means(values: np.ndarray) -> np.ndarray:
