@@ -27,8 +27,7 @@ from began_jax import metrics, moving, plugins
 from began_jax.aspects.losses import LossName
 from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet
-from began_jax.data.own_annotations import OwnAnnotations, Reader
-from began_jax.data.source import Fit
+from began_jax.data.own_annotations import Fit, OwnAnnotations, Reader
 from began_jax.errors import InputError
 from began_jax.export.arrays import array_writer
 from began_jax.export.attributes import attribute_writer

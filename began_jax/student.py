@@ -128,7 +128,7 @@ def fit(
 def augment(
     key: Key[Array, ""], images: Images, targets: Targets, moves: Moves | None = None
 ) -> tuple[Images, Targets]:
-    """Return the pairs turned, scaled, shifted, every second one mirrored, and lit differently.
+    """Return the pairs moved, such as turned, scaled, shifted and mirrored, and lit differently.
 
     Args:
         key: random key.

@@ -27,9 +27,8 @@ _PARAMETERS = 15
 
 Soft = Float[np.ndarray, "height width"]
 Plane = Float[Array | np.ndarray, "rows columns"]
-Rough = Float[
-    Array | np.ndarray, "8"
-]  # centre x, y and radius of the iris and of the pupil, y of the upper and of the lower lid
+# Centre x, y and radius of the iris and of the pupil, y of the upper and of the lower lid.
+Rough = Float[Array | np.ndarray, "8"]
 
 
 def nearest(soft: Soft) -> Bool[np.ndarray, "height width"]:

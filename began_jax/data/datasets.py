@@ -20,8 +20,9 @@ from PIL import Image
 from began_jax.data import landmark_schemes
 from began_jax.data.builder import canonical, parse_record
 from began_jax.data.layout import UNITS, Layout, attribute_names, find_layout
+from began_jax.data.own_annotations import Fit, fitted
 from began_jax.data.places import brief, builder_at
-from began_jax.data.source import Fit, Source, bytes_of, fitted
+from began_jax.data.source import Source, bytes_of
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 
@@ -56,9 +57,12 @@ class DataSet:
         if self.annotation == "mask":
             return (self.height, self.width, 1)
         same = (self.layout.height, self.layout.width) == (self.height, self.width)
-        if same or self.annotation in (None, *UNITS) or not any(len(self.annotated(split)) for split in self.splits):
+        if same or self.annotation in (None, *UNITS):
             return self.layout.annotated.shape
-        return _annotated(self, 1, self._moved)[0].shape
+        for split in self.splits:
+            for row in self.annotated(split)[:1]:
+                return dataclasses.replace(self.source(split), follow=self._moved).annotation(int(row)).shape
+        return self.layout.annotated.shape
 
     @property
     def of_pixels(self) -> bool:
@@ -92,10 +96,7 @@ class DataSet:
         """Return random access to a split, or raise InputError naming the splits there are."""
         if split not in self.splits:
             raise InputError(f"--data {self.path}: has no split {split}; it has {', '.join(self.splits)}")
-        return self._source(split, self._followed)
-
-    def _source(self, split: str, follow: Callable[[np.ndarray], np.ndarray]) -> Source:
-        return Source(_records(self.builder, split), self.layout, split, self.height, self.width, follow)
+        return Source(_records(self.builder, split), self.layout, split, self.height, self.width, self._followed)
 
     def _followed(self, annotation: np.ndarray) -> np.ndarray:
         """Return an annotation that is none of ours where its image of another size has it, of the data set's shape."""
@@ -208,10 +209,10 @@ def _mask_values(data: DataSet) -> list[int]:
     return sorted(values)[:4]
 
 
-def _annotated(data: DataSet, count: int, follow: Any = None, stored: bool = False) -> list[Any]:
+def _annotated(data: DataSet, count: int, stored: bool = False) -> list[Any]:
     """Return the first annotations, or the first field of each as it is stored."""
     split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
-    source, name = data._source(split, follow or data._followed), data.layout.annotated.fields[0]
+    source, name = data.source(split), data.layout.annotated.fields[0]
     return [source.fields(int(row))[name] if stored else source.annotation(int(row)) for row in rows[:count]]
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from began_jax.annotators.annotator import check_name
 from began_jax.data.layout import UNITS
-from began_jax.data.source import Fit, Size, as_annotation, failed, fitted
 from began_jax.errors import InputError
 
+Size = tuple[int, int]  # height and width
+Fit = Callable[[np.ndarray, Size, Size], Any]  # an annotation, its picture's size, the wanted one -> it moved alike
 Reader = Callable[[Path], Callable[[str], Any]]
 
 
@@ -40,7 +41,7 @@ class OwnAnnotations:
         try:
             answer = self.read(self.path)
         except Exception as error:  # whatever the user's code raises
-            raise failed(where, error) from error
+            raise _failed(where, error) from error
         if not callable(answer):
             given = f"`read` of the kind gives a {type(answer).__name__}"
             raise InputError(f"{where}: {given}; it must give a function from a picture's id, such as a dict's .get")
@@ -90,7 +91,7 @@ class Annotations:
         given = self._given(id)
         if given is None:
             raise InputError(f"{self._where}: nothing of {id}; --partial keeps such images for the generator")
-        found = as_annotation(given, f"{self._where}: {id}", self.name)
+        found = _as_annotation(given, f"{self._where}: {id}", self.name)
         if self._own.fit is not None:
             found = fitted(self._own.fit, found, stored, wanted, f"{self._where}: {id}", self.name)
         elif found.shape[:2] == stored != wanted:
@@ -107,4 +108,39 @@ class Annotations:
         try:
             return self._answer(id)
         except Exception as error:
-            raise failed(f"{self._where}: {id}", error) from error
+            raise _failed(f"{self._where}: {id}", error) from error
+
+
+def _as_annotation(values: Any, where: str, name: str) -> np.ndarray:
+    """Return what code of the user's gives as float32, of which a single number becomes an array of one.
+
+    Raises:
+        InputError: it is no array of finite numbers.
+    """
+    try:
+        found = np.atleast_1d(np.asarray(values))
+    except ValueError:  # rows of several lengths
+        raise InputError(f"{where}: {name} has rows of several lengths; it must be one array") from None
+    if found.dtype.kind not in "biuf" or not found.size:
+        raise InputError(f"{where}: {name} is {found.dtype} {list(found.shape)}; it must be numbers")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(f"{where}: {name} has a number that is not finite, as float32")
+    return found
+
+
+def fitted(fit: Fit, annotation: np.ndarray, stored: Size, wanted: Size, where: str, name: str) -> np.ndarray:
+    """Return an annotation as `fit` moves it with its picture, float32; InputError where it fails or gives none."""
+    where = f"{where}: `fit` of the kind"
+    try:
+        moved = fit(annotation, stored, wanted)
+    except Exception as error:  # whatever the user's code raises
+        raise _failed(where, error) from error
+    return _as_annotation(moved, where, name)
+
+
+def _failed(where: str, error: Exception) -> InputError:
+    """Return the one line that tells what code of the user's raised."""
+    said = f"{error}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return InputError(" ".join(f"{where}: {said}".split()))

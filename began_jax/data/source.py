@@ -11,46 +11,7 @@ from PIL import Image
 
 from began_jax.data.builder import parse_record
 from began_jax.data.layout import Layout
-from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask
-
-Size = tuple[int, int]  # height and width
-Fit = Callable[[np.ndarray, Size, Size], Any]  # an annotation, its picture's size, the wanted one -> it moved alike
-
-
-def as_annotation(values: Any, where: str, name: str) -> np.ndarray:
-    """Return what code of the user's gives as float32, of which a single number becomes an array of one.
-
-    Raises:
-        InputError: it is no array of finite numbers.
-    """
-    try:
-        found = np.atleast_1d(np.asarray(values))
-    except ValueError:  # rows of several lengths
-        raise InputError(f"{where}: {name} has rows of several lengths; it must be one array") from None
-    if found.dtype.kind not in "biuf" or not found.size:
-        raise InputError(f"{where}: {name} is {found.dtype} {list(found.shape)}; it must be numbers")
-    with np.errstate(over="ignore"):
-        found = found.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise InputError(f"{where}: {name} has a number that is not finite, as float32")
-    return found
-
-
-def fitted(fit: Fit, annotation: np.ndarray, stored: Size, wanted: Size, where: str, name: str) -> np.ndarray:
-    """Return an annotation as `fit` moves it with its picture, float32; InputError where it fails or gives none."""
-    where = f"{where}: `fit` of the kind"
-    try:
-        moved = fit(annotation, stored, wanted)
-    except Exception as error:  # whatever the user's code raises
-        raise failed(where, error) from error
-    return as_annotation(moved, where, name)
-
-
-def failed(where: str, error: Exception) -> InputError:
-    """Return the one line that tells what code of the user's raised."""
-    said = f"{error}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return InputError(" ".join(f"{where}: {said}".split()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,10 +41,13 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
         given = ((z + seen) / 2 if known else seen) if aspect.read else z
         if expected:
             squares += expected(given) ** 2
+        mask = run.kind.name == "mask"
+        if not look and not mask:
+            return np.sqrt(squares)
         said = answer(z)
         if look:
             squares += metrics.rms_error(said, answer(seen)) ** 2
-        if run.kind.name != "mask":
+        if not mask:
             return np.sqrt(squares)
         inside = np.clip(answer(given) if aspect.read else said, 0, 1)
         return (squares + _means(inside * (1 - inside))) / _area(inside)
