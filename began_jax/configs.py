@@ -296,6 +296,13 @@ class AspectConfig(Checked):
         "mirrored together with the annotation; the paper's sees the latent. It knows much more from the same "
         "annotations (docs/aspects.md)",
     )
+    image_steps: int = option(
+        0,
+        "training steps of a second network beside, which sees the image itself in the latent's place: that of the "
+        "data set, or G(z). The two err differently, so that both together know much more (docs/aspects.md); 0: none, "
+        "as the paper",
+        valid=NOT_NEGATIVE,
+    )
     members: int = option(
         1,
         "networks trained side by side, each with a seed of its own (--seed, --seed + 1, ...), whose mean is the "

@@ -49,24 +49,27 @@ INVERT_PRESETS: dict[str, InvertConfig] = {
 # Measured on held-out images (docs/aspects.md): the paper's recipe overfits few latents; early stopping, weight decay
 # and noise on the latents do not. A Gaussian process beside the network knows more than it where labels are few, and
 # both together always do. Both know more of what the encoder reads in an image than of its latent alone. A network that
-# sees the inner layers of G knows the most, above all from few labels, but takes minutes on a CPU, so the demos do
-# without it; masks, whose every pixel has its place in them, are seen in the inverted latents' layers.
+# sees the inner layers of G knows the most, above all from few labels, and still more beside one that sees the image
+# itself, but they take minutes on a CPU, so the demos do without them; masks, whose every pixel has its place in the
+# layers, are seen in the inverted latents' layers.
 _REGULARISED: dict[str, Any] = dict(epochs=300, weight_decay=0.5, validation=0.1, jitter=0.3)
 _MASK: dict[str, Any] = dict(
     labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
 )
 _SEEING: dict[str, Any] = dict(features=True, closed_form="process", validation=0.1, jitter=0.1, schedule="cosine")
-_FEATURES: dict[str, Any] = _SEEING | dict(batch_size=32, learning_rate=1e-3, weight_decay=0.01)
+_FEATURES: dict[str, Any] = _SEEING | dict(batch_size=32, learning_rate=1e-3, weight_decay=0.01, image_steps=3000)
 ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
     "regularised": AspectConfig(**_REGULARISED),
     "regularised-mask": AspectConfig(**_MASK),
     "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
+    "combined-images": AspectConfig(**_REGULARISED, closed_form="process", read=True, image_steps=3000),
     "features": AspectConfig(**_FEATURES, steps=2000, read=True),
     "features-mask": AspectConfig(**_FEATURES, steps=2000),
 }
-MANY_LABELS = 2000  # from which on a network of latents knows as much of landmarks as one of layers, and is quicker
+# From so many on a network of latents knows as much of landmarks as one of layers, and is quicker: "combined-images".
+MANY_LABELS = 2000
 # Of the aspect of a preset's run; that of masks has "-mask" after it, see `run.networks.default_recipe`.
 DEFAULT_RECIPE = dict.fromkeys(TRAIN_PRESETS, "combined") | {
     "faces": "paper",

@@ -27,7 +27,7 @@ WAYS = ("the mean", "ridge", "network", "process", "both")
 
 def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: np.ndarray) -> dict[str, np.ndarray]:
     """Return what each way answers for new latents, after it was given examples; the network's share is one of them."""
-    alone = networks.fit(run, dataclasses.replace(config, closed_form="none", read=False), z, y).annotate
+    alone = networks.fit(run, dataclasses.replace(config, closed_form="none", read=False, image_steps=0), z, y).annotate
     beside = closed_form.fit(config, z, y)
     process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), beside.process)
     share = beside.share(alone(beside.z), config.features)

@@ -39,6 +39,23 @@ ASPECT = TrainedAspect(lambda z: 2 * z[:, :2], 1)
 UNSURE = ASPECT._replace(expected_error=lambda z: np.abs(z[:, 2]))
 
 
+def test_what_an_image_network_reads_differently_is_doubtful_too():
+    z = np.random.default_rng(0).uniform(-0.4, 0.4, (300, LATENT)).astype(np.float32)
+    apart = np.where(np.arange(300) % 2, 0.3, 0.0).astype(np.float32)[:, None]
+    looking = ASPECT._replace(look=lambda images: 2 * z[:, :2] + apart, look_share=0.5)
+    blind, images = run(encoder=False), run().inverted.pictures(z)
+    np.testing.assert_allclose(doubt.of(blind, looking)(z, images, False), apart[:, 0], atol=1e-6)
+    both = doubt.of(blind, looking._replace(expected_error=UNSURE.expected_error))(z, images, False)
+    np.testing.assert_allclose(both, np.hypot(apart[:, 0], z[:, 2]), rtol=1e-5)
+    with_encoder = doubt.of(run(), looking)(z, images, False)
+    np.testing.assert_allclose(with_encoder, np.hypot(apart[:, 0], z[:, 0] > 0), atol=0.02)  # pixels are rounded
+    # Of masks the mean of both is unsure where the two differ.
+    zeros, ones = np.zeros((4, 2, 2, 1), np.float32), np.ones((4, 2, 2, 1), np.float32)
+    masks = TrainedAspect(lambda z: zeros, 1, look=lambda images: ones, look_share=0.5)
+    blind.kind = MASK
+    np.testing.assert_allclose(doubt.of(blind, masks)(z[:4], images[:4], False), 0.25 / 0.5)
+
+
 def test_doubt_of_a_mask_is_the_share_of_wrong_pixels_to_be_expected_over_its_area():
     rng = np.random.default_rng(0)
     z = rng.uniform(-0.3, 0.4, (50, LATENT)).astype(np.float32)  # more than one pixel of six is inside

@@ -31,11 +31,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def run(tiny_faces, tmp_path_factory):
-    """A run with an encoder, and a network that reads images beside a process."""
+    """A run with an encoder, and a network that reads images beside a process and an image network."""
     folder = tmp_path_factory.mktemp("export") / "run"
     done("train.py", folder, *train_options(tiny_faces), "--steps", 4, "--encoder-weight", 1)
     done("invert.py", folder, "--start", "encoder", "--steps", 2, "--shard-size", 8)
-    done("aspect.py", folder, "--recipe", "combined", "--epochs", 2, "--batch-size", 4)
+    given = ["--recipe", "combined", "--epochs", 2, "--batch-size", 4, "--image-steps", 2, "--validation", 0.2]
+    done("aspect.py", folder, *given)
     return folder
 
 
@@ -56,7 +57,7 @@ def test_files_give_what_the_run_gives_and_a_script_draws_from_them_alone(run, t
         "aspect": (z, [annotations]),
         "pairs": (z, [images, annotations]),
         "encoder": (np.asarray(to_uint8(images) / 127.5 - 1, np.float32), [seen]),
-        "reader": (np.asarray(to_uint8(images) / 127.5 - 1, np.float32), [aspect.answer(seen)]),
+        "reader": (np.asarray(to_uint8(images) / 127.5 - 1, np.float32), [aspect.of_images(seen, to_uint8(images))]),
     }
     for name, (given, wanted) in expected.items():
         for count in (1, 5):
@@ -81,7 +82,7 @@ def test_files_give_what_the_run_gives_and_a_script_draws_from_them_alone(run, t
 
     stored = load_file(out / "parameters.safetensors")
     generator = jax.tree_util.tree_leaves_with_path(opened.inverted.parameters)
-    assert {name.partition("/")[0] for name in stored} == {"generator", "aspect", "process", "encoder"}
+    assert {name.partition("/")[0] for name in stored} == {"generator", "aspect", "process", "encoder", "images"}
     for place, value in generator:
         np.testing.assert_array_equal(stored["/".join(["generator", *(key.key for key in place)])], value)
 

@@ -195,7 +195,7 @@ def test_heads_fit_images_of_any_size(name, size):
         ("demo", "landmarks", 50, "combined"),
         ("demo-irises", "mask", 50, "combined-mask"),
         ("faces-sharp", "landmarks", 50, "features"),
-        ("faces-sharp", "landmarks", 5000, "combined"),
+        ("faces-sharp", "landmarks", 5000, "combined-images"),
         ("faces-sharp", "attributes", 50, "combined"),
         ("faces-sharp", "mask", 50, "features-mask"),
         ("irises-sharp", "mask", 5000, "features-mask"),

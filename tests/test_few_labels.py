@@ -112,7 +112,7 @@ def test_a_network_sees_the_layers_for_a_latent_and_the_process_what_was_read(tr
     small = dataclasses.replace(KINDS["landmarks"], head=lambda data: ToLandmarks(49, (8, 8)))
     monkeypatch.setitem(KINDS, "landmarks", small)
     run = shutil.copytree(trained, tmp_path / "run")
-    few = ["--recipe", "features", "--labelled", 12, "--batch-size", 4]
+    few = ["--recipe", "features", "--labelled", 12, "--batch-size", 4, "--image-steps", 0]
     assert "3 epochs" in done("aspect.py", run, *few, "--steps", 5, "--validation", 0.1, "--name", "sees")
     opened = Run.open(run)
     config, state = networks.stored(opened, "sees")

@@ -108,7 +108,7 @@ def test_new_images_are_drawn_as_the_generator_draws(run, tmp_path):
 
 def test_it_is_measured_and_its_layers_are_learnt_from(run, place):
     assert networks.default_recipe(Run.open(run)) == "features"
-    done("aspect.py", run, "--steps", 2, "--batch-size", 4, "--validation", 0.2)
+    done("aspect.py", run, "--steps", 2, "--image-steps", 2, "--batch-size", 4, "--validation", 0.2)
     printed = done("evaluate.py", run, "--consistency", 8, "--generator-images", 0, "--annotator", f"{place}:say")
     assert "for its own and data z" in printed
     found = figures(run)

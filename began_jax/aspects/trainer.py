@@ -17,6 +17,7 @@ from began_jax.aspects.training import (
     check_batch,
     end_epoch,
     epoch_rows,
+    float_type,
     step,
     validation_split,
 )
@@ -37,7 +38,7 @@ class Trainer:
     Args:
         config: of the training.
         network: from latents to predictions of the targets' shape.
-        latents: [count, latent] and
+        latents: [count, latent], or what else the sight looks at, such as images as they are stored, uint8, and
         targets: [count, ...], on the device, which holds them once; masks may be uint8. Values that are NaN are
             absent and left out.
         one_call: the choice above; by default made from the targets' rank, the sight and the platform.
@@ -63,7 +64,7 @@ class Trainer:
         if len(latents) != len(targets):
             raise InputError(f"{len(latents)} latents and {len(targets)} targets; there must be as many of both")
         check_batch(config, len(latents))
-        if not jnp.isfinite(latents).all():
+        if jnp.issubdtype(latents.dtype, jnp.floating) and not jnp.isfinite(latents).all():
             raise InputError("a latent is not finite")
         error = losses.of(loss)
         train, held = validation_split(config, len(latents))
@@ -73,7 +74,7 @@ class Trainer:
         deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
         seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
         self._train = (latents, targets, deviation, train, seen)
-        self._held = (latents[held], as_floats(targets[held], latents.dtype))
+        self._held = (latents[held], as_floats(targets[held], float_type(latents)))
         self.batches = len(train) // config.batch_size
         if one_call is None:
             one_call = (targets.ndim < 4 and sight is None) or jax.default_backend() != "cpu"

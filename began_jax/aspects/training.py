@@ -58,7 +58,7 @@ class Sight(NamedTuple):
     parameters: Any
     change: Callable[[Key[Array, ""], Array, Array], tuple[Array, Array]] | None = None
 
-    def __call__(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch ..."]:
+    def __call__(self, z: Float[Array, "batch ..."] | UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
         return self.look(self.parameters, z)
 
 
@@ -112,7 +112,7 @@ def step(
     config: AspectConfig,
     network: Network,
     state: AspectState,
-    latents: Float[Array, "count ..."],
+    latents: Float[Array, "count ..."] | UInt8[Array, "count ..."],
     targets: Targets,
     rows: Int[Array, " batch"],
     deviation: Float[Array, "..."] | None = None,
@@ -127,7 +127,7 @@ def step(
         config: of the training.
         network: from latents to predictions of the targets' shape.
         state: before the step.
-        latents: of all examples.
+        latents: of all examples, or what else a sight looks at, such as images as they are stored, uint8.
         targets: of all examples.
         rows: the batch.
         deviation: of the latents over all rows, in units of which they are jittered; by default it is computed.
@@ -140,7 +140,7 @@ def step(
         InputError: predictions are not of the targets' shape.
     """
     chosen = rows if examples is None else examples[rows]
-    z, target = latents[chosen], as_floats(targets[chosen], latents.dtype)
+    z, target = latents[chosen], as_floats(targets[chosen], float_type(latents))
     key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), rows[0] + 1)
     if config.jitter:
         deviation = latents.std(0) if deviation is None else deviation
@@ -170,7 +170,7 @@ def end_epoch(
     network: Network,
     state: AspectState,
     mean_loss: Float[Array, ""],
-    latents: Float[Array, "validation ..."],
+    latents: Float[Array, "validation ..."] | UInt8[Array, "validation ..."],
     targets: Float[Array, "validation ..."] | Int[Array, "validation ..."],
     sight: Sight | None = None,
     absent: bool = False,
@@ -205,6 +205,11 @@ def predict(
     if members == 1:
         return apply(network, parameters, inputs)
     return jax.vmap(lambda p: apply(network, p, inputs))(parameters).mean(0)
+
+
+def float_type(inputs: Any) -> Any:
+    """Return the type of inputs that are floats, and of others, such as images uint8, float32."""
+    return inputs.dtype if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.float32
 
 
 def as_floats(targets: Targets, dtype: Any) -> Array:

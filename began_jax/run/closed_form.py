@@ -7,21 +7,18 @@ A second process has learnt how large the first one's errors are where it was fi
 any latent what error to expect (see `doubt`).
 """
 
-import contextlib
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jaxtyping import Array, Float
 
 from began_jax import aspects, gaussian_process, metrics
 from began_jax.configs import AspectConfig
-from began_jax.errors import InputError
 from began_jax.run import checkpoints
-from began_jax.run.latents import Columns, ColumnsHandler
+from began_jax.run.latents import read_columns, write_columns
 from began_jax.sampling import evenly
 
 VALIDATION = 256  # latents that are kept to find the share on
@@ -45,27 +42,43 @@ class Beside(NamedTuple):
     def share(self, answers: np.ndarray, better: bool = False) -> float:
         """Return the share of the network, 0 to 1, whose answers for the validation latents are given.
 
-        The one of the least squared error, <n - p, y - p> / |n - p|^2 for answers n, the process's p, targets y. Where
-        there are few validation latents, which can be right by chance, it is nearer to the whole answer of the one that
-        is the better with few labels: of the network if `better`, else of the process.
+        See `best_share`. Where there are few validation latents, which can be right by chance, it is nearer to the
+        whole answer of the one that is the better with few labels: of the network if `better`, else of the process.
         """
-        there = ~np.isnan(self.targets) if np.issubdtype(self.targets.dtype, np.floating) else True
-        apart = np.where(there, np.asarray(answers, np.float64) - self.left_out, 0)
-        missing = np.where(there, np.asarray(self.targets, np.float64) - self.left_out, 0)
-        best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
-        return float((best * len(apart) + HALF * better) / (len(apart) + HALF))
+        return best_share(answers, self.left_out, self.targets, float(better))
 
-    def better(self, answers: np.ndarray, share: float) -> float:
-        """Return by what factor both together err less than the process, on the validation latents.
+    def better(self, answers: np.ndarray) -> float:
+        """Return by what factor answers for the validation latents err less than the process's.
 
         It is nearer to 1 where these are few.
         """
         if not len(answers):
             return 1.0
-        process = metrics.rms_error(self.left_out, self.targets)
-        both = metrics.rms_error(share * answers + (1 - share) * self.left_out, self.targets)
-        ratio = np.sqrt((both**2).mean() / max(float((process**2).mean()), 1e-30))
+        process, all_together = (metrics.rms_error(each, self.targets) for each in (self.left_out, answers))
+        ratio = np.sqrt((all_together**2).mean() / max(float((process**2).mean()), 1e-30))
         return float((ratio * len(answers) + HALF) / (len(answers) + HALF))
+
+
+def best_share(answers: np.ndarray, others: np.ndarray, targets: np.ndarray, expected: float) -> float:
+    """Return the share, 0 to 1, of answers [N, ...] beside others that errs the least, by squares.
+
+    Args:
+        answers: n.
+        others: o; the share is <n - o, y - o> / |n - o|^2 for targets y.
+        targets: y, those of them that are NaN count nowhere.
+        expected: the share that one would give without examples, to which it is nearer where these are few.
+    """
+    there = ~np.isnan(targets) if np.issubdtype(targets.dtype, np.floating) else True
+    apart = np.where(there, np.asarray(answers, np.float64) - others, 0)
+    missing = np.where(there, np.asarray(targets, np.float64) - others, 0)
+    best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
+    return float((best * len(apart) + HALF * expected) / (len(apart) + HALF))
+
+
+def validation_rows(config: AspectConfig, count: int) -> np.ndarray:
+    """Return the numbers of the validation examples that shares are found on, of `count` examples, in order."""
+    _, held = aspects.validation_split(config, count)
+    return evenly(np.asarray(held), VALIDATION)
 
 
 def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Beside:
@@ -73,8 +86,7 @@ def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Besid
 
     Values of targets that are absent (NaN) have no errors.
     """
-    _, held = aspects.validation_split(config, len(latents))
-    held = evenly(np.asarray(held), VALIDATION)
+    held = validation_rows(config, len(latents))
     rows = np.union1d(held, evenly(np.arange(len(latents)), ERRORS))
     found = gaussian_process.fit(latents, targets, rows)
     errors = metrics.rms_error(found.left_out, targets[rows])
@@ -103,23 +115,13 @@ def fitted(folder: Path, config: AspectConfig, latents: np.ndarray, targets: np.
     assert found.errors is not None
     columns = found.process._asdict() | {f"errors_{name}": values for name, values in found.errors._asdict().items()}
     columns |= {f"validation_{name}": getattr(found, name) for name in _VALIDATION}
-    with contextlib.closing(checkpoints.manager(folder, keep=None, items={_ITEM: ColumnsHandler})) as manager:
-        manager.save(0, args=ocp.args.Composite(**{_ITEM: Columns(columns)}))
-        manager.wait_until_finished()
+    write_columns(folder, _ITEM, columns)
 
 
 def load(folder: Path) -> Beside:
     """Return the process beside an aspect network; InputError when it is missing or damaged."""
     folder = Path(folder) / _ITEM
-    remedy = f"delete {folder.parent}, and run aspect.py again"
-    if not checkpoints.exists(folder):
-        raise InputError(f"{folder} is missing: {remedy}")
-    if damage := checkpoints.damage(folder / "0"):
-        raise InputError(f"{folder} is damaged: {damage}; {remedy}")
-    items = {_ITEM: ColumnsHandler}
-    with contextlib.closing(checkpoints.manager(folder, keep=None, read_only=True, items=items)) as manager:
-        restored: Any = manager.restore(0, args=ocp.args.Composite(**{_ITEM: Columns()}))
-    found = restored[_ITEM]
+    found = read_columns(folder, _ITEM, f"delete {folder.parent}, and run aspect.py again")
 
     def process(prefix: str) -> gaussian_process.Process:
         return gaussian_process.Process(*(found[prefix + name] for name in gaussian_process.Process._fields))

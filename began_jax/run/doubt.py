@@ -1,20 +1,23 @@
 """Doubt of annotations: how far each one may be off, a root mean square over its values and in their unit.
 
-Two things make a new image and its annotation doubtful. The annotated images may say little about such a latent: that
+Three things make a new image and its annotation doubtful. The annotated images may say little about such a latent: that
 is the error which the process beside the aspect network expects there (`closed_form.expected_error`). Or the image may
 not show what its latent stands for, such as a face that came out broken: then the encoder, which looks at the image,
-finds another latent, and that latent has another annotation.
+finds another latent, and that latent has another annotation. Or the image network, if there is one, reads something
+else in the image.
 
-    doubt(z)^2 = expected_error^2 + mean |G_a(z) - G_a(E(G(z)))|^2
+    doubt(z)^2 = expected_error^2 + mean |G_a(z) - G_a(E(G(z)))|^2 + mean |G_a(z) - image network(G(z))|^2
 
-The error is expected at the latent that the process is given (`reading`). Of an image x of the data set E(x) is meant.
-A network without a process has the second term alone, and a generator without an encoder the first.
+The error is expected at the latent that the process is given (`reading`), and so is what the image network is compared
+with. Of an image x of the data set x and E(x) are meant. What a run has not has no term.
 
 A mask says itself where it is unsure: a pixel that is inside with probability p has the mean square error p (1 - p).
 And as many wrong pixels are worse in a small mask. So the doubt of a mask p is the share of wrong pixels that is to be
 expected, over its area:
 
     doubt(z) = (expected_error^2 + mean |p - G_a(E(G(z)))|^2 + mean p (1 - p)) / mean p
+
+where p is the mean of G_a and the image network, so that it is unsure where the two differ.
 """
 
 from collections.abc import Callable
@@ -30,9 +33,9 @@ Doubt = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
 
 def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
-    """Return the doubt of a run's aspect network, or None where there is neither a process nor an encoder."""
+    """Return the doubt of a run's aspect network, or None where there is no process, encoder or image network."""
     expected, look = aspect.expected_error, run.inverted.read if run.inverted.encode else None
-    if expected is None and look is None:
+    if expected is None and look is None and aspect.look is None:
         return None
     answer = aspect.answer or aspect.annotate
 
@@ -42,14 +45,13 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
         if expected:
             squares += expected(given) ** 2
         mask = run.kind.name == "mask"
-        if not look and not mask:
-            return np.sqrt(squares)
-        said = answer(z)
         if look:
-            squares += metrics.rms_error(said, answer(seen)) ** 2
+            squares += metrics.rms_error(answer(z), answer(seen)) ** 2
+        if not mask and aspect.look:
+            squares += metrics.rms_error(answer(given), aspect.look(images)) ** 2
         if not mask:
             return np.sqrt(squares)
-        inside = np.clip(answer(given) if aspect.read else said, 0, 1)
+        inside = np.clip(aspect.of_images(given, images), 0, 1)
         return (squares + _means(inside * (1 - inside))) / _area(inside)
 
     return doubt

@@ -7,7 +7,8 @@ For each number K of annotated images and each draw of them (a seed), held-out i
     encoder     G_a from E(x), which takes one pass            both        a student of both, half of each batch
                                                                pseudo      a student of the K and all other images
 
-where G_a has learnt from the same K images. The other images of `pseudo` have its answers for their inverted latents in
+where G_a has learnt from the same K images, and sees the held-out images too where an image network is beside it. The
+other images of `pseudo` have its answers for their inverted latents in
 the place of annotations (pseudo-labels), and half of each batch are the K. A student is an ordinary network
 (`student`). RUN/downstream/WAY/ keeps a file for each result, so that a command that was stopped goes on, and another
 one makes only what is missing.
@@ -22,7 +23,6 @@ from typing import NamedTuple
 import numpy as np
 
 from began_jax import student
-from began_jax.aspects import losses
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import images_of
 from began_jax.data.layout import UNITS
@@ -32,7 +32,7 @@ from began_jax.images import to_float
 from began_jax.metrics import Ridge
 from began_jax.models import apply
 from began_jax.progress import Progress
-from began_jax.run import labels, networks, pairs
+from began_jax.run import image_network, labels, networks, pairs
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.sampling import evenly
@@ -80,6 +80,7 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
     used = any(folder.glob("*/*.json"))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "schedule": "constant"}
+    defaults |= {"image_steps": 0}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     annotated = len(run.annotated("train", inverted["train"]))
@@ -147,8 +148,7 @@ class _Knowing:
     @functools.cached_property
     def _rows(self) -> np.ndarray:
         """The numbers of the annotated images that are learnt from."""
-        rows = self._run.annotated("train", len(self._run.latents("train")["z"]))
-        return rows[labels.labelled(self._config, len(rows))]
+        return labels.learnt_from(self._run, self._config)
 
     @functools.cached_property
     def _examples(self) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +157,7 @@ class _Knowing:
 
     @functools.cached_property
     def _aspect(self) -> networks.TrainedAspect:
-        return networks.fit(self._run, self._config, *self._examples)
+        return networks.fit(self._run, self._config, *self._examples, self._rows)
 
     @functools.cached_property
     def _real(self) -> student.Set:
@@ -184,7 +184,8 @@ class _Knowing:
             return Ridge(z, targets.astype(np.float32))(self._held_out.z)
         if way == "latents":
             return self._aspect.known(self._run, "test", self._held_out.rows, self._held_out.z)
-        return (self._aspect.answer or self._aspect.annotate)(self._run.inverted.read(self._held_out.images))
+        images = self._held_out.images
+        return self._aspect.of_images(self._run.inverted.read(images), images)
 
     def _student(self, way: str, step_done: Callable[[], None]) -> np.ndarray:
         sets = [self._real] if way != "generated" else []
@@ -192,12 +193,9 @@ class _Knowing:
         if way == "pseudo":
             vars(self).pop("_generated", None)  # the last that need it came before
             sets += [self._pseudo]
-        data, kind = self._run.data, self._run.kind
-        head = kind.head_of(data)
-        network = student.network(kind.name, data.shape, data.height, data.width, self._plan.network, head)
-        # A regression's outputs are numbers of any size, of which a kind's own loss may know nothing.
-        loss = losses.of(kind.loss if head is not None and kind.name not in UNITS else "squared")
-        parameters = student.fit(network, sets, self._plan.recipe, self._seed, step_done, kind.moves, loss)
+        network, loss = image_network.network(self._run, self._plan.network)
+        moves = self._run.kind.moves
+        parameters = student.fit(network, sets, self._plan.recipe, self._seed, step_done, moves, loss)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 
 

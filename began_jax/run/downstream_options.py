@@ -53,7 +53,7 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
             f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
         )
     config = networks.possible(run, ASPECT_RECIPES[recipe])
-    if args.keep < 1 and not run.inverted.encode and config.closed_form == "none":
+    if args.keep < 1 and not run.inverted.encode and config.closed_form == "none" and not config.image_steps:
         raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)

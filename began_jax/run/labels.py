@@ -188,10 +188,9 @@ def training_pairs(
     if aspect.target != "generated":
         z = run.latents("train")["z"]
         annotations = run.annotations("train", len(z), dtype)
-        learnt = labelled(aspect, len(annotations))
-        rows = run.annotated("train", len(z))[learnt]
+        rows = learnt_from(run, aspect)
         z = reading.of_images(run, "train", rows, z[rows]) if aspect.read else z[rows]
-        pairs.append((z, annotations[learnt]))
+        pairs.append((z, annotations[labelled(aspect, len(annotations))]))
     if aspect.target != "dataset":
         name = choose(run, given)
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)
@@ -201,6 +200,12 @@ def training_pairs(
         pairs += [(read(labels.z), labels.annotation) for labels in found.values()]
     z, targets = (np.concatenate(column) for column in zip(*pairs, strict=True))
     return z, targets
+
+
+def learnt_from(run: Run, aspect: AspectConfig) -> np.ndarray:
+    """Return the numbers of the annotated images that are learnt from, in the training split."""
+    rows = run.annotated("train", len(run.latents("train")["z"]))
+    return rows[labelled(aspect, len(rows))]
 
 
 def labelled(aspect: AspectConfig, count: int) -> np.ndarray:

@@ -46,6 +46,25 @@ class Columns(ocp.args.CheckpointArgs):
     columns: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def write_columns(folder: Path, item: str, columns: dict[str, np.ndarray]) -> None:
+    """Write columns as the only checkpoint of a folder, and wait for it."""
+    with contextlib.closing(checkpoints.manager(folder, keep=None, items={item: ColumnsHandler})) as manager:
+        manager.save(0, args=ocp.args.Composite(**{item: Columns(columns)}))
+        manager.wait_until_finished()
+
+
+def read_columns(folder: Path, item: str, remedy: str) -> dict[str, np.ndarray]:
+    """Return what `write_columns` wrote; InputError with the remedy where it is missing or damaged."""
+    if not checkpoints.exists(folder):
+        raise InputError(f"{folder} is missing: {remedy}")
+    if damage := checkpoints.damage(folder / "0"):
+        raise InputError(f"{folder} is damaged: {damage}; {remedy}")
+    items = {item: ColumnsHandler}
+    with contextlib.closing(checkpoints.manager(folder, keep=None, read_only=True, items=items)) as manager:
+        restored: Any = manager.restore(0, args=ocp.args.Composite(**{item: Columns()}))
+    return restored[item]
+
+
 class Latents:
     """A folder of shards in order: RUN/latents/SPLIT is Z_data in the data set's order, RUN/labels/* see `labels`."""
 

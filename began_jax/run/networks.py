@@ -12,12 +12,14 @@ import numpy as np
 
 from began_jax import aspects, gaussian_process, moving
 from began_jax.configs import AspectConfig, TrainConfig
+from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.kinds import Kind
+from began_jax.models import apply
 from began_jax.models.heads import factor, together
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE, MANY_LABELS
-from began_jax.run import checkpoints, closed_form, reading
+from began_jax.run import checkpoints, closed_form, image_network, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator, batched
 
@@ -44,35 +46,47 @@ def newest(run: Run) -> str:
 
 
 class Pure(NamedTuple):
-    """A function of (parameters, latents [N, latent]) -> annotations [N, ...], with its parameters."""
+    """A function of (parameters, rows [N, ...] of one or more arrays) -> annotations [N, ...], with its parameters."""
 
-    function: Callable[[Any, Any], Any]
+    function: Callable[..., Any]
     parameters: Any
 
-    def __call__(self, z: Any) -> jax.Array:
-        return self.function(self.parameters, z)
+    def __call__(self, *rows: Any) -> jax.Array:
+        return self.function(self.parameters, *rows)
 
 
 class TrainedAspect(NamedTuple):
     """An aspect network of a run, as functions of numpy arrays.
 
     `annotate` maps latents z [N, latent] to annotations [N, ...] of the images G(z). `answer` is the same, but of the
-    latents that it is given: with --read, of what the encoder has read (`reading`). With --features too, `annotate`
-    gives z to the network and what was read to the process.
+    latents that it is given, and without the image network: with --read, of what the encoder has read (`reading`). With
+    --features too, `annotate` gives z to the network and what was read to the process. `look` is the image network's
+    answer for images, with which `of_images` says what all together say of them.
     """
 
     annotate: Callable[[np.ndarray], np.ndarray]
     epoch: int  # epochs that it was trained for
-    share: float = 1.0  # of the network in the answers; the rest is that of the process beside it
+    share: float = 1.0  # of the network in what is said of latents; the rest is that of the process beside it
     expected_error: Callable[[np.ndarray], np.ndarray] | None = None  # of the answers [N], see `closed_form`
     answer: Callable[[np.ndarray], np.ndarray] | None = None  # None: annotate
     read: bool = False
-    pure: tuple[Pure, Pure] | None = None  # `annotate` and `answer` as functions to transform, such as to export
+    pure: tuple[Pure, Pure] | None = None  # z -> `annotate`, and (z, images) -> `of_images`: to transform, to export
+    look: Callable[[np.ndarray], np.ndarray] | None = None  # images uint8 [N, H, W, C] -> annotations
+    look_share: float = 0.0  # of it in the answers; the rest is that of all others
+
+    def of_images(self, z: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Return the annotations of images uint8 [N, H, W, C], by what is read of them or their latents."""
+        said = (self.answer or self.annotate)(z)
+        return said if self.look is None else self.look_share * self.look(images) + (1 - self.look_share) * said
 
     def known(self, run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Return the annotations of images of a split, by their numbers [N] and inverted latents [N, latent]."""
         given = reading.of_images(run, split, rows, z) if self.read else z
-        return (self.answer or self.annotate)(given)
+        if self.look is None:
+            return (self.answer or self.annotate)(given)
+        source, size = run.data.source(split), run.inverted.batch
+        parts = (slice(first, first + size) for first in range(0, len(rows), size))
+        return np.concatenate([self.of_images(given[part], images_of(source, rows[part])) for part in parts])
 
 
 def shows_layers(run: Run) -> bool:
@@ -81,11 +95,13 @@ def shows_layers(run: Run) -> bool:
 
 
 def possible(run: Run, config: AspectConfig) -> AspectConfig:
-    """Return a recipe as far as a run can follow it: to read images takes an encoder, and features take a head."""
-    features = config.features and run.kind.head_of(run.data) is not None and shows_layers(run)
+    """Return a recipe as far as a run can follow it: to read images takes an encoder, features and images a head."""
+    head = run.kind.head_of(run.data) is not None
+    features = config.features and head and shows_layers(run)
+    images = config.image_steps if head and config.target == "dataset" else 0
     # T's labels are those of G(z), which the layers for z show.
     read = config.read and bool(run.config.encoder_weight) and not (features and config.target != "dataset")
-    return dataclasses.replace(config, read=read, features=features)
+    return dataclasses.replace(config, read=read, features=features, image_steps=images)
 
 
 def fitting(run: Run, config: AspectConfig, count: int) -> AspectConfig:
@@ -110,7 +126,7 @@ def default_recipe(run: Run, labels: int = 0) -> str:
         name = "combined"
     if name == "features" and kind.name != "mask":
         labels = labels or len(run.annotated("train", len(run.latents("train")["z"])))
-        name = "combined" if labels >= MANY_LABELS else name
+        name = "combined-images" if labels >= MANY_LABELS else name
     return f"{name}-mask" if f"{name}-mask" in ASPECT_RECIPES and kind.name == "mask" else name
 
 
@@ -154,14 +170,25 @@ def of_run(run: Run, config: AspectConfig) -> Untrained:
 
 
 def load(run: Run, name: str) -> TrainedAspect:
-    """Return the network with the best parameters of its newest checkpoint; errors as `stored`."""
+    """Return the network with the best parameters of its newest checkpoint, with what is beside it.
+
+    An image network whose training has not ended is left out, and a line says so. Errors are those of `stored`, and of
+    what is beside it.
+    """
     config, state = stored(run, name)
-    beside = closed_form.load(run.folder / "aspect" / name) if config.closed_form == "process" else None
-    return _answering(run, config, state, beside)
+    folder = run.folder / "aspect" / name
+    beside = closed_form.load(folder) if config.closed_form == "process" else None
+    images = image_network.load(run, config, folder) if image_network.trained(config, folder) else None
+    return _answering(run, config, state, beside, images)
 
 
-def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> TrainedAspect:
-    """Return a network trained on these pairs as `aspect.py` does, which is kept nowhere: for measurements."""
+def fit(
+    run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray, rows: np.ndarray | None = None
+) -> TrainedAspect:
+    """Return a network trained on these pairs as `aspect.py` does, which is kept nowhere: for measurements.
+
+    An image network beside it takes the `rows`, the numbers of the pairs' images in the training split.
+    """
     config = aspects.with_epochs(aspects.fitting_batch(config, len(latents)), len(latents))
     made = of_run(run, config)
     pairs = (jnp.asarray(latents), jnp.asarray(targets))
@@ -171,27 +198,42 @@ def fit(run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray
         state, metrics = trainer.epoch(state)
         aspects.check_finite({name: float(value) for name, value in metrics.items()}, state.done)
     beside = closed_form.fit(config, latents, targets) if config.closed_form == "process" else None
-    return _answering(run, config, state, beside)
+    images = None
+    if config.image_steps:
+        assert rows is not None
+        images = image_network.fit(run, config, image_network.Examples(latents, rows, targets))
+    return _answering(run, config, state, beside, images)
 
 
 def _answering(
-    run: Run, config: AspectConfig, state: aspects.AspectState, beside: closed_form.Beside | None
+    run: Run,
+    config: AspectConfig,
+    state: aspects.AspectState,
+    beside: closed_form.Beside | None,
+    images: image_network.Beside | None,
 ) -> TrainedAspect:
     made = of_run(run, config)
     own, process = {"network": state.best_parameters, "seen": made.sight and made.sight.parameters}, None
-    share, expected, shape, size = 1.0, None, (), run.inverted.batch
+    share, seen_share, expected, shape, size = 1.0, 0.0, None, (), run.inverted.batch
 
     def alone(own: Any, z: Any) -> Any:
         sight = made.sight and made.sight._replace(parameters=own["seen"])
         return aspects.predict(made.network, own["network"], z, config.members, sight)
 
+    validation = beside or images
+    validated: Any = None
+    if validation is not None:
+        validated = batched(alone, own, size)(validation.z) if len(validation.z) else validation.targets
     if beside is not None:
         shape, process = beside.targets.shape[1:], beside.process
-        validated = batched(alone, own, size)(beside.z) if len(beside.z) else beside.targets
         share = beside.share(validated, config.features)
-        scale = beside.better(validated, share) if config.features else 1.0
-        if beside.errors:
-            expected = batched(lambda errors, z: scale * closed_form.expected_error(errors, z), beside.errors)
+        validated = share * validated + (1 - share) * beside.left_out
+    if images is not None:
+        seen_share = images.share(validated)
+        validated = seen_share * images.answers + (1 - seen_share) * validated
+    if beside is not None and beside.errors:
+        scale = beside.better(validated) if config.features or images else 1.0
+        expected = batched(lambda errors, z: scale * closed_form.expected_error(errors, z), beside.errors)
 
     def answers(parameters: Any, z: Any, read: Any) -> Any:
         """Return what both say, the network of latents z and the process of what was read."""
@@ -201,20 +243,34 @@ def _answering(
         return share * answer + (1 - share) * gaussian_process.predict(parameters["process"], read, shape)
 
     parameters = {"network": own, "process": process}
-    pure = Pure(lambda p, z: answers(p, z, z), parameters)
-    answer, pures = batched(*pure, size), (pure, pure)
-    annotate = answer
-    if config.read:
-        read, of_reading = reading.of_new(run.inverted)
+    look, ordinary = None, image_network.network(run)[0] if images else None
+    if images is not None:
+        look, parameters["images"] = image_network.annotator(run, images.parameters), images.parameters
+
+    def beside_images(parameters: Any, said: Any, x: Any) -> Any:
+        """Return what the image network says of images too, beside what the others say."""
+        if ordinary is None:
+            return said
+        return seen_share * apply(ordinary, parameters["images"], jnp.clip(x, -1, 1)) + (1 - seen_share) * said
+
+    answer = batched(lambda p, z: answers(p, z, z), parameters, size)
+    of_both = Pure(lambda p, z, x: beside_images(p, answers(p, z, z), x), parameters)
+    annotate, of_z = answer, Pure(lambda p, z: answers(p, z, z), parameters)
+    if config.read or images is not None:
+        generator = run.inverted
+        given = {"generator": generator.parameters}
+        given |= {"encoder": generator.encoder_parameters} if config.read else {}
 
         def of_new(both: Any, z: Any) -> Any:
-            seen = read(both[0], z)
+            x = generator.apply(both[0]["generator"], z)
+            seen = generator.encoder(both[0]["encoder"], x) if config.read else z
             # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
-            return answers(both[1], z if config.features else seen, seen)
+            return beside_images(both[1], answers(both[1], z if config.features else seen, seen), x)
 
-        pures = (Pure(of_new, (of_reading, parameters)), pure)
-        annotate = batched(*pures[0], size)
-    return TrainedAspect(annotate, state.done, share, expected, answer, config.read, pures)
+        of_z = Pure(of_new, (given, parameters))
+        annotate = batched(*of_z, size)
+    pures = (of_z, of_both)
+    return TrainedAspect(annotate, state.done, share, expected, answer, config.read, pures, look, seen_share)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

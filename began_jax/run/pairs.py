@@ -69,7 +69,7 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
     make, judged, end = (_of_images if draw.sampler == IMAGES else _of_samples)(run, aspect, doubts, draw, seed)
     if draw.keep < 1:
         if doubts is None:
-            raise InputError(f"--keep {draw.keep}: the network has no doubt: it has no process, and the run no encoder")
+            raise InputError(f"--keep {draw.keep}: the network has no doubt: no process, no image network, no encoder")
         found = [each.doubt for each in judged if each.doubt is not None]
         most = np.quantile(np.concatenate(found), draw.keep)
         if not np.isfinite(most):

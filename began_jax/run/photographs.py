@@ -176,7 +176,7 @@ def _annotator(run: Run, name: str) -> Callable[[np.ndarray, np.ndarray], Known]
 
     def annotate(z: np.ndarray, images: np.ndarray) -> Known:
         given = (z + run.inverted.read(images)) / 2 if aspect.read else z
-        answers = (aspect.answer or aspect.annotate)(given)
+        answers = aspect.of_images(given, images)
         return Known(run.data.known(answers), doubts(z, images, True) if doubts else None)
 
     return annotate

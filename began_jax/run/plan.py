@@ -13,7 +13,7 @@ from began_jax.aspects import losses
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
 from began_jax.images import to_uint8
 from began_jax.inversion import steps
-from began_jax.run import networks, objective
+from began_jax.run import image_network, networks, objective
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.shards import SPLITS
@@ -120,18 +120,34 @@ def aspect(run: Run, config: AspectConfig) -> str:
     made = networks.of_run(run, config)
     config = networks.fitting(run, config, count)
     state = jax.eval_shape(lambda: made.init(config))
-    shapes = ((count, run.config.latent_size), jnp.float32), ((count, *run.data.shape), dtype)
-    z, targets = (jax.ShapeDtypeStruct(shape, kind) for shape, kind in shapes)
-    rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
 
-    def step(state, z, targets, rows):
-        how: Any = {"sight": made.sight, "loss": losses.of(run.kind.loss)}
-        one = lambda state, rows: aspects.step(config, made.network, state, z, targets, rows, **how)  # noqa: E731
-        return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
+    def step(
+        unit: str, config: AspectConfig, network: Any, state: Any, inputs: Any, sight: Any, loss: losses.Loss
+    ) -> Call:
+        targets = jax.ShapeDtypeStruct((inputs.shape[0], *run.data.shape), dtype)
+        rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
 
-    call = Call(f"a step of {config.batch_size} latents", step, (state, z, targets, rows), {"donate_argnums": 0})
-    steps = f"{config.epochs:,} epochs of {aspects.training_count(config, count) // config.batch_size:,} steps"
-    return text("aspect", [call], {"to do": steps, "a checkpoint": _checkpoint(state)})
+        def each(state, inputs, targets, rows):
+            how: Any = {"sight": sight, "loss": loss}
+            one = lambda state, rows: aspects.step(config, network, state, inputs, targets, rows, **how)  # noqa: E731
+            return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
+
+        name = f"a step of {config.batch_size} {unit}"
+        return Call(name, each, (state, inputs, targets, rows), {"donate_argnums": 0})
+
+    def to_do(config: AspectConfig, count: int) -> str:
+        return f"{config.epochs:,} epochs of {aspects.training_count(config, count) // config.batch_size:,} steps"
+
+    z = jax.ShapeDtypeStruct((count, run.config.latent_size), jnp.float32)
+    calls = [step("latents", config, made.network, state, z, made.sight, losses.of(run.kind.loss))]
+    facts = {"to do": to_do(config, count), "a checkpoint": _checkpoint(state)}
+    if config.image_steps:
+        own = image_network.untrained(run, config, count)
+        state = jax.eval_shape(lambda: own.init(run))
+        images = jax.ShapeDtypeStruct((own.count, *run.inverted.image_shape), jnp.uint8)
+        calls.append(step("images", own.config, own.network, state, images, own.sight, own.loss))
+        facts |= {"to do with images": to_do(own.config, own.count), "a checkpoint of that": _checkpoint(state)}
+    return text("aspect", calls, facts)
 
 
 def generation(run: Run, count: int, batch: int) -> str:

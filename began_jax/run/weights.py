@@ -133,8 +133,9 @@ def pack(run: Run, out: Path, aspect: str) -> None:
     if not run.config.encoder_weight:
         raise InputError(f"{run.folder} has no encoder: train it with --encoder-weight")
     config, learnt = networks.stored(run, aspect)
-    if config.closed_form != "none":
-        raise InputError(f"{aspect} answers beside a {config.closed_form}: give away one with --closed-form none")
+    if config.closed_form != "none" or config.image_steps:
+        alone = "--closed-form none and --image-steps 0"
+        raise InputError(f"{aspect} answers beside a process or an image network: give away one with {alone}")
     figures = read_json(run.folder / "metrics.json")
     card = {
         "config": dataclasses.asdict(run.config) | {"data": source, "steps": trained.done},

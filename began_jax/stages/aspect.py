@@ -22,9 +22,11 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import agree, replacing
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import checkpoints, cli, closed_form, labels, networks, plan, reading
+from began_jax.run import checkpoints, cli, closed_form, image_network, labels, networks, plan, reading
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
+
+KEPT = ("epochs", "best_loss", "loss", "validation_loss", "steps_per_second")  # beside the shares in metrics.json
 
 
 def parser() -> cli.ArgumentParser:
@@ -35,9 +37,10 @@ def parser() -> cli.ArgumentParser:
         "--recipe",
         choices=tuple(ASPECT_RECIPES),
         help="where the options start from: paper, to the "
-        "letter; a regularised network, which knows more about held-out images; that combined with a Gaussian process; "
-        "or a network that sees the inner layers of G, which knows the most; default: the paper's for the paper's "
-        "presets, combined for the demos, features for the others, but for landmarks of 2,000 images or more",
+        "letter; a regularised network, which knows more about held-out images; that combined with a Gaussian process, "
+        "or with an image network too; or features, a network that sees the inner layers of G beside both, which knows "
+        "the most from few labels; default: the paper's for the paper's presets, combined for the demos, features for "
+        "the others, but combined-images for landmarks of 2,000 images or more",
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)
@@ -74,6 +77,11 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
         raise InputError(f"--features needs a kind with a head (began_jax/kinds.py), and {run.kind.name} has none")
     if not networks.shows_layers(run) and (getattr(args, "features", False) or (named and config.features)):
         raise InputError("--features needs a generator that shows its layers, and the run's own one has no `layers`")
+    if getattr(args, "image_steps", 0) or (named and config.image_steps and config.target == "dataset"):
+        if run.kind.head_of(run.data) is None:
+            raise InputError(f"--image-steps needs a kind with a head (began_jax/kinds.py); {run.kind.name} has none")
+        if config.target != "dataset":
+            raise InputError("--image-steps needs --target dataset, whose annotated images it learns from")
     if getattr(args, "read", False) and config.features and config.target != "dataset":
         raise InputError(f"--read with --features needs --target dataset; labels of {config.target} images are of G(z)")
     if hasattr(args, "epochs") and getattr(args, "steps", 0):
@@ -98,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, latents and annotations, init, restore, an epoch a call."""
     args, run, config = parse(argv)
     # T may be a network that learns
-    convolutions = run.data.annotation == "mask" or config.features or config.target != "dataset"
-    sharding.use_cpu_devices(config.members, kernel_gradients=convolutions)
+    convolutions = run.data.annotation == "mask" or config.features or config.image_steps or config.target != "dataset"
+    sharding.use_cpu_devices(config.members, kernel_gradients=bool(convolutions))
     if args.suggest is not None:
         print(suggested(run, config, args.suggest))
         return
@@ -113,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
     made = networks.of_run(run, config)
+    if not checkpoints.exists(folder):
+        image_network.clear(folder)  # of a network that is no longer there
     if config.closed_form == "process":
         closed_form.fitted(folder, config, latents, targets)
     pairs = (jnp.asarray(latents), jnp.asarray(targets))
@@ -137,11 +147,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         for _ in loop:
             loop.advance(*trainer.epoch(loop.state))
 
-    done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""
-    if config.closed_form == "process":
-        share = networks.load(run, folder.name).share
-        run.record("aspect", {"network_share": share})
-        beside = f", with the share {share:.2f} beside a Gaussian process"
+    done, beside, shares = f"{loop.state.done:,} epochs{loop.remark}", "", dict[str, float]()
+    if config.image_steps and not loop.stopped:
+        loop.exit_if_stopped()  # by a signal that came while it saved
+        del trainer, pairs  # and what they have on the device
+        examples = image_network.Examples(latents, labels.learnt_from(run, config), targets)
+        image_network.fitted(run, config, examples, folder, args.save_every)
+    if (config.closed_form == "process" or config.image_steps) and not loop.stopped:
+        aspect = networks.load(run, folder.name)
+        if config.closed_form == "process":
+            shares["network_share"] = aspect.share
+            beside = f", with the share {aspect.share:.2f} beside a Gaussian process"
+        if config.image_steps:
+            shares["image_share"] = aspect.look_share
+            beside += f", and beside an image network with the share {aspect.look_share:.2f}"
+        run.record("aspect", shares, keep=KEPT)
     print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e}{beside} -> {folder}")
     loop.exit_if_stopped()
 
@@ -182,6 +202,7 @@ def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> N
     # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.
     free = ("epochs",) if config.schedule == "constant" else ()
     used = checkpoints.exists(folder)
-    defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant"}  # networks of before 0.3.0
+    earlier = {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
+    defaults |= earlier  # networks of before 0.3.0
     options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

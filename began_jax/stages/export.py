@@ -8,7 +8,7 @@ OUT gets, as ONNX and as StableHLO (by jax.export), each for any number of rows,
     aspect      latents -> annotations of the images that the generator draws from them
     pairs       latents -> images and annotations, in one file
     encoder     images -> latents, where the run has an encoder
-    reader      images -> annotations, by the encoder and the aspect network: T in one pass
+    reader      images -> annotations, by encoder, aspect network and image network: T in one pass
 
 and parameters.safetensors, networks.json (shapes, units, how far each file is from the original), and draw_pairs.py, a
 script that draws annotated pairs with onnxruntime, numpy and Pillow alone. Latents are uniform in [-1, 1], or rows of
@@ -147,10 +147,12 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
     """Return a run's networks as functions of rows, and their parameters."""
     generator, latent = run.inverted, (run.config.latent_size,)
     assert aspect.pure is not None  # `networks.load` gives it
-    annotate, answer = aspect.pure
-    parameters = {"generator": generator.parameters, "aspect": answer.parameters["network"]["network"]}
-    if answer.parameters["process"] is not None:
-        parameters["process"] = answer.parameters["process"]._asdict()
+    annotate, of_images = aspect.pure
+    learnt = of_images.parameters
+    parameters = {"generator": generator.parameters, "aspect": learnt["network"]["network"]}
+    if learnt["process"] is not None:
+        parameters["process"] = learnt["process"]._asdict()
+    parameters |= {"images": learnt["images"]} if "images" in learnt else {}
 
     def generate(z: Any) -> jax.Array:
         return generator.apply(generator.parameters, z)
@@ -168,5 +170,5 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
             return encode(generator.encoder_parameters, x)
 
         made["encoder"] = Network(read, generator.image_shape, ("latents",))
-        made["reader"] = Network(lambda x: answer(read(x)), generator.image_shape, ("annotations",))
+        made["reader"] = Network(lambda x: of_images(read(x), x), generator.image_shape, ("annotations",))
     return made, parameters

@@ -1,0 +1,199 @@
+"""The image network beside an aspect network (--image-steps): an ordinary network from images to annotations.
+
+It learns from the same annotated images, and sees the image itself: x of the data set, or G(z). So it errs where a
+picture is hard to read, and G_a where the inversion has missed something, and both together err much less than either.
+What two networks with different views of the same examples know beyond each other is what co-training stands on (Blum
+and Mitchell, 1998).
+
+RUN/aspect/NAME/image/              its training (Orbax)
+RUN/aspect/NAME/image_validation/   its answers for the validation images, from which it has not learnt: one Orbax item
+"""
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from began_jax import aspects, student
+from began_jax.aspects import losses
+from began_jax.configs import AspectConfig
+from began_jax.data.datasets import images_of
+from began_jax.data.layout import UNITS
+from began_jax.errors import InputError, require_finite
+from began_jax.images import to_float
+from began_jax.models import apply
+from began_jax.run import checkpoints, closed_form
+from began_jax.run.folder import Run
+from began_jax.run.generator import batched
+from began_jax.run.latents import read_columns, write_columns
+from began_jax.run.loop import Loop
+from began_jax.sampling import evenly
+
+MOST = 20_000  # images that it is trained on: all of them are on the device
+EQUAL = 0.5  # share of each, where no example tells which one is the better
+_ITEM = "answers"
+
+
+class Beside(NamedTuple):
+    """Its parameters, and validation examples: what G_a is given for them, its own answers, and the targets."""
+
+    parameters: Any
+    z: np.ndarray
+    answers: np.ndarray
+    targets: np.ndarray
+
+    def share(self, others: np.ndarray) -> float:
+        """Return its share, 0 to 1, beside G_a, whose answers for the validation examples are given."""
+        return 1 - closed_form.best_share(others, self.answers, self.targets, EQUAL)
+
+
+class Examples(NamedTuple):
+    """What an aspect network is given for annotated images, the images' numbers in the data set, and their targets."""
+
+    z: np.ndarray
+    rows: np.ndarray
+    targets: np.ndarray
+
+
+def network(run: Run, name: str = student.NETWORKS[1]) -> tuple[nn.Module, losses.Loss]:
+    """Return an ordinary network for a run's images, see `student.network`, and the loss that it learns by."""
+    data, kind = run.data, run.kind
+    head = kind.head_of(data)
+    # A regression's outputs are numbers of any size, of which a kind's own loss may know nothing.
+    loss = losses.of(kind.loss if head is not None and kind.name not in UNITS else "squared")
+    return student.network(kind.name, data.shape, data.height, data.width, name, head), loss
+
+
+def annotator(run: Run, parameters: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from images uint8 [N, height, width, channels] to its annotations [N, ...]."""
+    made, _ = network(run)
+    return batched(lambda p, x: apply(made, p, to_float(x)), parameters, run.inverted.batch)
+
+
+class Untrained(NamedTuple):
+    """The network, how it is trained on how many images, its loss, and how these are decoded and changed."""
+
+    network: nn.Module
+    config: AspectConfig
+    count: int
+    loss: losses.Loss
+    sight: aspects.Sight
+
+    def init(self, run: Run) -> aspects.AspectState:
+        """Return the state before the first epoch."""
+        return aspects.init(self.config, self.network, (run.data.height, run.data.width, run.data.channels))
+
+
+def untrained(run: Run, config: AspectConfig, count: int) -> Untrained:
+    """Return what is trained beside an aspect network of `count` examples, as a student is, in --image-steps steps."""
+    made, loss = network(run)
+    learnt = min(aspects.training_count(config, count), MOST)
+    recipe = student.Recipe(config.image_steps)
+    own = AspectConfig(
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        schedule="cosine",
+        seed=config.seed,
+    )
+
+    def change(key: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return student.augment(key, images, targets, run.kind.moves)
+
+    own = aspects.with_epochs(aspects.fitting_batch(own, learnt), learnt)
+    return Untrained(made, own, learnt, loss, aspects.Sight(lambda _, images: to_float(images), (), change))
+
+
+def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained) -> aspects.Trainer:
+    """Return the epochs: on what G_a learns from, and not on what it is validated on."""
+    train, _ = aspects.validation_split(config, len(examples.z))
+    rows = evenly(np.asarray(train), made.count)
+    images, targets = images_of(run.data.source("train"), examples.rows[rows]), examples.targets[rows]
+    pairs = (jnp.asarray(images), jnp.asarray(targets))
+    return aspects.Trainer(made.config, made.network, *pairs, sight=made.sight, loss=made.loss)
+
+
+def fit(run: Run, config: AspectConfig, examples: Examples) -> Beside:
+    """Train one that is kept nowhere: for measurements."""
+    made = untrained(run, config, len(examples.z))
+    state, trainer = made.init(run), _trainer(run, config, examples, made)
+    for _ in range(made.config.epochs):
+        state, values = trainer.epoch(state)
+        _check({name: float(value) for name, value in values.items()}, state.done)
+    return _validated(run, config, examples, state.best_parameters)
+
+
+def fitted(run: Run, config: AspectConfig, examples: Examples, folder: Path, save_every: int) -> None:
+    """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
+    made = untrained(run, config, len(examples.z))
+    kept, state = folder / "image_validation", made.init(run)
+
+    def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
+        _check(values, epoch)
+        return values
+
+    options = {"observe": observe, "save_every": save_every}
+    with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
+        del state  # the loop has it, or another in its place
+        if loop.start < loop.total:
+            trainer = _trainer(run, config, examples, made)
+            for _ in loop:
+                loop.advance(*trainer.epoch(loop.state))
+    if checkpoints.exists(kept) and checkpoints.damage(kept / "0"):
+        shutil.rmtree(kept)
+    if loop.state.done == loop.total and not checkpoints.exists(kept):
+        found = _validated(run, config, examples, loop.state.best_parameters)
+        columns = {name: getattr(found, name) for name in ("z", "answers", "targets")}
+        write_columns(kept, _ITEM, columns | {"epochs": np.asarray(loop.total)})
+    if loop.stopped:
+        print("aspect: the image network was stopped; the same command goes on")
+    loop.exit_if_stopped()
+
+
+def clear(folder: Path) -> None:
+    """Remove what is kept of the one beside an aspect network."""
+    for name in ("image", "image_validation"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _check(metrics: dict[str, float], epoch: int) -> None:
+    remedy = "use fewer or cleaner annotations, or --image-steps 0 and another --name"
+    require_finite(metrics, f"the training of the image network diverged at epoch {epoch}", remedy)
+
+
+def trained(config: AspectConfig, folder: Path) -> bool:
+    """Return whether there is one beside an aspect network; a line says so where its training has not ended."""
+    if config.image_steps and not checkpoints.exists(folder / "image_validation"):
+        print(f"{folder}: its image network is not trained to the end, and is left out", file=sys.stderr)
+        return False
+    return config.image_steps > 0
+
+
+def load(run: Run, config: AspectConfig, folder: Path) -> Beside:
+    """Return the one beside an aspect network; InputError where it is not trained to its end, or damaged."""
+    remedy = f"run aspect.py --run {run.folder} --name {folder.name} again, as before"
+    found = read_columns(folder / "image_validation", _ITEM, remedy)
+    saved = checkpoints.manager(folder / "image", read_only=True)
+    like = jax.eval_shape(lambda: untrained(run, dataclasses.replace(config, validation=0.0), 1).init(run))
+    restored = checkpoints.restore_latest(saved, like)
+    saved.close()
+    if restored is None or restored[0] != found["epochs"]:
+        raise InputError(f"{folder / 'image'} lacks the end of its training: {remedy}")
+    return Beside(restored[1].best_parameters, found["z"], found["answers"], found["targets"])
+
+
+def _validated(run: Run, config: AspectConfig, examples: Examples, parameters: Any) -> Beside:
+    held = closed_form.validation_rows(config, len(examples.z))
+    targets = examples.targets[held]
+    if not len(held):
+        return Beside(parameters, examples.z[held], targets, targets)
+    images = images_of(run.data.source("train"), examples.rows[held])
+    return Beside(parameters, examples.z[held], annotator(run, parameters)(images), targets)

@@ -1,0 +1,129 @@
+"""The image network beside an aspect network: what both say together, and a training that stops and goes on."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from ways import assert_refused, done, figures
+
+from began_jax import aspects
+from began_jax.data.datasets import images_of
+from began_jax.errors import InputError
+from began_jax.images import to_float
+from began_jax.kinds import KINDS
+from began_jax.models import apply
+from began_jax.models.heads import ToLandmarks
+from began_jax.run import doubt, image_network, labels, networks
+from began_jax.run.folder import Run
+
+TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--steps", 2]
+GIVEN = ["--recipe", "combined", "--epochs", 2, "--labelled", 12, "--validation", 0.25, "--image-steps", 6]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_head():
+    patch, small = pytest.MonkeyPatch(), lambda data: ToLandmarks(49, (8, 8))
+    patch.setitem(KINDS, "landmarks", dataclasses.replace(KINDS["landmarks"], head=small))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_faces):
+    """A run whose aspect network has an image network beside it."""
+    run = tmp_path_factory.mktemp("image") / "run"
+    done("train.py", run, "faces-sharp", "--data", tiny_faces, "--height", 16, "--width", 16, *TRAIN)
+    done("invert.py", run, "--steps", 2, "--shard-size", 8)
+    printed = done("aspect.py", run, *GIVEN, "--name", "sees")
+    assert "and beside an image network with the share" in printed
+    return run
+
+
+def examples(run):
+    config, _ = networks.stored(run, "sees")
+    z, targets = labels.training_pairs(run, config, None)
+    return config, image_network.Examples(z, labels.learnt_from(run, config), targets)
+
+
+def test_both_answer_with_the_share_that_errs_least_on_images_of_which_neither_has_learnt(trained):
+    run = Run.open(trained)
+    config, given = examples(run)
+    aspect, beside = networks.load(run, "sees"), image_network.load(run, config, trained / "aspect" / "sees")
+    network, _ = image_network.network(run)
+    source = run.data.source("train")
+    _, held = aspects.validation_split(config, 12)
+    images = images_of(source, given.rows[np.asarray(held)])
+    says = jax.jit(lambda x: apply(network, beside.parameters, to_float(x)))
+    np.testing.assert_allclose(beside.answers, says(images), atol=1e-5)
+    np.testing.assert_array_equal(beside.targets, given.targets[np.asarray(held)])
+
+    test, z = images_of(run.data.source("test"), range(4)), run.latents("test")["z"]
+    read = (z + run.inverted.read(test)) / 2
+    expected = aspect.look_share * says(test) + (1 - aspect.look_share) * aspect.answer(read)
+    np.testing.assert_allclose(aspect.known(run, "test", np.arange(4), z), expected, atol=1e-5)
+    new = np.random.default_rng(0).uniform(-1, 1, (4, 8)).astype(np.float32)
+    drawn = run.inverted.pictures(new)
+    expected = aspect.look_share * says(drawn) + (1 - aspect.look_share) * aspect.answer(run.inverted.read(drawn))
+    np.testing.assert_allclose(aspect.annotate(new), expected, atol=5e-3)  # pixels are rounded
+    assert 0 < aspect.look_share < 1 and figures(trained)["aspect/image_share"] == pytest.approx(aspect.look_share)
+    assert {"aspect/network_share", "aspect/epochs", "aspect/best_loss"} <= figures(trained).keys()
+    assert np.isfinite(doubt.of(run, aspect)(new, drawn, False)).all()
+
+
+def test_the_share_is_half_where_nothing_tells_and_nearer_to_the_better_of_the_two():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(400, 3, 2)).astype(np.float32)
+    good, bad = (truth + scale * rng.normal(size=truth.shape).astype(np.float32) for scale in (0.1, 0.3))
+    beside = image_network.Beside(None, np.zeros((400, 1)), good, truth)
+    assert beside.share(bad) == pytest.approx(0.9, abs=0.03)  # independent errors: their inverse variances
+    assert beside._replace(answers=bad).share(good) == pytest.approx(0.1, abs=0.03)
+    few = image_network.Beside(None, np.zeros((2, 1)), good[:2], truth[:2])
+    assert 0.5 < few.share(bad[:2]) < 0.7
+    none = image_network.Beside(None, np.zeros((0, 1)), good[:0], truth[:0])
+    assert none.share(bad[:0]) == 0.5
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_network(trained, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    folder = run / "aspect" / "sees"
+    opened = Run.open(run)
+    config, given = examples(opened)
+    whole, again = image_network.load(opened, config, folder), image_network.fit(opened, config, given)
+    jax.tree.map(np.testing.assert_array_equal, whole.parameters, again.parameters)  # what is kept is what is measured
+
+    shutil.rmtree(folder / "image")
+    shutil.rmtree(folder / "image_validation")
+    check, seen = image_network._check, []
+
+    def stops(values, epoch):
+        seen.append(epoch)
+        if epoch == 4:
+            raise KeyboardInterrupt
+        check(values, epoch)
+
+    monkeypatch.setattr(image_network, "_check", stops)
+    with pytest.raises(KeyboardInterrupt):
+        image_network.fitted(opened, config, given, folder, 1)
+    assert networks.load(opened, "sees").look is None  # it is left out, and a line says so
+    assert "image network is not trained to the end" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"image_validation is missing: run aspect.py .* --name sees again, as before"):
+        image_network.load(opened, config, folder)
+    monkeypatch.setattr(image_network, "_check", check)
+    done("aspect.py", run, *GIVEN, "--name", "sees")
+    assert seen == [1, 2, 3, 4]
+    jax.tree.map(np.testing.assert_array_equal, image_network.load(opened, config, folder).parameters, whole.parameters)
+
+
+def test_what_cannot_be_is_said(trained, tmp_path):
+    for options, wanted in (
+        (["--target", "generated"], "--image-steps needs --target dataset"),
+        (["--image-steps", -1], "--image-steps is -1; it must be at least 0"),
+    ):
+        assert_refused(trained, "aspect.py", trained, *GIVEN, *options, wanted=[wanted])
+    opened = Run.open(trained)
+    config, _ = examples(opened)
+    assert networks.possible(opened, config) == config
+    for without in ({"target": "generated"}, {"target": "both"}):
+        assert networks.possible(opened, dataclasses.replace(config, **without)).image_steps == 0
