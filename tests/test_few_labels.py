@@ -233,7 +233,9 @@ def test_students_of_a_users_kind_have_its_head_moves_and_loss(monkeypatch):
     kind = dataclasses.replace(depth, loss=lambda predicted, target: jnp.abs(predicted - target).max((1, 2, 3)))
     knowing, learnt = object.__new__(downstream._Knowing), []
     images, maps = np.zeros((6, 16, 16, 3), np.uint8), np.zeros((6, 16, 16, 1), np.float32)
-    vars(knowing).update(_run=mock.Mock(kind=kind, data=mock.Mock(shape=(16, 16, 1), height=16, width=16)))
+    run = mock.create_autospec(Run, instance=True)
+    run.kind, run.data = kind, mock.Mock(shape=(16, 16, 1), height=16, width=16)
+    vars(knowing).update(_run=run)
     vars(knowing).update(_seed=0, _real=(images, maps), _held_out=mock.Mock(images=images[:2]))
     vars(knowing).update(_plan=mock.Mock(recipe=student.Recipe(steps=1, batch_size=2), network="regression"))
     fit = student.fit
