@@ -45,13 +45,17 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
         if expected:
             squares += expected(given) ** 2
         mask = run.kind.name == "mask"
-        if look:
-            squares += metrics.rms_error(answer(z), answer(seen)) ** 2
-        if not mask and aspect.look:
-            squares += metrics.rms_error(answer(given), aspect.look(images)) ** 2
-        if not mask:
+        if not look and not mask and not aspect.look:
             return np.sqrt(squares)
-        inside = np.clip(aspect.of_images(given, images), 0, 1)
+        said = answer(z)
+        again = answer(seen) if look else said
+        squares += metrics.rms_error(said, again) ** 2
+        if not mask and not aspect.look:
+            return np.sqrt(squares)
+        believed = (answer(given) if known else again) if aspect.read else said
+        if not mask and aspect.look:
+            return np.sqrt(squares + metrics.rms_error(believed, aspect.look(images)) ** 2)
+        inside = np.clip(aspect.with_look(believed, images), 0, 1)
         return (squares + _means(inside * (1 - inside))) / _area(inside)
 
     return doubt

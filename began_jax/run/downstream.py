@@ -79,8 +79,8 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     if run.kind_place or run.kind.name not in UNITS:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
     used = any(folder.glob("*/*.json"))
-    defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "schedule": "constant"}
-    defaults |= {"image_steps": 0}
+    defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "image_steps": 0}
+    defaults |= {"schedule": "constant"}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     annotated = len(run.annotated("train", inverted["train"]))

@@ -54,7 +54,8 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
         )
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none" and not config.image_steps:
-        raise InputError(f"--keep {args.keep}: networks of recipe {recipe} have no doubt, and the run no encoder")
+        why = f"networks of recipe {recipe} have neither process nor image network, nor the run an encoder"
+        raise InputError(f"--keep {args.keep}: {why}")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
     return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student, recipe)

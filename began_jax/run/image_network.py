@@ -9,7 +9,6 @@ RUN/aspect/NAME/image/              its training (Orbax)
 RUN/aspect/NAME/image_validation/   its answers for the validation images, from which it has not learnt: one Orbax item
 """
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -86,17 +85,17 @@ class Untrained(NamedTuple):
     loss: losses.Loss
     sight: aspects.Sight
 
-    def init(self, run: Run) -> aspects.AspectState:
-        """Return the state before the first epoch."""
-        return aspects.init(self.config, self.network, (run.data.height, run.data.width, run.data.channels))
+
+def init(run: Run, config: AspectConfig) -> aspects.AspectState:
+    """Return the state before the first epoch of its training, beside an aspect network of a configuration."""
+    made, _ = network(run)
+    return aspects.init(_recipe(config), made, (run.data.height, run.data.width, run.data.channels))
 
 
-def untrained(run: Run, config: AspectConfig, count: int) -> Untrained:
-    """Return what is trained beside an aspect network of `count` examples, as a student is, in --image-steps steps."""
-    made, loss = network(run)
-    learnt = min(aspects.training_count(config, count), MOST)
+def _recipe(config: AspectConfig) -> AspectConfig:
+    """Return how it is trained, as a student is, in --image-steps steps."""
     recipe = student.Recipe(config.image_steps)
-    own = AspectConfig(
+    return AspectConfig(
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
@@ -105,10 +104,16 @@ def untrained(run: Run, config: AspectConfig, count: int) -> Untrained:
         seed=config.seed,
     )
 
+
+def untrained(run: Run, config: AspectConfig, count: int) -> Untrained:
+    """Return what is trained beside an aspect network of `count` examples."""
+    made, loss = network(run)
+    learnt = min(aspects.training_count(config, count), MOST)
+
     def change(key: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
         return student.augment(key, images, targets, run.kind.moves)
 
-    own = aspects.with_epochs(aspects.fitting_batch(own, learnt), learnt)
+    own = aspects.with_epochs(aspects.fitting_batch(_recipe(config), learnt), learnt)
     return Untrained(made, own, learnt, loss, aspects.Sight(lambda _, images: to_float(images), (), change))
 
 
@@ -124,7 +129,7 @@ def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained
 def fit(run: Run, config: AspectConfig, examples: Examples) -> Beside:
     """Train one that is kept nowhere: for measurements."""
     made = untrained(run, config, len(examples.z))
-    state, trainer = made.init(run), _trainer(run, config, examples, made)
+    state, trainer = init(run, config), _trainer(run, config, examples, made)
     for _ in range(made.config.epochs):
         state, values = trainer.epoch(state)
         _check({name: float(value) for name, value in values.items()}, state.done)
@@ -134,7 +139,7 @@ def fit(run: Run, config: AspectConfig, examples: Examples) -> Beside:
 def fitted(run: Run, config: AspectConfig, examples: Examples, folder: Path, save_every: int) -> None:
     """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
     made = untrained(run, config, len(examples.z))
-    kept, state = folder / "image_validation", made.init(run)
+    kept, state = folder / "image_validation", init(run, config)
 
     def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
         _check(values, epoch)
@@ -182,7 +187,7 @@ def load(run: Run, config: AspectConfig, folder: Path) -> Beside:
     remedy = f"run aspect.py --run {run.folder} --name {folder.name} again, as before"
     found = read_columns(folder / "image_validation", _ITEM, remedy)
     saved = checkpoints.manager(folder / "image", read_only=True)
-    like = jax.eval_shape(lambda: untrained(run, dataclasses.replace(config, validation=0.0), 1).init(run))
+    like = jax.eval_shape(lambda: init(run, config))
     restored = checkpoints.restore_latest(saved, like)
     saved.close()
     if restored is None or restored[0] != found["epochs"]:

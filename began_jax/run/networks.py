@@ -61,7 +61,8 @@ class TrainedAspect(NamedTuple):
     `annotate` maps latents z [N, latent] to annotations [N, ...] of the images G(z). `answer` is the same, but of the
     latents that it is given, and without the image network: with --read, of what the encoder has read (`reading`). With
     --features too, `annotate` gives z to the network and what was read to the process. `look` is the image network's
-    answer for images, with which `of_images` says what all together say of them.
+    answer for images, with which `of_images` says what all together say of images and what is read of them, and
+    `of_inverted` the same of images and the latents that they were inverted to.
     """
 
     annotate: Callable[[np.ndarray], np.ndarray]
@@ -76,17 +77,23 @@ class TrainedAspect(NamedTuple):
 
     def of_images(self, z: np.ndarray, images: np.ndarray) -> np.ndarray:
         """Return the annotations of images uint8 [N, H, W, C], by what is read of them or their latents."""
-        said = (self.answer or self.annotate)(z)
+        return self.with_look((self.answer or self.annotate)(z), images)
+
+    def with_look(self, said: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Return what all together say of images, when what is `said` of their latents is known [N, ...]."""
         return said if self.look is None else self.look_share * self.look(images) + (1 - self.look_share) * said
+
+    def of_inverted(self, run: Run, z: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """Return the annotations of images uint8 [N, H, W, C] that were inverted to latents [N, latent]."""
+        return self.of_images(reading.of_inverted(run.inverted, z, images) if self.read else z, images)
 
     def known(self, run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Return the annotations of images of a split, by their numbers [N] and inverted latents [N, latent]."""
-        given = reading.of_images(run, split, rows, z) if self.read else z
-        if self.look is None:
-            return (self.answer or self.annotate)(given)
-        source, size = run.data.source(split), run.inverted.batch
-        parts = (slice(first, first + size) for first in range(0, len(rows), size))
-        return np.concatenate([self.of_images(given[part], images_of(source, rows[part])) for part in parts])
+        if not self.read and self.look is None:
+            return (self.answer or self.annotate)(z)
+        source = run.data.source(split)
+        parts = (slice(first, first + reading.BATCH) for first in range(0, len(rows), reading.BATCH))
+        return np.concatenate([self.of_inverted(run, z[part], images_of(source, rows[part])) for part in parts])
 
 
 def shows_layers(run: Run) -> bool:
@@ -253,9 +260,9 @@ def _answering(
             return said
         return seen_share * apply(ordinary, parameters["images"], jnp.clip(x, -1, 1)) + (1 - seen_share) * said
 
-    answer = batched(lambda p, z: answers(p, z, z), parameters, size)
     of_both = Pure(lambda p, z, x: beside_images(p, answers(p, z, z), x), parameters)
-    annotate, of_z = answer, Pure(lambda p, z: answers(p, z, z), parameters)
+    of_z = Pure(lambda p, z: answers(p, z, z), parameters)
+    annotate = answer = batched(*of_z, size)
     if config.read or images is not None:
         generator = run.inverted
         given = {"generator": generator.parameters}
@@ -269,8 +276,7 @@ def _answering(
 
         of_z = Pure(of_new, (given, parameters))
         annotate = batched(*of_z, size)
-    pures = (of_z, of_both)
-    return TrainedAspect(annotate, state.done, share, expected, answer, config.read, pures, look, seen_share)
+    return TrainedAspect(annotate, state.done, share, expected, answer, config.read, (of_z, of_both), look, seen_share)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

@@ -175,9 +175,7 @@ def _annotator(run: Run, name: str) -> Callable[[np.ndarray, np.ndarray], Known]
     doubts = doubt.of(run, aspect)
 
     def annotate(z: np.ndarray, images: np.ndarray) -> Known:
-        given = (z + run.inverted.read(images)) / 2 if aspect.read else z
-        answers = aspect.of_images(given, images)
-        return Known(run.data.known(answers), doubts(z, images, True) if doubts else None)
+        return Known(run.data.known(aspect.of_inverted(run, z, images)), doubts(z, images, True) if doubts else None)
 
     return annotate
 

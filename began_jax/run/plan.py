@@ -120,34 +120,42 @@ def aspect(run: Run, config: AspectConfig) -> str:
     made = networks.of_run(run, config)
     config = networks.fitting(run, config, count)
     state = jax.eval_shape(lambda: made.init(config))
-
-    def step(
-        unit: str, config: AspectConfig, network: Any, state: Any, inputs: Any, sight: Any, loss: losses.Loss
-    ) -> Call:
-        targets = jax.ShapeDtypeStruct((inputs.shape[0], *run.data.shape), dtype)
-        rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
-
-        def each(state, inputs, targets, rows):
-            how: Any = {"sight": sight, "loss": loss}
-            one = lambda state, rows: aspects.step(config, network, state, inputs, targets, rows, **how)  # noqa: E731
-            return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
-
-        name = f"a step of {config.batch_size} {unit}"
-        return Call(name, each, (state, inputs, targets, rows), {"donate_argnums": 0})
-
-    def to_do(config: AspectConfig, count: int) -> str:
-        return f"{config.epochs:,} epochs of {aspects.training_count(config, count) // config.batch_size:,} steps"
-
     z = jax.ShapeDtypeStruct((count, run.config.latent_size), jnp.float32)
-    calls = [step("latents", config, made.network, state, z, made.sight, losses.of(run.kind.loss))]
-    facts = {"to do": to_do(config, count), "a checkpoint": _checkpoint(state)}
+    targets = jax.ShapeDtypeStruct((count, *run.data.shape), dtype)
+    calls = [_aspect_step("latents", config, made, state, z, targets, losses.of(run.kind.loss))]
+    facts = {"to do": _epochs(config, count), "a checkpoint": _checkpoint(state)}
     if config.image_steps:
         own = image_network.untrained(run, config, count)
-        state = jax.eval_shape(lambda: own.init(run))
+        state = jax.eval_shape(lambda: image_network.init(run, config))
         images = jax.ShapeDtypeStruct((own.count, *run.inverted.image_shape), jnp.uint8)
-        calls.append(step("images", own.config, own.network, state, images, own.sight, own.loss))
-        facts |= {"to do with images": to_do(own.config, own.count), "a checkpoint of that": _checkpoint(state)}
+        targets = jax.ShapeDtypeStruct((own.count, *run.data.shape), dtype)
+        calls.append(_aspect_step("images", own.config, own, state, images, targets, own.loss))
+        facts |= {"to do with images": _epochs(own.config, own.count), "a checkpoint of that": _checkpoint(state)}
     return text("aspect", calls, facts)
+
+
+def _aspect_step(
+    unit: str,
+    config: AspectConfig,
+    made: networks.Untrained | image_network.Untrained,
+    state: Any,
+    inputs: jax.ShapeDtypeStruct,
+    targets: jax.ShapeDtypeStruct,
+    loss: losses.Loss,
+) -> Call:
+    rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
+
+    def step(state, inputs, targets, rows):
+        how: Any = {"sight": made.sight, "loss": loss}
+        one = lambda state, rows: aspects.step(config, made.network, state, inputs, targets, rows, **how)  # noqa: E731
+        return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
+
+    name = f"a step of {config.batch_size} {unit}"
+    return Call(name, step, (state, inputs, targets, rows), {"donate_argnums": 0})
+
+
+def _epochs(config: AspectConfig, count: int) -> str:
+    return f"{config.epochs:,} epochs of {aspects.training_count(config, count) // config.batch_size:,} steps"
 
 
 def generation(run: Run, count: int, batch: int) -> str:

@@ -15,7 +15,7 @@ from began_jax.data.datasets import images_of
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 
-_BATCH = 256
+BATCH = 256  # images that are read together
 
 
 def of_images(run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -27,10 +27,14 @@ def of_images(run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarr
         rows: numbers of the images [N].
         z: their inverted latents [N, latent].
     """
-    read, source = run.inverted.read, run.data.source(split)
-    parts = (rows[first : first + _BATCH] for first in range(0, len(rows), _BATCH))
-    seen = [read(images_of(source, part)) for part in parts]
-    return (z + np.concatenate(seen)) / 2
+    source = run.data.source(split)
+    parts = (slice(first, first + BATCH) for first in range(0, len(rows), BATCH))
+    return np.concatenate([of_inverted(run.inverted, z[part], images_of(source, rows[part])) for part in parts])
+
+
+def of_inverted(generator: Generator, z: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return the mean of z and E(x) [N, latent] for images x uint8 [N, H, W, C] and the latents z they have."""
+    return (z + generator.read(images)) / 2
 
 
 def of_new(generator: Generator) -> tuple[Callable[[Any, Any], jax.Array], Any]:

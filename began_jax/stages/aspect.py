@@ -26,8 +26,6 @@ from began_jax.run import checkpoints, cli, closed_form, image_network, labels, 
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop
 
-KEPT = ("epochs", "best_loss", "loss", "validation_loss", "steps_per_second")  # beside the shares in metrics.json
-
 
 def parser() -> cli.ArgumentParser:
     """Return the command line."""
@@ -106,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, latents and annotations, init, restore, an epoch a call."""
     args, run, config = parse(argv)
     # T may be a network that learns
-    convolutions = run.data.annotation == "mask" or config.features or config.image_steps or config.target != "dataset"
-    sharding.use_cpu_devices(config.members, kernel_gradients=bool(convolutions))
+    convolutions = run.data.annotation == "mask" or config.features or config.target != "dataset"
+    sharding.use_cpu_devices(config.members, kernel_gradients=convolutions or config.image_steps > 0)
     if args.suggest is not None:
         print(suggested(run, config, args.suggest))
         return
@@ -147,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for _ in loop:
             loop.advance(*trainer.epoch(loop.state))
 
-    done, beside, shares = f"{loop.state.done:,} epochs{loop.remark}", "", dict[str, float]()
+    done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""
+    found: dict[str, float] = {"epochs": loop.state.done, "best_loss": loop.state.score}
     if config.image_steps and not loop.stopped:
         loop.exit_if_stopped()  # by a signal that came while it saved
         del trainer, pairs  # and what they have on the device
@@ -156,12 +155,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if (config.closed_form == "process" or config.image_steps) and not loop.stopped:
         aspect = networks.load(run, folder.name)
         if config.closed_form == "process":
-            shares["network_share"] = aspect.share
+            found["network_share"] = aspect.share
             beside = f", with the share {aspect.share:.2f} beside a Gaussian process"
         if config.image_steps:
-            shares["image_share"] = aspect.look_share
+            found["image_share"] = aspect.look_share
             beside += f", and beside an image network with the share {aspect.look_share:.2f}"
-        run.record("aspect", shares, keep=KEPT)
+        run.record("aspect", found, keep=("loss", "validation_loss", "steps_per_second"))
     print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e}{beside} -> {folder}")
     loop.exit_if_stopped()
 
@@ -202,7 +201,7 @@ def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> N
     # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.
     free = ("epochs",) if config.schedule == "constant" else ()
     used = checkpoints.exists(folder)
-    earlier = {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
-    defaults |= earlier  # networks of before 0.3.0
+    # networks of before 0.3.0
+    defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
     options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

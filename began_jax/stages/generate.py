@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.keep < 1 and doubts is None:
         remedy = "train one with aspect.py --closed-form process"
         raise InputError(
-            f"--keep {args.keep}: network {name} has no doubt, having neither process nor encoder; {remedy}"
+            f"--keep {args.keep}: network {name} has no doubt: no process, no image network, no encoder; {remedy}"
         )
 
     parameters = aspect.pure[0].parameters if aspect.pure else None
