@@ -1,7 +1,7 @@
 """A data set as latents of few bits each (section 4 of the paper), and beside it JPEG and WebP of the same size."""
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,8 @@ from began_jax.inversion import objective
 
 Images = UInt8[np.ndarray, "count height width channels"]
 
-FORMATS = {"jpeg": {"optimize": True}, "webp": {"method": 4}}  # with Pillow's options of each
+# With Pillow's options of each.
+FORMATS: dict[str, dict[str, Any]] = {"jpeg": {"optimize": True}, "webp": {"method": 4}}
 _LOWEST, _HIGHEST = 1, 95  # quality
 _PIXELS = 64_000_000  # of a sheet: Pillow warns of pictures with more
 _BLOCK = 16  # pixels a side, which the codecs code together

@@ -179,7 +179,7 @@ def strip(
     return annotated_grid(images, landmarks, masks, len(images), scale, captions, points)
 
 
-def save_image(path: str | os.PathLike, picture: Image.Image) -> None:
+def save_image(path: str | os.PathLike[str], picture: Image.Image) -> None:
     """Write a picture in the format that the file's extension names, all of it or nothing."""
     Image.init()
     kind = Image.EXTENSION.get(Path(path).suffix.lower())
@@ -199,7 +199,7 @@ def _with_palette(frame: Image.Image) -> Image.Image:
 
 
 def save_gif(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     frames: Sequence[Image.Image],
     seconds_per_frame: float = 0.08,
     ping_pong: bool = True,

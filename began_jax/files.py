@@ -12,7 +12,7 @@ from began_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, mark: str | None = None) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], mark: str | None = None) -> Iterator[Path]:
     """Give a temporary sibling to write to, which takes the place of `path` when the block ends well.
 
     Its name has a mark, this process's number, so that several may write at once. With a fixed one, what a kill leaves

@@ -203,16 +203,15 @@ class Ridge:
         True
     """
 
-    def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]):
+    def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]) -> None:
         y = np.asarray(completed(targets), np.float64).reshape(len(targets), -1)
         z = np.asarray(z, np.float64)
         held = np.arange(len(z)) % 10 == 9
         strengths = [10.0**e for e in range(-3, 5)]
+        self.strength: float = 1.0
         if held.any() and not held.all():
             errors = [((_apply(_fit(z[~held], y[~held], s), z[held]) - y[held]) ** 2).mean() for s in strengths]
             self.strength = strengths[int(np.argmin(errors))]
-        else:
-            self.strength = 1.0
         self._fitted = _fit(z, y, self.strength)
         self._shape = np.shape(targets)[1:]
 

@@ -30,7 +30,7 @@ SEED = Valid(lambda value: 0 <= value < 2**31, "at least 0 and less than 2^31")
 def option(
     default: Any = dataclasses.MISSING,
     help: str = "",
-    choices: tuple | None = None,
+    choices: tuple[Any, ...] | None = None,
     valid: Valid | None = None,
     *,
     metavar: str | None = None,
@@ -50,7 +50,7 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def choices_of(field: dataclasses.Field) -> tuple | None:
+def choices_of(field: dataclasses.Field[Any]) -> tuple[Any, ...] | None:
     """Return the values of an option that has few: those of its `Literal`, or the `choices` that it was given."""
     return typing.get_args(field.type) if typing.get_origin(field.type) is Literal else field.metadata.get("choices")
 
@@ -66,7 +66,7 @@ class Checked:
     Values that are traced, such as a learning rate under `jax.vmap`, cannot be looked at and are taken as they are.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_options(type(self), vars(self), type(self).__name__ + ": {name} is {value}; it must be {words}")
 
 

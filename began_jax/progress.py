@@ -11,7 +11,7 @@ from tqdm import tqdm
 class Progress:
     """A progress line on standard error; `rate` is units a second since the first update (after compilation)."""
 
-    def __init__(self, stage: str, total: int, done: int = 0, unit: str = "step"):
+    def __init__(self, stage: str, total: int, done: int = 0, unit: str = "step") -> None:
         # Where no terminal rewrites the line, a line every 20 s keeps a log readable.
         interval = 0.5 if sys.stderr.isatty() else 20.0
         self._bar = tqdm(

@@ -7,7 +7,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ CPU_BATCH = 64
 # and less for layers of few channels: training is faster with Eigen's, inversion (no kernel's gradient) with its own.
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart
+_T = TypeVar("_T")
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
@@ -73,7 +74,7 @@ def first_process_first(place: str) -> Iterator[None]:
             meet(place, LONG)
 
 
-def share(items: Sequence) -> list:
+def share(items: Sequence[_T]) -> list[_T]:
     """Return this process's part of a list that is the same on all of them: every so many-th."""
     return list(items[jax.process_index() :: jax.process_count()])
 

@@ -17,6 +17,7 @@ from began_jax.models import apply
 from began_jax.models.heads import ToLandmarks
 from began_jax.run import doubt, image_network, labels, networks
 from began_jax.run.folder import Run
+from began_jax.run.latents import read_columns, write_columns
 
 TRAIN = ["--filters", 4, "--encoder-filters", "4,6", "--latent-size", 8, "--batch-size", 4, "--steps", 2]
 GIVEN = ["--recipe", "combined", "--epochs", 2, "--labelled", 12, "--validation", 0.25, "--image-steps", 6]
@@ -70,6 +71,7 @@ def test_both_answer_with_the_share_that_errs_least_on_images_of_which_neither_h
     assert 0 < aspect.look_share < 1 and figures(trained)["aspect/image_share"] == pytest.approx(aspect.look_share)
     assert {"aspect/network_share", "aspect/epochs", "aspect/best_loss"} <= figures(trained).keys()
     assert np.isfinite(doubt.of(run, aspect)(new, drawn, False)).all()
+    assert any((trained / "events" / "aspect-sees-images").iterdir())
 
 
 def test_the_share_is_half_where_nothing_tells_and_nearer_to_the_better_of_the_two():
@@ -114,6 +116,12 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(trained, tmp_pa
     done("aspect.py", run, *GIVEN, "--name", "sees")
     assert seen == [1, 2, 3, 4]
     jax.tree.map(np.testing.assert_array_equal, image_network.load(opened, config, folder).parameters, whole.parameters)
+
+    columns = read_columns(folder / "image_validation", "answers", "")
+    shutil.rmtree(folder / "image_validation")
+    write_columns(folder / "image_validation", "answers", {"z": columns["z"], "answers": columns["answers"]})
+    with pytest.raises(InputError, match="image lacks the end of its training"):
+        image_network.load(opened, config, folder)
 
 
 def test_what_cannot_be_is_said(trained, tmp_path):

@@ -49,7 +49,7 @@ class EyeNetwork:
 
     kind = "mask"
 
-    def __init__(self, weights: Path = WEIGHTS):
+    def __init__(self, weights: Path = WEIGHTS) -> None:
         self._parameters = load(weights)
         self._apply = jax.jit(lambda parameters, x: apply(network(), parameters, x))
 

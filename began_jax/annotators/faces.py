@@ -42,7 +42,7 @@ class FaceDetector:
         smallest: a face's smallest size, as a share of the picture's shorter side.
     """
 
-    def __init__(self, neighbours: int = 5, smallest: float = 0.2):
+    def __init__(self, neighbours: int = 5, smallest: float = 0.2) -> None:
         self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
         self._neighbours, self._smallest = neighbours, smallest
 
@@ -73,7 +73,7 @@ class FaceLandmarks:
 
     kind = "landmarks"
 
-    def __init__(self, max_doubt: float = MAX_DOUBT, find_face: bool = True):
+    def __init__(self, max_doubt: float = MAX_DOUBT, find_face: bool = True) -> None:
         self._predictor = _dlib.shape_predictor(str(model_path()))
         self._detector = FaceDetector(neighbours=3, smallest=0.4) if find_face else None
         self.max_doubt = max_doubt

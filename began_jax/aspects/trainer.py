@@ -59,7 +59,7 @@ class Trainer:
         one_call: bool | None = None,
         sight: Sight | None = None,
         loss: LossName | Callable = "squared",
-    ):
+    ) -> None:
         latents, targets = jnp.asarray(latents), jnp.asarray(targets)
         if len(latents) != len(targets):
             raise InputError(f"{len(latents)} latents and {len(targets)} targets; there must be as many of both")
@@ -75,7 +75,7 @@ class Trainer:
         seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
         self._train = (latents, targets, deviation, train, seen)
         self._held = (latents[held], as_floats(targets[held], float_type(latents)))
-        self.batches = len(train) // config.batch_size
+        self.batches: int = len(train) // config.batch_size
         if one_call is None:
             one_call = (targets.ndim < 4 and sight is None) or jax.default_backend() != "cpu"
 

@@ -44,7 +44,7 @@ class AugmentConfig:
         0.75, "of each effect, drawn for each on its own, 0 to 1 (reference 24: 1, all effects on every copy)"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             highest = _LONGEST_BLUR if name == "motion_blur" else 1
             if not 0 <= value <= highest:

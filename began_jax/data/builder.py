@@ -98,7 +98,11 @@ def encoded(example: Example) -> Example:
 
 
 def _write_split(
-    folder: Path, name: str, examples: Sequence, features: tfds.features.FeaturesDict, seen: Callable[[Example], None]
+    folder: Path,
+    name: str,
+    examples: Sequence[Any],
+    features: tfds.features.FeaturesDict,
+    seen: Callable[[Example], None],
 ) -> SplitInfo:
     """Write the records of a split, shard by shard, and return what TFDS has to know of them."""
     place: Any = folder  # TFDS says epath.Path, and takes any
@@ -124,7 +128,7 @@ def _write_split(
 
 def write(
     out: Path,
-    splits: Mapping[str, Sequence],
+    splits: Mapping[str, Sequence[Any]],
     *,
     height: int,
     width: int,
@@ -214,7 +218,7 @@ def shares_in_words(shares: Sequence[float]) -> str:
 
 def write_features(
     out: Path,
-    splits: Mapping[str, Sequence],
+    splits: Mapping[str, Sequence[Any]],
     features: Mapping[str, Any],
     description: str,
     metadata: Mapping[str, Any],

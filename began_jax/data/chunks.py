@@ -137,13 +137,13 @@ def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Ite
         yield _summary(folder / f"{number:06d}.npz") if number in there else next(made)
 
 
-class Chunks(Sequence):
+class Chunks(Sequence[Example]):
     """The examples with these `indices` among all that were kept, in that order; one chunk is held at a time.
 
     `image` and `mask` are PNG bytes, as `builder.write` takes them too.
     """
 
-    def __init__(self, folder: Path, lengths: Sequence[int], indices: Sequence[int]):
+    def __init__(self, folder: Path, lengths: Sequence[int], indices: Sequence[int]) -> None:
         self._folder, self._indices = folder, indices
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
         self._number, self._columns = -1, {}

@@ -77,7 +77,7 @@ def batches(source: Any, rows: grain.MapDataset, *, masks: bool = False) -> grai
     return rows.map(load)
 
 
-class Kept(Sequence):
+class Kept(Sequence[dict[str, np.ndarray]]):
     """A source whose images, and masks where they are asked for, are decoded once and kept in memory.
 
     Args:
@@ -85,7 +85,7 @@ class Kept(Sequence):
         masks: whether masks are read too.
     """
 
-    def __init__(self, source: Any, masks: bool = False):
+    def __init__(self, source: Any, masks: bool = False) -> None:
         self._source, self._there = source, np.zeros(len(source), bool)
         shape = source.image(0).shape
         self._images = np.zeros((len(source), *shape), np.uint8)  # takes memory as it is filled

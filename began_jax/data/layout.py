@@ -42,12 +42,12 @@ class Layout:
     annotated: Annotated
 
     @property
-    def identity(self) -> tuple:
+    def identity(self) -> tuple[Any, ...]:
         """What a fingerprint covers of this."""
         fields, shape = self.annotated
         size = (self.height, self.width, self.channels)
         # The order and the gaps are those of version 0.1.0, so that a run from then still knows its data set.
-        known: tuple = (None, (), None, None)
+        known: tuple[Any, ...] = (None, (), None, None)
         if self.annotation == "landmarks":
             known = (*((fields[0], ()) if len(fields) == 1 else (None, fields)), None, shape[0])
         elif self.annotation == "mask":

@@ -51,7 +51,7 @@ class OwnAnnotations:
 class Annotations:
     """What `OwnAnnotations.open` has read."""
 
-    def __init__(self, own: OwnAnnotations, where: str, answer: Callable[[str], Any]):
+    def __init__(self, own: OwnAnnotations, where: str, answer: Callable[[str], Any]) -> None:
         self._own, self._where, self._answer = own, where, answer
         self._shape: tuple[int, ...] | None = None
 

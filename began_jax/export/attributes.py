@@ -4,6 +4,7 @@ import contextlib
 import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -16,7 +17,7 @@ Write = Callable[..., None]
 
 @contextlib.contextmanager
 def attribute_writer(
-    out: str | os.PathLike, provenance: dict, names: Sequence[str], resume: bool = False
+    out: str | os.PathLike[str], provenance: dict[str, Any], names: Sequence[str], resume: bool = False
 ) -> Iterator[Write]:
     """Give `write(latents, images, attributes, doubt=None)` to call batch by batch; `out` appears when the block ends.
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -84,8 +85,8 @@ def _tail(count: int, width: int, height: int, form: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def coco_writer(
-    out: str | os.PathLike,
-    provenance: dict,
+    out: str | os.PathLike[str],
+    provenance: dict[str, Any],
     points: Scheme | None = None,
     category: str = "face",
     resume: bool = False,

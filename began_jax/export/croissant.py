@@ -15,7 +15,7 @@ CITE = (
     "corresponding data annotation, Pattern Recognition Letters, doi:10.1016/j.patrec.2018.10.025"
 )
 # The terms of the format, as its specification gives them.
-CONTEXT = {
+CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "citeAs": "cr:citeAs",

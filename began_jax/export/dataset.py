@@ -78,7 +78,7 @@ class Rows:
         dtype: of the rows.
     """
 
-    def __init__(self, path: Path, count: int = 0, dtype: str = "<f4"):
+    def __init__(self, path: Path, count: int = 0, dtype: str = "<f4") -> None:
         self._count, self._dtype = count, np.dtype(dtype)
         self._shape: tuple[int, ...] | None = None
         if not count:
@@ -133,8 +133,9 @@ class Dataset:
     Pictures are encoded by threads, for which zlib works outside of Python's lock, while the caller goes on.
     """
 
-    def __init__(self, folder: Path, pool: ThreadPoolExecutor, found: Mapping[str, Any], form: str = "png"):
-        self.folder, self.form = folder, form
+    def __init__(self, folder: Path, pool: ThreadPoolExecutor, found: Mapping[str, Any], form: str = "png") -> None:
+        self.folder: Path = folder
+        self.form: str = form
         self.count: int = found.get("count", 0)
         self.image_shape: tuple[int, ...] | None = tuple(found["image_shape"]) if found else None
         self.latent_size: int | None = found.get("latent_size")
@@ -146,7 +147,7 @@ class Dataset:
         self._doubts = self.rows("doubt.npy") if "doubt.npy" in again else None
         self._numbers = self.rows("numbers.npy", "<i8") if "numbers.npy" in again else None
         # The sample after the last one that is there, where the caller numbered them.
-        self.next_number = int(self._numbers.last()) + 1 if self._numbers and self.count else self.count
+        self.next_number: int = int(self._numbers.last()) + 1 if self._numbers and self.count else self.count
 
     def rows(self, name: str, dtype: str = "<f4") -> Rows:
         """Return rows of the data set, as many as there are pictures when it is complete."""
@@ -248,7 +249,7 @@ class Dataset:
 
 
 @contextlib.contextmanager
-def dataset(out: str | os.PathLike, provenance: dict, resume: bool = False) -> Iterator[Dataset]:
+def dataset(out: str | os.PathLike[str], provenance: dict[str, Any], resume: bool = False) -> Iterator[Dataset]:
     """Open a data set; `provenance` (sampler, generator run, seed, ...) goes into dataset.json.
 
     Its `picture`, one of `FORMS`, is how the pictures are stored: PNG by default.
@@ -288,7 +289,7 @@ def _progress(path: Path, origin: dict[str, Any]) -> dict[str, Any]:
     return found if origin.items() <= found.items() else {}
 
 
-def resumable(write: Callable[..., None], written: Dataset) -> Callable[..., None]:
+def resumable(write: Callable[..., None], written: Any) -> Callable[..., None]:
     """Return the function with `written`, which tells the caller how much is there already after a stop."""
     setattr(write, "written", written)  # noqa: B010
     return write

@@ -187,7 +187,7 @@ def _web_dataset(content: Content, out: Path) -> None:
 class _Records(Sequence):
     """The pictures as examples of `builder.write`, which reads them in order."""
 
-    def __init__(self, content: Content):
+    def __init__(self, content: Content) -> None:
         self._content, self._items = content, content.items()
 
     def __len__(self) -> int:

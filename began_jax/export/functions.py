@@ -14,7 +14,7 @@ import numpy as np
 from began_jax import plugins
 from began_jax.errors import InputError
 
-NEEDED = {
+NEEDED: dict[str, tuple[str, ...]] = {
     "onnx": ("jax2onnx", "onnx", "onnxruntime"),
     "stablehlo": ("flatbuffers",),
     "safetensors": ("safetensors.numpy",),

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -14,7 +15,7 @@ Write = Callable[..., None]
 
 
 @contextlib.contextmanager
-def mask_writer(out: str | os.PathLike, provenance: dict, resume: bool = False) -> Iterator[Write]:
+def mask_writer(out: str | os.PathLike[str], provenance: dict[str, Any], resume: bool = False) -> Iterator[Write]:
     """Give `write(latents, images, masks, doubt=None)` to call batch by batch; `out` appears when the block ends.
 
     With `resume` a set that was stopped goes on, see `dataset`.

@@ -32,7 +32,7 @@ def ignore(number: int) -> None:
 class _Batch:
     """Images whose results are awaited together."""
 
-    def __init__(self, key: Any, images: Any, z: Any, weights: Any = None):
+    def __init__(self, key: Any, images: Any, z: Any, weights: Any = None) -> None:
         self.key, self.z, self.data = key, jax.tree.map(np.asarray, z), jax.tree.map(np.asarray, (images, weights))
         self.size = len(self.data[0])
         latents = starts.rows(self.z)
@@ -68,14 +68,14 @@ class Inverter:
         steps_per_call: int | None = None,
         loss: Loss | None = None,
         prior: Prior | None = None,
-    ):
+    ) -> None:
         check_one_start(config, "Inverter", tolerance=True)
         objective = objective_of(config, loss, prior)
         self._config, self._parameters, self._sharding = config, parameters, automatic(sharding)
         self._devices = 1 if sharding is None else sharding.num_devices
         if steps_per_call is None:
             steps_per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
-        self.steps_per_call = max(min(steps_per_call, config.steps), 1)
+        self.steps_per_call: int = max(min(steps_per_call, config.steps), 1)
 
         def run(parameters, state, data, steps):
             one = lambda s: step(config, lambda z: generate(parameters, z), s, data[0], data[1], objective)  # noqa: E731

@@ -73,7 +73,7 @@ def optimizer(config: InvertConfig) -> optax.GradientTransformation:
     return optax.adam(rate, config.beta1, config.beta2)
 
 
-def products(config: InvertConfig) -> AbstractContextManager:
+def products(config: InvertConfig) -> AbstractContextManager[None]:
     """Return the context in which the generator's matrix products have the bits that the configuration asks for."""
     coarse_enough = config.optimizer == "adam" or config.steps <= LONG_BFGS
     exact = config.products == "float32" or (config.products == "auto" and not coarse_enough)

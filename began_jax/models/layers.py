@@ -103,7 +103,7 @@ class UpsampleConv(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "batch height width features"]) -> Array:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = upsample_conv(x.astype(self.dtype or x.dtype), kernel)
@@ -120,5 +120,5 @@ class PoolProject(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "batch height width features"]) -> Array:
         return nn.Conv(self.features, (1, 1), dtype=self.dtype, name="conv1x1")(average_pool(x))

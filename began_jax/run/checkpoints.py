@@ -10,7 +10,7 @@ Among several processes a manager belongs to all of them, which save and restore
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Manager(ocp.CheckpointManager):
 
     writing: int = -1
 
-    def save(self, step: int, *args, **kwargs) -> bool:
+    def save(self, step: int, *args: Any, **kwargs: Any) -> bool:
         self.wait_until_finished()  # Orbax would wait too: it writes one at a time
         self.writing = step
         return super().save(step, *args, **kwargs)
@@ -41,7 +41,11 @@ class Manager(ocp.CheckpointManager):
 
 
 def manager(
-    folder: Path, *, keep: int | None = 3, read_only: bool = False, items: dict[str, Callable] | None = None
+    folder: Path,
+    *,
+    keep: int | None = 3,
+    read_only: bool = False,
+    items: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Manager:
     """Return a manager that keeps the newest `keep` checkpoints and that with the lowest score; None keeps all.
 

@@ -133,7 +133,7 @@ def _held_out(run: Run) -> _HeldOut:
 class _Knowing:
     """What is made of one draw of annotated images, each part when it is first needed."""
 
-    def __init__(self, run: Run, plan: Plan, held_out: _HeldOut, count: int, seed: int):
+    def __init__(self, run: Run, plan: Plan, held_out: _HeldOut, count: int, seed: int) -> None:
         self._run, self._plan, self._held_out, self._seed = run, plan, held_out, seed
         self._config = dataclasses.replace(plan.aspect, labelled=count, label_seed=seed, seed=seed)
 

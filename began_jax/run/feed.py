@@ -37,7 +37,7 @@ class Feed:
         InputError: the batch does not fit the data set or the processes, or masks are needed and there are none.
     """
 
-    def __init__(self, run: Run, mesh: Mesh, place: str = "auto"):
+    def __init__(self, run: Run, mesh: Mesh, place: str = "auto") -> None:
         config, data = run.config, run.data
         if config.low_quality and data.annotation != "mask":
             raise InputError(f"--low-quality needs a data set with masks; {data.path} has {data.annotation or 'none'}")
@@ -46,7 +46,7 @@ class Feed:
         source, self._masks = data.source("train"), config.low_quality
         part = {"process_index": jax.process_index(), "process_count": jax.process_count()}
         self._rows = feed.rows(len(source), config.batch_size, config.seed, **part)
-        self.place = _place(source, self._masks) if place == "auto" else place
+        self.place: str = _place(source, self._masks) if place == "auto" else place
         self._source, self._mesh, self._resident = source, mesh, None
         self._choose = {
             stacked: jax.jit(

@@ -145,7 +145,8 @@ def fitted(run: Run, config: AspectConfig, examples: Examples, folder: Path, sav
         _check(values, epoch)
         return values
 
-    options = {"observe": observe, "save_every": save_every}
+    events = run.folder / "events" / f"aspect-{folder.name}-images"
+    options = {"observe": observe, "save_every": save_every, "events": events}
     with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place
         if loop.start < loop.total:
@@ -190,7 +191,7 @@ def load(run: Run, config: AspectConfig, folder: Path) -> Beside:
     like = jax.eval_shape(lambda: init(run, config))
     restored = checkpoints.restore_latest(saved, like)
     saved.close()
-    if restored is None or restored[0] != found["epochs"]:
+    if restored is None or restored[0] != found.get("epochs"):
         raise InputError(f"{folder / 'image'} lacks the end of its training: {remedy}")
     return Beside(restored[1].best_parameters, found["z"], found["answers"], found["targets"])
 

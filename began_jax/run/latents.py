@@ -21,7 +21,7 @@ class ColumnsHandler(ocp.CheckpointHandler):
     Orbax's own handlers write numpy arrays on the first process only, and refuse what only one process has.
     """
 
-    def __init__(self, multiprocessing_options: ocp.options.MultiprocessingOptions | None = None):
+    def __init__(self, multiprocessing_options: ocp.options.MultiprocessingOptions | None = None) -> None:
         self._options = multiprocessing_options or ocp.options.MultiprocessingOptions()
 
     def save(self, directory: Any, args: "Columns") -> None:
@@ -68,8 +68,8 @@ def read_columns(folder: Path, item: str, remedy: str) -> dict[str, np.ndarray]:
 class Latents:
     """A folder of shards in order: RUN/latents/SPLIT is Z_data in the data set's order, RUN/labels/* see `labels`."""
 
-    def __init__(self, folder: Path, *, read_only: bool = False):
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder: Path = Path(folder)
         self._read_only = read_only
 
     @functools.cached_property

@@ -109,13 +109,14 @@ class Loop(Generic[State]):
         observe: Callable[[int, Values], Mapping[str, float]] = lambda number, values: values,
         unpack: Callable[[Any], list[Values]] = _one,
         in_flight: int | None = None,
-    ):
+    ) -> None:
         self._saved = checkpoints.manager(folder)
         found = checkpoints.restore_latest(self._saved, state)
         self.state: State = state if found is None else found[1]
-        self.start, self.total = self.state.done, total
+        self.start: int = self.state.done
+        self.total: int = total
         self.values: Values = {}
-        self.stopped = 0  # number of the signal that stopped it
+        self.stopped: int = 0  # number of the signal that stopped it
         self._stride, self._save_every, self._save_seconds, self._record = stride, save_every, save_seconds, record
         self._observe, self._unpack = observe, unpack
         self._in_flight = in_flight if in_flight is not None else IN_FLIGHT if jax.default_backend() != "cpu" else 0

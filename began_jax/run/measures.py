@@ -66,16 +66,17 @@ class Quality:
         references: int = MOST_REFERENCES,
         function: Function | None = None,
         name: str = features.NAME,
-    ):
+    ) -> None:
         self._train = data.source("train")
         every = np.arange(len(self._train))
         split = "test" in data.splits
         held_out = data.source("test") if split else self._train
         rows, held_rows = (every, np.arange(len(held_out))) if split else (every[::2], every[1::2])
-        self.count = available(data, count)
+        self.count: int = available(data, count)
         if self.count < LEAST:
             raise InputError(f"{self.count} images are too few to measure a generator with; it takes {LEAST}")
-        self.name, self._function, self._mean, self._unit = name, function or _scattering, 0.0, 1.0
+        self.name: str = name
+        self._function, self._mean, self._unit = function or _scattering, 0.0, 1.0
 
         self._rows = evenly(rows, max(references, self.count))
         found = self._features(_batches(self._train.image(i) for i in self._rows))

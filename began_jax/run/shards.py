@@ -152,7 +152,7 @@ def inverter(
 class Starts:
     """Latents before the first step: E(x), or those of `inversion.start`; after the first start always drawn ones."""
 
-    def __init__(self, config: InvertConfig, generator: Generator, mesh: Mesh):
+    def __init__(self, config: InvertConfig, generator: Generator, mesh: Mesh) -> None:
         self._config, self._generator, self._split = config, generator, sharding.split(mesh)
         self._encode = None
         if config.start == "encoder":
@@ -203,7 +203,7 @@ class Shards:
         images: of the training split, rounded up to whole shards; 0 for all of them.
     """
 
-    def __init__(self, run: Run, size: int, images: int = 0):
+    def __init__(self, run: Run, size: int, images: int = 0) -> None:
         self._run, self._size = run, size
         splits = run.data.splits
         self._counts = {split: math.ceil(splits[split] / size) for split in SPLITS if split in splits}
@@ -213,7 +213,7 @@ class Shards:
         done = {split: store.done() for split, store in self._stores.items()}
         missing = [(split, i) for split, count in self._counts.items() for i in range(count) if i not in done[split]]
         sharding.meet("shards shared")  # before any is written, all have seen the same ones missing
-        self.missing = sharding.share(missing)
+        self.missing: list[tuple[str, int]] = sharding.share(missing)
         self._ids: dict[tuple[str, int], list[str]] = {}
 
     @property

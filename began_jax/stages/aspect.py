@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -195,7 +196,7 @@ def default_name(recipe: str, config: AspectConfig) -> str:
     return "-".join([recipe, *own])
 
 
-def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> None:
+def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict[str, Any]) -> None:
     """Store the configuration of a new network, or refuse one that contradicts the folder's."""
     wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
     # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.

@@ -245,7 +245,7 @@ def shown(metrics: dict[str, float]) -> dict[str, float]:
 class Measurement:
     """What a state of the training draws, measured on one process; its data set is read when it is first asked."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run) -> None:
         generator, _ = began.networks(run.config)
         self._run, self._draw = run, jax.jit(lambda parameters, z: apply(generator, parameters, z))
         self._quality: measures.Quality | None = None
