@@ -11,7 +11,7 @@ from began_jax.kinds import LANDMARKS, MASK
 from began_jax.run import doubt, pairs
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
-from began_jax.run.networks import TrainedAspect
+from began_jax.run.networks import Pure, TrainedAspect
 
 LATENT = 3
 
@@ -37,6 +37,13 @@ def run(encoder=True):
 
 ASPECT = TrainedAspect(lambda z: 2 * z[:, :2], 1)
 UNSURE = ASPECT._replace(expected_error=lambda z: np.abs(z[:, 2]))
+
+
+def answer(parameters, z):
+    return 2 * z[:, :2]
+
+
+PURE = Pure({}, answer, answer, lambda p, z, x: answer(p, z), lambda p, z: jnp.abs(z[:, 2]))
 
 
 def test_what_an_image_network_reads_differently_is_doubtful_too():
@@ -91,7 +98,7 @@ def test_doubt_is_the_expected_error_and_the_change_when_the_image_is_looked_at(
 
 def test_a_share_of_the_pairs_is_that_with_the_least_doubt_in_the_same_order():
     def drawn(count, keep):
-        found = list(pairs.drawn(run(), UNSURE, count, pairs.Draw(keep=keep), 3))
+        found = list(pairs.drawn(run(), UNSURE._replace(pure=PURE), count, pairs.Draw(keep=keep), 3))
         return [np.concatenate([getattr(part, name) for part in found]) for name in pairs.Pairs._fields]
 
     z, images, annotations, doubts, numbers = drawn(1000, 1.0)

@@ -21,6 +21,8 @@ where p is the mean of G_a and the image network, so that it is unsure where the
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,33 +34,60 @@ from began_jax.run.networks import TrainedAspect
 Doubt = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
 
+class _Asked(NamedTuple):
+    """The functions that are asked, of numpy arrays or of traced ones; None: the run does not have it."""
+
+    answer: Callable[[Any], Any]  # latents -> annotations
+    error: Callable[[Any], Any] | None  # latents -> the expected error [N]
+    encode: Callable[[Any], Any] | None  # images -> latents
+    look: Callable[[Any], Any] | None  # images -> annotations
+
+
 def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
     """Return the doubt of a run's aspect network, or None where there is no process, encoder or image network."""
-    expected, look = aspect.expected_error, run.inverted.read if run.inverted.encode else None
-    if expected is None and look is None and aspect.look is None:
+    encode = run.inverted.read if run.inverted.encode else None
+    asked = _Asked(aspect.answer or aspect.annotate, aspect.expected_error, encode, aspect.look)
+    if asked[1:] == (None, None, None):
         return None
-    answer = aspect.answer or aspect.annotate
+    return lambda z, images, known=False: _doubt(run, aspect, asked, z, images, known)
 
-    def doubt(z: np.ndarray, images: np.ndarray, known: bool = False) -> np.ndarray:
-        seen, squares = look(images) if look else z, np.zeros(len(z), np.float32)
-        given = ((z + seen) / 2 if known else seen) if aspect.read else z
-        if expected:
-            squares += expected(given) ** 2
-        mask = run.kind.name == "mask"
-        if not look and not mask and not aspect.look:
-            return np.sqrt(squares)
-        said = answer(z)
-        again = answer(seen) if look else said
-        squares += metrics.rms_error(said, again) ** 2
-        if not mask and not aspect.look:
-            return np.sqrt(squares)
-        believed = (answer(given) if known else again) if aspect.read else said
-        if not mask and aspect.look:
-            return np.sqrt(squares + metrics.rms_error(believed, aspect.look(images)) ** 2)
-        inside = np.clip(aspect.with_look(believed, images), 0, 1)
-        return (squares + _means(inside * (1 - inside))) / _area(inside)
+
+def of_new(run: Run, aspect: TrainedAspect) -> Callable[[Any, Any, Any], Any] | None:
+    """Return the same of new images, traced: (parameters, z, G(z) [N, H, W, C] in [-1, 1]) -> [N].
+
+    The parameters are those of `aspect.pure`, and the encoder's as "encoder".
+    """
+    pure, encode = aspect.pure, run.inverted.encode
+    assert pure is not None  # `networks.load` gives it
+    if pure.expected_error is None and pure.look is None and encode is None:
+        return None
+
+    def doubt(parameters: Any, z: Any, x: Any) -> Any:
+        look, error = (each and partial(each, parameters) for each in (pure.look, pure.expected_error))
+        read = encode and partial(encode, parameters["encoder"])
+        return _doubt(run, aspect, _Asked(partial(pure.answer, parameters), error, read, look), z, x, False)
 
     return doubt
+
+
+def _doubt(run: Run, aspect: TrainedAspect, asked: _Asked, z: Any, images: Any, known: bool) -> Any:
+    mask = run.kind.name == "mask"
+    seen = asked.encode(images) if asked.encode else z
+    given = ((z + seen) / 2 if known else seen) if aspect.read else z
+    squares = asked.error(given) ** 2 if asked.error else 0.0
+    if not asked.encode and not mask and not asked.look:
+        return squares**0.5
+    said = asked.answer(z)
+    again = asked.answer(seen) if asked.encode else said
+    squares = squares + _means((said - again) ** 2)
+    if not mask and not asked.look:
+        return squares**0.5
+    believed = (asked.answer(given) if known else again) if aspect.read else said
+    looked = asked.look(images) if asked.look else believed
+    if not mask:
+        return (squares + _means((believed - looked) ** 2)) ** 0.5
+    inside = (aspect.look_share * looked + (1 - aspect.look_share) * believed).clip(0, 1)
+    return (squares + _means(inside * (1 - inside))) / _area(inside)
 
 
 def true_error(run: Run, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -66,10 +95,10 @@ def true_error(run: Run, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray
     return 1 - metrics.iou(predicted, truth) if run.kind.name == "mask" else metrics.rms_error(predicted, truth)
 
 
-def _means(values: np.ndarray) -> np.ndarray:
+def _means(values: Any) -> Any:
     return values.reshape(len(values), -1).mean(1)
 
 
-def _area(masks: np.ndarray) -> np.ndarray:
+def _area(masks: Any) -> Any:
     """Return the share of each picture that is inside, of empty masks that of one pixel."""
-    return np.maximum(_means(masks), 1 / masks[0].size)
+    return _means(masks).clip(1 / masks[0].size)

@@ -173,10 +173,10 @@ def digest(parameters: Any) -> str:
     return found.hexdigest()[:16]
 
 
-def batched(
-    function: Callable[[Any, Any], jax.Array], parameters: Any, batch: int = 256
-) -> Callable[[np.ndarray], np.ndarray]:
+def batched(function: Callable[[Any, Any], Any], parameters: Any, batch: int = 256) -> Callable[[np.ndarray], Any]:
     """Return a function of (parameters, rows) as one over numpy rows [N, ...], jitted once for one batch shape.
+
+    What it returns may be a tree of arrays, each with a row for each row.
 
     A batch is split over this process's devices, of a number that divides it.
     """
@@ -184,9 +184,10 @@ def batched(
     mesh = sharding.data_mesh(batch, sharding.most_devices(batch, jax.local_device_count()), local=True)
     everywhere, split = jax.device_put(parameters, sharding.replicated(mesh)), sharding.split(mesh)
 
-    def over_rows(rows: np.ndarray) -> np.ndarray:
+    def over_rows(rows: np.ndarray) -> Any:
         padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), rows.dtype)])
         batches = (jax.device_put(padded[i : i + batch], split) for i in range(0, len(padded), batch))
-        return np.concatenate([np.asarray(jitted(everywhere, given)) for given in batches])[: len(rows)]
+        found = [jax.device_get(jitted(everywhere, given)) for given in batches]
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *found)
 
     return over_rows

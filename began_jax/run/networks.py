@@ -46,13 +46,17 @@ def newest(run: Run) -> str:
 
 
 class Pure(NamedTuple):
-    """A function of (parameters, rows [N, ...] of one or more arrays) -> annotations [N, ...], with its parameters."""
+    """What a `TrainedAspect` does, as functions of (parameters, ...) to transform and to export.
 
-    function: Callable[..., Any]
-    parameters: Any
+    Images x are [N, H, W, C] in [-1, 1].
+    """
 
-    def __call__(self, *rows: Any) -> jax.Array:
-        return self.function(self.parameters, *rows)
+    parameters: dict[str, Any]  # of the network, and of what is beside it
+    annotate: Callable[[Any, Any], Any]  # (parameters, z) -> annotations
+    answer: Callable[[Any, Any], Any]  # (parameters, z) -> annotations
+    of_images: Callable[[Any, Any, Any], Any]  # (parameters, z, x) -> annotations
+    expected_error: Callable[[Any, Any], Any] | None = None  # (parameters, z) -> [N]
+    look: Callable[[Any, Any], Any] | None = None  # (parameters, x) -> annotations
 
 
 class TrainedAspect(NamedTuple):
@@ -71,7 +75,7 @@ class TrainedAspect(NamedTuple):
     expected_error: Callable[[np.ndarray], np.ndarray] | None = None  # of the answers [N], see `closed_form`
     answer: Callable[[np.ndarray], np.ndarray] | None = None  # None: annotate
     read: bool = False
-    pure: tuple[Pure, Pure] | None = None  # z -> `annotate`, and (z, images) -> `of_images`: to transform, to export
+    pure: Pure | None = None  # the same functions, traced
     look: Callable[[np.ndarray], np.ndarray] | None = None  # images uint8 [N, H, W, C] -> annotations
     look_share: float = 0.0  # of it in the answers; the rest is that of all others
 
@@ -219,64 +223,76 @@ def _answering(
     beside: closed_form.Beside | None,
     images: image_network.Beside | None,
 ) -> TrainedAspect:
-    made = of_run(run, config)
-    own, process = {"network": state.best_parameters, "seen": made.sight and made.sight.parameters}, None
-    share, seen_share, expected, shape, size = 1.0, 0.0, None, (), run.inverted.batch
+    made, generator, size = of_run(run, config), run.inverted, run.inverted.batch
+    parameters: dict[str, Any] = {"network": state.best_parameters}
+    if made.sight or config.read or images is not None:
+        parameters["generator"] = generator.parameters
+    if config.read:
+        parameters["encoder"] = generator.encoder_parameters
+    share, seen_share, shape = 1.0, 0.0, ()
 
-    def alone(own: Any, z: Any) -> Any:
-        sight = made.sight and made.sight._replace(parameters=own["seen"])
-        return aspects.predict(made.network, own["network"], z, config.members, sight)
+    def alone(p: Any, z: Any) -> Any:
+        sight = made.sight and made.sight._replace(parameters=p["generator"])
+        return aspects.predict(made.network, p["network"], z, config.members, sight)
 
     validation = beside or images
     validated: Any = None
     if validation is not None:
-        validated = batched(alone, own, size)(validation.z) if len(validation.z) else validation.targets
+        validated = batched(alone, parameters, size)(validation.z) if len(validation.z) else validation.targets
     if beside is not None:
-        shape, process = beside.targets.shape[1:], beside.process
+        shape, parameters["process"] = beside.targets.shape[1:], beside.process
         share = beside.share(validated, config.features)
         validated = share * validated + (1 - share) * beside.left_out
     if images is not None:
         seen_share = images.share(validated)
         validated = seen_share * images.answers + (1 - seen_share) * validated
+
+    scale, knows = 1.0, beside is not None and bool(beside.errors)
     if beside is not None and beside.errors:
         scale = beside.better(validated) if config.features or images else 1.0
-        expected = batched(lambda errors, z: scale * closed_form.expected_error(errors, z), beside.errors)
+        parameters["errors"] = beside.errors
 
-    def answers(parameters: Any, z: Any, read: Any) -> Any:
+    def expected(p: Any, z: Any) -> Any:
+        return scale * closed_form.expected_error(p["errors"], z)
+
+    def answers(p: Any, z: Any, read: Any) -> Any:
         """Return what both say, the network of latents z and the process of what was read."""
-        answer = alone(parameters["network"], z)
-        if process is None:
+        answer = alone(p, z)
+        if beside is None:
             return answer
-        return share * answer + (1 - share) * gaussian_process.predict(parameters["process"], read, shape)
+        return share * answer + (1 - share) * gaussian_process.predict(p["process"], read, shape)
 
-    parameters = {"network": own, "process": process}
-    look, ordinary = None, image_network.network(run)[0] if images else None
+    ordinary: Any = None
+    look = None
     if images is not None:
-        look, parameters["images"] = image_network.annotator(run, images.parameters), images.parameters
+        ordinary, parameters["images"] = image_network.network(run)[0], images.parameters
+        look = image_network.annotator(run, images.parameters)
 
-    def beside_images(parameters: Any, said: Any, x: Any) -> Any:
-        """Return what the image network says of images too, beside what the others say."""
-        if ordinary is None:
-            return said
-        return seen_share * apply(ordinary, parameters["images"], jnp.clip(x, -1, 1)) + (1 - seen_share) * said
+    def seen(p: Any, x: Any) -> Any:
+        return apply(ordinary, p["images"], jnp.clip(x, -1, 1))
 
-    of_both = Pure(lambda p, z, x: beside_images(p, answers(p, z, z), x), parameters)
-    of_z = Pure(lambda p, z: answers(p, z, z), parameters)
-    annotate = answer = batched(*of_z, size)
-    if config.read or images is not None:
-        generator = run.inverted
-        given = {"generator": generator.parameters}
-        given |= {"encoder": generator.encoder_parameters} if config.read else {}
+    def with_look(p: Any, said: Any, x: Any) -> Any:
+        return said if images is None else seen_share * seen(p, x) + (1 - seen_share) * said
 
-        def of_new(both: Any, z: Any) -> Any:
-            x = generator.apply(both[0]["generator"], z)
-            seen = generator.encoder(both[0]["encoder"], x) if config.read else z
-            # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
-            return beside_images(both[1], answers(both[1], z if config.features else seen, seen), x)
+    def of_new(p: Any, z: Any) -> Any:
+        if not config.read and images is None:
+            return answers(p, z, z)
+        x = generator.apply(p["generator"], z)
+        read = generator.encoder(p["encoder"], x) if config.read else z
+        # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
+        return with_look(p, answers(p, z if config.features else read, read), x)
 
-        of_z = Pure(of_new, (given, parameters))
-        annotate = batched(*of_z, size)
-    return TrainedAspect(annotate, state.done, share, expected, answer, config.read, (of_z, of_both), look, seen_share)
+    def of_z(p: Any, z: Any) -> Any:
+        return answers(p, z, z)
+
+    def of_images(p: Any, z: Any, x: Any) -> Any:
+        return with_look(p, of_z(p, z), x)
+
+    answer = batched(of_z, parameters, size)
+    annotate = batched(of_new, parameters, size) if config.read or images is not None else answer
+    known = batched(expected, {"errors": parameters["errors"]}) if knows else None
+    pure = Pure(parameters, of_new, of_z, of_images, expected if knows else None, seen if look else None)
+    return TrainedAspect(annotate, state.done, share, known, answer, config.read, pure, look, seen_share)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

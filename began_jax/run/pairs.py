@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,10 @@ import numpy as np
 from began_jax import sampling
 from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
+from began_jax.images import to_uint8
 from began_jax.run import doubt
 from began_jax.run.folder import Run
+from began_jax.run.generator import batched
 from began_jax.run.networks import TrainedAspect
 
 IMAGES = "images"
@@ -65,10 +67,10 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
     Samples before number `first`, rounded up to a whole batch, are left out. To keep a share below 1 takes an aspect
     network that has a doubt. Of the data set's own images there may be fewer than `count`.
     """
-    doubts, most = doubt.of(run, aspect), np.inf
-    make, judged, end = (_of_images if draw.sampler == IMAGES else _of_samples)(run, aspect, doubts, draw, seed)
+    most = np.inf
+    make, judged, end = (_of_images if draw.sampler == IMAGES else _of_samples)(run, aspect, draw, seed)
     if draw.keep < 1:
-        if doubts is None:
+        if doubt.of(run, aspect) is None:
             raise InputError(f"--keep {draw.keep}: the network has no doubt: no process, no image network, no encoder")
         found = [each.doubt for each in judged if each.doubt is not None]
         most = np.quantile(np.concatenate(found), draw.keep)
@@ -91,25 +93,42 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
 Source = tuple[Callable[[int], Pairs], Iterator[Pairs], float]  # of a batch by its first number; to judge by; their end
 
 
-def _of_samples(run: Run, aspect: TrainedAspect, doubts: doubt.Doubt | None, draw: Draw, seed: int) -> Source:
+def _of_samples(run: Run, aspect: TrainedAspect, draw: Draw, seed: int) -> Source:
     """Return what makes new images, of which there is no end."""
-    generator, key = run.inverted, jax.random.key(seed)
+    generator, key, annotate = run.inverted, jax.random.key(seed), annotated(run, aspect)
     given = (generator.latent_size, run.latents("train")["z"], draw.jitter, draw.truncation, generator.draw)
 
     def pairs(sample: Callable, first: int) -> Pairs:
         numbers = np.arange(first, first + BATCH)
         z = np.asarray(sample(jnp.asarray(numbers)))  # whole batches, so that every call has one shape
-        images, annotations = generator.pictures(z), aspect.annotate(z)
-        return Pairs(z, images, annotations, doubts(z, images, False) if doubts else None, numbers)
+        images, annotations, *doubts = annotate(z)
+        return Pairs(z, images, annotations, doubts[0] if doubts else None, numbers)
 
     sample, other = (jax.jit(sampling.sampler(draw.sampler, k, *given)) for k in (key, jax.random.fold_in(key, 1)))
     return lambda first: pairs(sample, first), (pairs(other, first) for first in range(0, JUDGED, BATCH)), math.inf
 
 
-def _of_images(run: Run, aspect: TrainedAspect, doubts: doubt.Doubt | None, draw: Draw, seed: int) -> Source:
+def annotated(run: Run, aspect: TrainedAspect) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:
+    """Return the function from new latents [N, latent] to images uint8, annotations and, where it is known, doubts.
+
+    They are made in one call, so that G draws once, and nothing but the results leaves the device.
+    """
+    generator, pure, doubts = run.inverted, aspect.pure, doubt.of_new(run, aspect)
+    assert pure is not None  # `networks.load` gives it
+    parameters = pure.parameters | {"generator": generator.parameters, "encoder": generator.encoder_parameters}
+
+    def made(parameters: Any, z: Any) -> tuple[jax.Array, ...]:
+        x = generator.apply(parameters["generator"], z)
+        found = to_uint8(x), pure.annotate(parameters, z)
+        return (*found, doubts(parameters, z, x)) if doubts else found
+
+    return batched(made, parameters, generator.batch)
+
+
+def _of_images(run: Run, aspect: TrainedAspect, draw: Draw, seed: int) -> Source:
     """Return what gives the data set's own images, whose annotations are without doubt where somebody made them."""
-    z_data, source = run.latents("train")["z"], run.data.source("train")
-    annotated = set(run.data.annotated("train").tolist())
+    doubts, z_data, source = doubt.of(run, aspect), run.latents("train")["z"], run.data.source("train")
+    by_somebody = set(run.data.annotated("train").tolist())
 
     def pairs(first: int) -> Pairs:
         numbers = np.arange(first, min(first + BATCH, len(z_data)))
@@ -117,7 +136,7 @@ def _of_images(run: Run, aspect: TrainedAspect, doubts: doubt.Doubt | None, draw
         annotations = np.array(aspect.known(run, "train", numbers, z))
         doubt = doubts(z, images, True) if doubts else None
         for i, row in enumerate(numbers.tolist()):
-            if row in annotated:
+            if row in by_somebody:
                 annotations[i] = source.annotation(row)
                 if doubt is not None:
                     doubt[i] = 0

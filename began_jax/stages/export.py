@@ -147,10 +147,13 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
     """Return a run's networks as functions of rows, and their parameters."""
     generator, latent = run.inverted, (run.config.latent_size,)
     assert aspect.pure is not None  # `networks.load` gives it
-    annotate, of_images = aspect.pure
-    learnt = of_images.parameters
-    parameters = {"generator": generator.parameters, "aspect": learnt["network"]["network"]}
-    if learnt["process"] is not None:
+    pure, learnt = aspect.pure, aspect.pure.parameters
+
+    def annotate(z: Any) -> jax.Array:
+        return pure.annotate(learnt, z)
+
+    parameters = {"generator": generator.parameters, "aspect": learnt["network"]}
+    if "process" in learnt:
         parameters["process"] = learnt["process"]._asdict()
     parameters |= {"images": learnt["images"]} if "images" in learnt else {}
 
@@ -159,7 +162,7 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
 
     made = {
         "generator": Network(generate, latent, ("images",)),
-        "aspect": Network(lambda z: annotate(z), latent, ("annotations",)),
+        "aspect": Network(annotate, latent, ("annotations",)),
         "pairs": Network(lambda z: (generate(z), annotate(z)), latent, ("images", "annotations")),
     }
     if generator.encode is not None:
@@ -170,5 +173,5 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
             return encode(generator.encoder_parameters, x)
 
         made["encoder"] = Network(read, generator.image_shape, ("latents",))
-        made["reader"] = Network(lambda x: of_images(read(x), x), generator.image_shape, ("annotations",))
+        made["reader"] = Network(lambda x: pure.of_images(learnt, read(x), x), generator.image_shape, ("annotations",))
     return made, parameters

@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--keep {args.keep}: network {name} has no doubt: no process, no image network, no encoder; {remedy}"
         )
 
-    parameters = aspect.pure[0].parameters if aspect.pure else None
+    parameters = aspect.pure.parameters if aspect.pure else None
     known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(parameters)}
     origin = provenance(args, run, name, aspect.epoch) | known_by
     of_latents = {"latents"} if args.sampler == "uniform" else set()  # which these do not come from
