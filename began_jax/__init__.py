@@ -13,8 +13,9 @@ Each name is loaded when it is first used, so that `import began_jax` costs noth
 """
 
 import importlib
-import logging
 from typing import TYPE_CHECKING, Any
+
+from began_jax.logs import root_kept
 
 if TYPE_CHECKING:
     from began_jax import aspects, began, inversion, landmarks
@@ -120,10 +121,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_MODULES[name])
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    root = logging.getLogger()
-    handlers = list(root.handlers)
-    module = importlib.import_module(_MODULE_OF[name])
-    root.handlers[:] = handlers  # Orbax and grain add one, after which the user's own logging.basicConfig does nothing
+    with root_kept():
+        module = importlib.import_module(_MODULE_OF[name])
     globals()[name] = found = getattr(module, name)
     return found
 

@@ -64,7 +64,9 @@ def fit(z: Float[np.ndarray, "count latent"], components: int | None = None, see
 
 
 def log_likelihood(mixture: Mixture, z: Float[Array, "count latent"]) -> Float[Array, " count"]:
-    """Return log p(z) of each latent."""
+    """Return log p(z) of each latent; InputError where these are of another size."""
+    if z.shape[1:] != mixture.means.shape[1:]:
+        raise InputError(f"latents are {list(z.shape)}; they must be [count, {mixture.means.shape[1]}]")
     return jax.nn.logsumexp(_joint(mixture, z), axis=1)
 
 

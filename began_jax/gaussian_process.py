@@ -10,6 +10,7 @@ section 5.4.2). So sixteen examples are enough, and the strength of the fit is n
 Fitting is numpy in float64 on the host; a prediction is two matrix products, in JAX.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -64,8 +65,10 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
         rows: the examples whose left-out answers are wanted; by default all.
 
     Raises:
-        InputError: there are fewer than three examples.
+        InputError: there are fewer than three examples, or not as many latents as targets.
     """
+    if len(z) != len(targets):
+        raise InputError(f"there are {len(z)} latents for {len(targets)} targets; there must be one for each")
     if len(z) < 3:
         raise InputError(f"a Gaussian process cannot be fitted to {len(z)} examples: it takes at least 3")
     rows, targets = np.arange(len(z)) if rows is None else np.asarray(rows), completed(targets)
@@ -137,7 +140,15 @@ def suggest(
 def predict(
     process: Process, z: Float[Array | np.ndarray, "batch latent"], shape: tuple[int, ...]
 ) -> Float[Array, "batch ..."]:
-    """Return the answers for latents, [batch, *shape], where `shape` is that of a target."""
+    """Return the answers for latents, [batch, *shape], where `shape` is that of a target.
+
+    Raises:
+        InputError: the latents or the shape are not of the sizes that the process was fitted to.
+    """
+    latent, outputs = process.centre.shape[0], process.mean.shape[0]
+    if z.shape[1:] != (latent,) or math.prod(shape) != outputs:
+        found = f"latents are {list(z.shape)} and answers {list(shape)}"
+        raise InputError(f"{found}; the process knows [batch, {latent}] and {outputs} values an answer")
     answers = (
         _product(_product(_covariance(process, jnp.asarray(z)), process.weights), process.basis) + process.mean[None]
     )

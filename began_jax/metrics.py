@@ -10,6 +10,7 @@ Landmarks = Float[np.ndarray, "count points 2"]
 Shape = "count height width 1"
 Masks = Float[np.ndarray, Shape] | UInt8[np.ndarray, Shape] | Bool[np.ndarray, Shape]
 Attributes = Float[np.ndarray, "count attributes"]
+FURTHEST = 8.0  # that a true point may be from the corner of its picture, in widths and heights: pixels are further
 
 
 def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int | None = None) -> None:
@@ -18,6 +19,15 @@ def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int | None = Non
         found = f"{list(np.shape(predicted))} and {list(np.shape(truth))}"
         axes = "" if rank is None else f", of {rank} axes"
         raise InputError(f"predictions and truth are {found}; they must have one shape{axes}")
+
+
+def _comparable(predicted: np.ndarray, truth: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as arrays that a threshold may cut; InputError where shapes differ or a value is no number."""
+    _same_shape(predicted, truth, rank)
+    for name, values in (("prediction", predicted), ("true value", truth)):
+        if np.isnan(values).any():
+            raise InputError(f"a {name} is NaN, which is on neither side of a threshold")
+    return np.asarray(predicted), np.asarray(truth)
 
 
 def nme_percent(
@@ -32,8 +42,8 @@ def nme_percent(
     (`landmarks.completed`), or the box if it is an eye that is never seen.
 
     Raises:
-        InputError: predictions and truth are not of one shape [count, points, 2], or all true points of an image are
-            in one place, so that an error has no scale.
+        InputError: predictions and truth are not of one shape [count, points, 2], are not fractions, or have not the
+            points of a scheme; or all true points of an image are in one place, so that an error has no scale.
 
     Examples:
         >>> import numpy as np
@@ -43,6 +53,15 @@ def nme_percent(
         [0.0, 0.0]
     """
     _same_shape(predicted, truth, 3)
+    count = np.shape(truth)[1]
+    if np.shape(truth)[2] != 2 or min(height, width) < 1:
+        raise InputError(f"landmarks are {list(np.shape(truth))} of {height}x{width}; they must be [count, points, 2]")
+    if points is not None and len(points.names) != count:
+        raise InputError(f"there are {count} points, and {len(points.names)} in the scheme")
+    if (furthest := np.nanmax(np.abs(truth), initial=0)) > FURTHEST:
+        raise InputError(
+            f"a true point is at {furthest:g}; landmarks must be fractions of width and height, not pixels"
+        )
     size = np.array([width, height])
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
     seen = np.atleast_1d(~np.isnan(t[..., 0]).all(0))
@@ -82,8 +101,7 @@ def iou(predicted: Masks, truth: Masks, threshold: float = 0.5) -> Float[np.ndar
         >>> iou(left, all_of_it).tolist()
         [0.5]
     """
-    _same_shape(predicted, truth, 4)
-    p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
+    p, t = (values > threshold for values in _comparable(predicted, truth, 4))
     union = (p | t).sum((1, 2, 3))
     return np.where(union == 0, 1.0, (p & t).sum((1, 2, 3)) / np.maximum(union, 1))
 
@@ -94,8 +112,8 @@ def e1_percent(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
     Raises:
         InputError: the masks are not of one shape [count, height, width, 1].
     """
-    _same_shape(predicted, truth, 4)
-    return float(100 * ((np.asarray(predicted) > threshold) != (np.asarray(truth) > threshold)).mean())
+    p, t = (values > threshold for values in _comparable(predicted, truth, 4))
+    return float(100 * (p != t).mean())
 
 
 def f1(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
@@ -130,8 +148,8 @@ def accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float 
         >>> accuracy_percent(np.array([[0.9, 0.2]]), np.array([[1.0, 1.0]])).tolist()
         [50.0]
     """
-    _same_shape(predicted, truth, 2)
-    return 100 * ((np.asarray(predicted) > threshold) == (np.asarray(truth) > threshold)).mean(1)
+    p, t = (values > threshold for values in _comparable(predicted, truth, 2))
+    return 100 * (p == t).mean(1)
 
 
 def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshold: float = 0.5) -> float:
@@ -149,8 +167,7 @@ def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshol
         >>> float(balanced_accuracy_percent(np.zeros((4, 1)), truth))
         50.0
     """
-    _same_shape(predicted, truth, 2)
-    p, t = np.asarray(predicted) > threshold, np.asarray(truth) > threshold
+    p, t = (values > threshold for values in _comparable(predicted, truth, 2))
     right = p == t
     counts = np.stack([t.sum(0), (~t).sum(0)])
     recalls = np.stack([(right & t).sum(0), (right & ~t).sum(0)]) / np.maximum(counts, 1)
@@ -201,11 +218,17 @@ class Ridge:
         >>> targets = np.stack([z @ [1, 2, 3], 5 - z[:, 0]], axis=1).astype(np.float32)
         >>> bool(np.abs(Ridge(z, targets)(z) - targets).max() < 0.2)
         True
+
+    Raises:
+        InputError: there are not as many latents [count, latent] as targets, or a latent is not finite.
     """
 
     def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]) -> None:
-        y = np.asarray(completed(targets), np.float64).reshape(len(targets), -1)
         z = np.asarray(z, np.float64)
+        if z.ndim != 2 or len(z) != len(targets) or not np.isfinite(z).all():
+            found = f"latents are {list(z.shape)}, targets {list(np.shape(targets))}"
+            raise InputError(f"{found}; there must be a finite latent [latent] for each target")
+        y = np.asarray(completed(targets), np.float64).reshape(len(targets), -1)
         held = np.arange(len(z)) % 10 == 9
         strengths = [10.0**e for e in range(-3, 5)]
         self.strength: float = 1.0
@@ -216,7 +239,9 @@ class Ridge:
         self._shape = np.shape(targets)[1:]
 
     def __call__(self, z: Float[np.ndarray, "count latent"]) -> Float[np.ndarray, "count ..."]:
-        """Return the predictions [count, ...] for latents."""
+        """Return the predictions [count, ...] for latents; InputError where they are of another size."""
+        if np.shape(z)[1:] != self._fitted[1].shape:
+            raise InputError(f"latents are {list(np.shape(z))}; they must be [count, {len(self._fitted[1])}]")
         return _apply(self._fitted, np.asarray(z, np.float64)).reshape(len(z), *self._shape)
 
 

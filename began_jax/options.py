@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
+from jax.core import Tracer
 
 from began_jax.errors import InputError
 
@@ -92,8 +93,9 @@ def check_options(kind: Any, values: Mapping[str, Any], form: str = "{flag} is {
             must be.
     """
     for field in dataclasses.fields(kind):
-        if field.name not in values or isinstance(value := values[field.name], jax.Array):
+        if field.name not in values or isinstance(value := values[field.name], Tracer):
             continue
+        value = value.item() if isinstance(value, jax.Array) and value.ndim == 0 else value
         if words := _refused(field, value):
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             raise InputError(form.format(name=field.name, flag=flag(field.name), value=shown, words=words))

@@ -5,6 +5,7 @@ same key gives the same samples. Latents are float32 [count, latent]; keys are t
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,13 @@ def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 
+def _rows(latents: Any) -> Array:
+    """Return Z_data as JAX's array, since numpy has no row of a traced number; InputError where it is none."""
+    if latents.ndim != 2 or not len(latents) or latents.dtype.kind in "biu":
+        raise InputError(f"latents are {latents.dtype} {list(latents.shape)}; Z_data must be floats [data, latent]")
+    return jnp.asarray(latents)
+
+
 def uniform_latents(
     key: Key[Array, ""], indices: Indices | int | np.integer, latent_size: int = 64
 ) -> Float[Array, "count latent"]:
@@ -88,7 +96,7 @@ def bootstrap_latents(
         >>> bootstrap_latents(jax.random.key(0), 5, z_data, jitter=0.1).shape
         (5, 2)
     """
-    latents = jnp.asarray(latents)  # numpy has no row of a traced number
+    latents = _rows(latents)
     deviation = jitter * latents.std(axis=0)
 
     def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
@@ -110,7 +118,7 @@ def interpolated_latents(
         >>> interpolated_latents(jax.random.key(0), 5, jnp.eye(3)).shape
         (5, 3)
     """
-    latents = jnp.asarray(latents)
+    latents = _rows(latents)
 
     def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
         rows_key, place_key = jax.random.split(key)
@@ -142,7 +150,7 @@ def interpolate(
     """Walk from z0 to z1 in a straight line with `points` stops between (fig. 7): [points + 2, latent].
 
     Raises:
-        InputError: z0 and z1 are no two latents [latent] of floats of one length.
+        InputError: z0 and z1 are no two latents [latent] of floats of one length, or there are fewer than 0 points.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -153,5 +161,7 @@ def interpolate(
     if z0.ndim != 1 or z0.shape != z1.shape or {z0.dtype.kind, z1.dtype.kind} & set("biu"):
         found = " and ".join(f"{z.dtype} {list(z.shape)}" for z in (z0, z1))
         raise InputError(f"the ends are {found}; they must be two latents [latent] of floats, of one length")
+    if points < 0:
+        raise InputError(f"points is {points}; it must be at least 0")
     t = jnp.linspace(0, 1, points + 2, dtype=z0.dtype)[:, None]
     return (1 - t) * z0[None] + t * z1[None]

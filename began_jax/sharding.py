@@ -137,6 +137,14 @@ def data_mesh(batch_size: int, devices: int | None = None, *, local: bool = Fals
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=found[:devices])
 
 
+def parts_of(sharding: jax.sharding.Sharding | None) -> int:
+    """Return how many parts the first axis of an array is split into; 1 where it is whole on each device."""
+    if sharding is None:
+        return 1
+    devices = sharding.num_devices
+    return devices // sharding.shard_shape((devices,) * 4)[0]
+
+
 def check_split(batch_size: int, devices: int) -> None:
     """Raise InputError where so many devices do not divide a batch."""
     if batch_size % devices:

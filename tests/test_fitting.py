@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jaxtyping import TypeCheckError
 
 from began_jax import AspectConfig, InputError, InvertConfig, MultilayerNetwork, TrainConfig, aspects, began, fit_aspect
 from began_jax.aspects import cross_entropy
@@ -136,6 +137,21 @@ REFUSED = {
     "float classes": (dict(targets=CLASSES.astype("f4"), loss="cross_entropy"), "classes must be integers"),
     "loss's shape": (dict(loss=lambda predicted, target: jnp.zeros(())), r"loss gives \(\)"),
     "of a run": (dict(config=AspectConfig(read=True)), "read is True, which fit_aspect does not serve"),
+    "of a run too": (dict(config=AspectConfig(image_steps=5)), "image_steps is 5, which fit_aspect does not serve"),
+    "apply alone": (dict(apply=lambda p, z: z), "apply is given, and network is not the parameters"),
+    "apply beside a module": (dict(network=nn.Dense(3), apply=lambda p, z: z), "apply is given"),
+    "nothing": (dict(targets=SIGNS[:, :0]), "there are none"),
+    "never seen": (dict(targets=np.where([False, True, False], np.nan, SIGNS)), r"value \(1,\) of the targets is NaN"),
+    "masks of 255": (dict(targets=np.full((64, 4, 4, 1), 255, np.uint8)), "uint8 up to 255; masks must be 0 and 1"),
+    "parts of classes": (
+        dict(targets=CLASSES + 0.5, network=nn.Dense(3), loss="cross_entropy"),
+        "classes must be whole numbers",
+    ),
+    "other classes": (
+        dict(targets=CLASSES + 1, network=nn.Dense(3), loss="cross_entropy"),
+        "a target is class 3; the network has logits for 0 to 2",
+    ),
+    "probabilities": (dict(targets=7 * np.eye(3, dtype="f4")[CLASSES], loss="cross_entropy"), "are at most 1"),
     "members": (
         dict(network=nnx.Linear(4, 3, rngs=nnx.Rngs(0)), config=AspectConfig(members=2)),
         "members is 2, which needs a linen module",
@@ -180,6 +196,7 @@ def test_training_in_memory_refuses_what_it_cannot_train_on():
         (IMAGES[:3], SMALL, "there are 3 images, and a batch has 4"),
         (IMAGES, dataclasses.replace(SMALL, low_quality=True), "low_quality is not a step's"),
         (IMAGES, dataclasses.replace(SMALL, patch=2), "--patch needs --encoder-weight"),
+        (IMAGES, dataclasses.replace(SMALL, augment=("colour",)), "augment is colour, which objective began does not"),
     ]
     for images, config, message in cases:
         with pytest.raises(InputError, match=message):
@@ -192,8 +209,15 @@ def test_training_in_memory_refuses_what_it_cannot_train_on():
     with pytest.raises(DivergedError):
         began.fit(IMAGES, dataclasses.replace(SMALL, learning_rate=1e30))
     x = jnp.zeros((2, 8, 8, 1))
-    with pytest.raises(InputError, match="reconstructions"):
-        began.autoencoder_loss(x, x[:1], 1)
+    for other, power, message in (
+        (x[:1], 1, "reconstructions"),
+        (x.astype("uint8"), 1, "floats in"),
+        (x, 0, "power is 0"),
+    ):
+        with pytest.raises((InputError, TypeCheckError), match=message if other is x else None):
+            began.autoencoder_loss(x, other, power)
+    with pytest.raises((InputError, TypeCheckError)):
+        began.step(SMALL, state, jnp.zeros((4, 8, 8, 1)))
 
 
 WRONG = [

@@ -1,15 +1,18 @@
 """Measures and baselines against slow loops and closed forms."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from began_jax import metrics
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
+from began_jax.landmarks import scheme
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -196,6 +199,22 @@ def test_what_does_not_belong_together_is_not_compared():
         metrics._same_shape(np.zeros((3, 8, 8, 1)), np.zeros((1, 8, 8, 1)), 4)
     with pytest.raises(InputError, match="of 4 axes"):
         metrics._same_shape(np.zeros((3, 8, 8)), np.zeros((3, 8, 8)), 4)
+    z, points = np.zeros((12, 4), np.float32), np.random.default_rng(0).random((2, 49, 2)).astype(np.float32)
+    for compare, message in (
+        (lambda: metrics.Ridge(z, z[:5]), r"latents are \[12, 4\], targets \[5, 4\]"),
+        (lambda: metrics.Ridge(z * np.nan, z), "a finite latent"),
+        (lambda: metrics.Ridge(z, z)(z[:, :1]), r"must be \[count, 4\]"),
+        (lambda: metrics.nme_percent(64 * points, 64 * points, 64, 64), "must be fractions of width and height"),
+        (lambda: metrics.nme_percent(points, points, 0, 64), "of 0x64"),
+        (lambda: metrics.nme_percent(points, points, 64, 64, scheme(68)), "49 points, and 68 in the scheme"),
+        (lambda: metrics.nme_percent(0 * points, 0 * points, 64, 64), "are in one place"),
+        (lambda: metrics.accuracy_percent(z * np.nan, z), "a prediction is NaN"),
+        (lambda: metrics.balanced_accuracy_percent(z, z * np.nan), "a true value is NaN"),
+        (lambda: metrics.iou(np.full((1, 4, 4, 1), np.nan), np.zeros((1, 4, 4, 1))), "a prediction is NaN"),
+    ):
+        with pytest.raises((InputError, TypeCheckError)) as refused:  # jaxtyping refuses some first where it looks on
+            compare()
+        assert refused.type is TypeCheckError or re.search(message, str(refused.value))
 
 
 def test_images_are_converted_from_the_other_form_alone():

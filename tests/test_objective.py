@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from began_jax import InputError, InvertConfig, Inverter, inversion, invert, invert_all
+from began_jax import InputError, InvertConfig, Inverter, inversion, invert, invert_all, sharding
 from began_jax.inversion import bfgs
 from began_jax.inversion.objective import Objective, check_alike, outside_cube, psnr_db
 
@@ -197,6 +197,7 @@ def test_meshes_with_explicit_axes_and_shard_map_give_the_same(config):
     np.testing.assert_allclose(one_call.l1, wanted["l1"][:6], atol=1e-5)
     with pytest.raises(InputError, match="6 cannot be split over 4 devices; use a multiple of 4"):
         loop(images[:6], z[:6])
+    assert sharding.parts_of(split) == 4 and sharding.parts_of(jax.NamedSharding(mesh, jax.P())) == 1
 
 
 def test_images_of_float64_do_with_latents_of_float32():
@@ -205,6 +206,16 @@ def test_images_of_float64_do_with_latents_of_float32():
             OPTIMIZERS["adam"], generate, jnp.asarray(images_of(2), jnp.float64), jnp.zeros((2, 6), jnp.float32)
         )
         assert found["z"].dtype == jnp.float32
+
+
+def test_a_pixel_that_is_not_looked_at_may_be_anything():
+    images, weights = np.array(images_of(2)), np.ones((2, 2, 3, 2), "f4")
+    weights[:, 0, 0] = 0
+    missing = np.where(weights > 0, images, np.nan)
+    wanted, found = (
+        invert_all(generate, x, latent=6, weights=weights, config=OPTIMIZERS["adam"]) for x in (images, missing)
+    )
+    np.testing.assert_allclose(found.z, wanted.z, atol=1e-5)
 
 
 X = images_of(2)
@@ -218,6 +229,7 @@ REFUSED = {
     "tree": (dict(latent={"a": "b"}), "latent is 'b'"),
     "start": (dict(start=np.zeros((3, 6), "f4")), "start has 3 latents for 2 images"),
     "start's shape": (dict(start=np.zeros((2, 5), "f4")), "start gives latents of"),
+    "start of nan": (dict(start=np.full((2, 6), np.nan, "f4")), "not finite"),
     "start's type": (dict(start=np.zeros((2, 6), int)), "latents are int"),
     "encoder": (dict(config=InvertConfig(start="encoder")), "give start=encode"),
     "loss's shape": (

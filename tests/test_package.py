@@ -23,6 +23,8 @@ assert not heavy, heavy
 assert not logging.root.handlers
 assert began_jax.Kind is began_jax.KINDS["mask"].__class__  # now they are loaded
 assert "tensorflow_datasets" in sys.modules
+began_jax.pretrained("synthetic-irises")
+assert not logging.root.handlers
 """
 
 

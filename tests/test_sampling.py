@@ -75,3 +75,14 @@ def test_a_walk_needs_two_latents():
     # Whole numbers, all of whose stops would be whole; jaxtyping refuses them first where it looks on.
     with pytest.raises((InputError, TypeCheckError)):
         sampling.interpolate(np.zeros(4, np.int32), np.ones(4, np.int32))
+    with pytest.raises(InputError, match="points is -1"):
+        sampling.interpolate(np.zeros(4, np.float32), np.ones(4, np.float32), -1)
+
+
+def test_rows_are_drawn_of_latents_alone():
+    for z in (np.zeros(4, np.float32), np.zeros((0, 4), np.float32), np.zeros((3, 4), np.int32)):
+        with pytest.raises((InputError, TypeCheckError)):
+            sampling.bootstrap_latents(jax.random.key(0), 2, z)
+    mixture = density.fit(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32), 1)
+    with pytest.raises(InputError, match=r"must be \[count, 3\]"):
+        density.log_likelihood(mixture, jnp.zeros((2, 1)))

@@ -18,7 +18,10 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
 
-OF_RUNS = ("target", "labelled", "closed_form", "read", "features")
+OF_RUNS = (
+    *("target", "labels", "label_sampler", "labelled", "label_seed"),
+    *("closed_form", "read", "features", "image_steps"),
+)
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
 
 
@@ -91,11 +94,13 @@ def fit_aspect(
     for name in OF_RUNS:
         if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")
-    z, annotations = vectors(latents), _checked(targets)
+    z, annotations = vectors(latents), _checked(targets, loss)
     if z.ndim < 2 or not jnp.issubdtype(z.dtype, jnp.floating):
         raise InputError(f"latents are {z.dtype} {z.shape}; they must be floats [count, ...]")
-    if loss == "cross_entropy":
-        _check_classes(annotations)
+    if apply is not None and (network is None or isinstance(network, nn.Module)):
+        raise InputError(
+            "apply is given, and network is not the parameters that it takes; leave apply out, or give them"
+        )
     if network is None:
         if loss == "cross_entropy" and jnp.issubdtype(annotations.dtype, jnp.floating) and annotations.ndim < 2:
             raise InputError("targets are floats [count]; classes must be integers, and probabilities [count, classes]")
@@ -103,7 +108,9 @@ def fit_aspect(
         module = network if loss == "cross_entropy" else _Scaled.to(network, annotations)
     else:
         module = _module(network, apply, config.members)
-    _check_collections(module, z)
+    variables = _variables(module, z)
+    if loss == "cross_entropy":
+        _check_classes(annotations, jax.eval_shape(module.apply, variables, z[:1]).shape[1:])
     config = with_epochs(config, len(z))
     trainer = Trainer(config, module, z, annotations, loss=loss)
     state, history = init(config, module, z.shape[1:]), list[dict[str, Array]]()
@@ -126,18 +133,37 @@ def vectors(latents: Any) -> Array:
     return jax.vmap(lambda z: ravel_pytree(z)[0])(jax.tree.map(jnp.asarray, latents))
 
 
-def _checked(targets: Any) -> Array:
+def _checked(targets: Any, loss: Any) -> Array:
     found = jnp.asarray(targets)
     if found.dtype == jnp.bool_:
         found = found.astype(jnp.uint8)
-    if jnp.issubdtype(found.dtype, jnp.floating) and bool(jnp.isinf(found).any()):
-        raise InputError("a target is infinite; one that is absent must be NaN")
+    if not found.size:
+        raise InputError(f"targets are {found.shape}: there are none")
+    if jnp.issubdtype(found.dtype, jnp.floating):
+        if bool(jnp.isinf(found).any()):
+            raise InputError("a target is infinite; one that is absent must be NaN")
+        if (never := np.argwhere(np.isnan(found).all(0))).size or (found.ndim == 1 and np.isnan(found).all()):
+            which = f"value {tuple(never[0].tolist())} of the targets" if found.ndim > 1 else "the target"
+            raise InputError(f"{which} is NaN, that is absent, in every example: nothing can be learnt of it")
+    if found.dtype == jnp.uint8 and loss != "cross_entropy" and int(found.max()) > 1:
+        raise InputError(f"targets are uint8 up to {found.max()}; masks must be 0 and 1, and other numbers floats")
+    if loss == "cross_entropy" and bool((found < 0).any()):
+        raise InputError(f"a target is {found.min()}; classes count from 0, and probabilities are at least 0")
     return found
 
 
-def _check_classes(targets: Array) -> None:
-    if bool((targets < 0).any()):
-        raise InputError(f"a target is {targets.min()}; classes count from 0, and probabilities are at least 0")
+def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
+    """Raise InputError where targets are no classes beside the logits of one example, and no probabilities either."""
+    values = np.asarray(targets)
+    values = values[~np.isnan(values)] if np.issubdtype(values.dtype, np.floating) else values
+    if targets.shape[1:] == predicted and values.max() > 1.001:
+        raise InputError(f"a target is {values.max():g}; probabilities, which have the logits' shape, are at most 1")
+    if targets.shape[1:] != predicted[:-1]:
+        return  # the loss says what is wrong with them, if anything is
+    if (values != np.floor(values)).any():
+        raise InputError(f"a target is {values[values != np.floor(values)][0]:g}; classes must be whole numbers")
+    if values.max() >= predicted[-1]:
+        raise InputError(f"a target is class {values.max():g}; the network has logits for 0 to {predicted[-1] - 1}")
 
 
 def _outputs(targets: Array, loss: Any) -> tuple[int, ...]:
@@ -212,7 +238,9 @@ def _module(network: Any, apply: Callable | None, members: int) -> Any:
     return found
 
 
-def _check_collections(module: Any, z: Array) -> None:
+def _variables(module: Any, z: Array) -> Any:
+    """Return the shapes of what a network starts from; InputError where that is not parameters alone."""
     found = jax.eval_shape(module.init, jax.random.key(0), z[:1])
     if further := set(found) - {"params"}:
         raise InputError(f"the network has {', '.join(sorted(further))} beside its parameters, which is not trained")
+    return found

@@ -17,7 +17,7 @@ def autoencoder_loss(
     """Return |v - D(v)|^power per image, mean over pixels and channels (A.1 prints power 2).
 
     Raises:
-        InputError: images and reconstructions are not of one shape.
+        InputError: images and reconstructions are not of one shape, or no floats; or the power is less than 1.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -27,6 +27,12 @@ def autoencoder_loss(
     """
     if v.shape != reconstruction.shape:
         raise InputError(f"images are {v.shape}, reconstructions {reconstruction.shape}; both must be alike")
+    if {v.dtype.kind, reconstruction.dtype.kind} & set("biu"):
+        raise InputError(
+            f"images are {v.dtype}, reconstructions {reconstruction.dtype}; both must be floats in [-1, 1]"
+        )
+    if power < 1:
+        raise InputError(f"power is {power}; it must be at least 1")
     error = jnp.abs(v - reconstruction)
     return (error if power == 1 else error**power).mean((1, 2, 3))
 

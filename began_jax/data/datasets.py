@@ -25,6 +25,7 @@ from began_jax.data.places import brief, builder_at
 from began_jax.data.source import Source, bytes_of
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
+from began_jax.logs import root_kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _records(builder: Any, split: str) -> Any:
     return builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
 
+@root_kept()
 def open_data(
     data: str | os.PathLike[str], height: int | None = None, width: int | None = None, fit: Fit | None = None
 ) -> DataSet:

@@ -16,7 +16,7 @@ from began_jax.inversion import starts
 from began_jax.inversion.loop import Count, Inverter, filling, ignore
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.steps import best_of
-from began_jax.sharding import CPU_BATCH, automatic, replicated
+from began_jax.sharding import CPU_BATCH, automatic, parts_of, replicated
 
 DEVICE_BATCH = 256  # images optimised together on each GPU or TPU, where nothing is asked for
 
@@ -62,7 +62,8 @@ def invert_all(
     """Find for each image the latent that a generator makes it from (eq. 4).
 
     It takes the loop that is the fastest on the platform, fills the last batch up, and does the several starts and the
-    tolerance that a configuration asks for. What an image becomes does not depend on its neighbours.
+    tolerance that a configuration asks for. What an image becomes does not depend on its neighbours, but for rounding:
+    a plain product of matrices rounds differently in another batch.
 
     Args:
         generate: latents [n, ...] -> images [n, ...], each row on its own; (parameters, latents) -> images where
@@ -106,8 +107,7 @@ def invert_all(
     if isinstance(sharding, jax.sharding.NamedSharding):
         parameters = jax.device_put(parameters, replicated(sharding.mesh))  # pyright: ignore[reportArgumentType]
     inverse = Inverter(one_start, apply, parameters, sharding, None, loss, prior)
-    devices = 1 if sharding is None else sharding.num_devices
-    size = _batch_size(batch_size, len(images), devices)
+    size = _batch_size(batch_size, len(images), parts_of(sharding))
 
     def batches() -> Iterator[tuple[Any, ...]]:
         for first in range(0, len(images), size):
@@ -152,14 +152,12 @@ def _best(config: InvertConfig, found: list[dict[str, Any]]) -> dict[str, Any]:
 def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return images and weights [count or 1, ...] as numpy arrays, or raise InputError."""
     images = np.asarray(images)
-    if not len(images):
+    if not images.ndim or not len(images):
         raise InputError("there are no images to invert")
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"images are {images.dtype}; they must be uint8, or float in [-1, 1]")
-    if images.dtype != np.uint8 and not np.isfinite(images).all():
-        raise InputError("images are not finite: leave pixels that are missing out by weights of 0")
     if weights is None:
-        return images, None
+        return _finite(images), None
     weights = np.asarray(weights)
     weights = weights.astype(np.float32) if weights.dtype == bool else weights
     weights = weights.reshape((1,) * (images.ndim - weights.ndim) + weights.shape)
@@ -172,7 +170,15 @@ def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     unseen = np.flatnonzero(~weights.reshape(len(weights), -1).any(1))
     if len(unseen):
         raise InputError(f"the weights of image {unseen[0]} are all 0, so there is nothing to invert it by")
-    return images, weights
+    if images.dtype != np.uint8 and not np.isfinite(images).all():
+        images = np.where(weights > 0, images, 0)  # a missing pixel may be anything, and 0 times NaN is not 0
+    return _finite(images), weights
+
+
+def _finite(images: np.ndarray) -> np.ndarray:
+    if images.dtype != np.uint8 and not np.isfinite(images).all():
+        raise InputError("images are not finite: leave pixels that are missing out by weights of 0")
+    return images
 
 
 def _starts(
@@ -193,6 +199,8 @@ def _starts(
 
     def given(x: np.ndarray, rows: np.ndarray, number: int) -> Any:
         first = jax.tree.map(lambda leaf: leaf[rows], start) if encode is None else encode(x)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(first)):
+            raise InputError("start gives a latent that is not finite")
         if starts.rows(first) != len(rows):
             raise InputError(f"start gives {starts.rows(first)} latents for {len(rows)} images; it must give one each")
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), first)

@@ -15,7 +15,7 @@ from began_jax.inversion import starts
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.objective import of as objective_of
 from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
-from began_jax.sharding import automatic, check_split
+from began_jax.sharding import automatic, check_split, parts_of
 
 Count = Callable[[int], Any]
 
@@ -72,7 +72,7 @@ class Inverter:
         check_one_start(config, "Inverter", tolerance=True)
         objective = objective_of(config, loss, prior)
         self._config, self._parameters, self._sharding = config, parameters, automatic(sharding)
-        self._devices = 1 if sharding is None else sharding.num_devices
+        self._devices = parts_of(sharding)
         if steps_per_call is None:
             steps_per_call = 1 if jax.default_backend() == "cpu" else STEPS_PER_CALL
         self.steps_per_call: int = max(min(steps_per_call, config.steps), 1)

@@ -20,6 +20,7 @@ from began_jax.configs import AspectConfig, TrainConfig, train_config
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
 from began_jax.files import new_folder, read_json, write_json
+from began_jax.logs import root_kept
 from began_jax.run import checkpoints, cli, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator, of_training
@@ -52,6 +53,7 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/card.json"))
 
 
+@root_kept()
 def pretrained(name: str) -> Pretrained:
     """Return networks that come along: `synthetic-faces` or `synthetic-irises`.
 
