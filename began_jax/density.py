@@ -46,6 +46,17 @@ def fit(z: Float[np.ndarray, "count latent"], components: int | None = None, see
 
     Raises:
         InputError: there are fewer than two latents a component, one is not finite, or they are too long.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp, numpy as np
+        >>> from began_jax import density
+        >>> z = np.random.default_rng(0).normal(3, 1, (200, 2)).astype(np.float32)
+        >>> mixture = density.fit(z, components=1)
+        >>> bool(np.abs(mixture.means - z.mean(0)).max() < 1e-4)
+        True
+        >>> near, far = density.log_likelihood(mixture, jnp.array([[3.0, 3.0], [9.0, 9.0]]))
+        >>> bool(near > far), density.sample(mixture, jax.random.key(0)).shape
+        (True, (2,))
     """
     z = np.asarray(z, np.float32)
     if z.shape[1] > LONGEST:

@@ -66,6 +66,14 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
 
     Raises:
         InputError: there are fewer than three examples, or not as many latents as targets.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import gaussian_process
+        >>> z = np.random.default_rng(0).uniform(-1, 1, (40, 2)).astype(np.float32)
+        >>> found = gaussian_process.fit(z, np.sin(z))
+        >>> bool(np.abs(found.left_out - np.sin(z)).mean() < 0.02)
+        True
     """
     if len(z) != len(targets):
         raise InputError(f"there are {len(z)} latents for {len(targets)} targets; there must be one for each")
@@ -144,6 +152,14 @@ def predict(
 
     Raises:
         InputError: the latents or the shape are not of the sizes that the process was fitted to.
+
+    Examples:
+        >>> import numpy as np
+        >>> from began_jax import gaussian_process
+        >>> z = np.random.default_rng(0).uniform(-1, 1, (40, 2)).astype(np.float32)
+        >>> process = gaussian_process.fit(z, np.sin(z)).process
+        >>> bool(np.abs(gaussian_process.predict(process, z, (2,)) - np.sin(z)).max() < 0.02)
+        True
     """
     latent, outputs = process.centre.shape[0], process.mean.shape[0]
     if z.shape[1:] != (latent,) or math.prod(shape) != outputs:

@@ -7,14 +7,20 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def root_kept() -> Iterator[None]:
-    """Leave the root logger with the handlers that it has; also a decorator.
+    """Keep other libraries from giving the root logger a handler; also a decorator.
 
-    Orbax, grain and TFDS write by absl, which gives the root logger a handler where it has none. The user's own
-    `logging.basicConfig` would do nothing from then on.
+    Orbax, grain and TFDS write by absl, which calls `logging.basicConfig` where the root logger has no handler: the
+    user's own call would do nothing from then on. Here it has one for as long as it takes, which shows warnings as
+    Python does without any.
     """
+    shows = logging.StreamHandler()
+    shows.setLevel(logging.WARNING)
     root = logging.getLogger()
-    handlers = list(root.handlers)
+    if root.handlers:
+        yield
+        return
+    root.addHandler(shows)
     try:
         yield
     finally:
-        root.handlers[:] = handlers
+        root.removeHandler(shows)

@@ -63,6 +63,13 @@ def with_landmarks(
     """Move images and landmarks, fractions of width and height; mirrored points take each other's numbers.
 
     Which those are say `points`, by default the scheme of their number. Where they do not, nothing is mirrored.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from began_jax.moving import with_landmarks
+        >>> images, landmarks = with_landmarks(jax.random.key(0), jnp.zeros((2, 8, 8, 3)), jnp.full((2, 49, 2), 0.5))
+        >>> images.shape, bool(abs(landmarks - 0.5).max() < 0.2)  # the middle stays near the middle
+        ((2, 8, 8, 3), True)
     """
     which, how = jax.random.split(key)
     points = points or scheme(landmarks.shape[1])

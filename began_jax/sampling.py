@@ -135,7 +135,16 @@ def density_latents(
     mixture: density.Mixture,
     truncation: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, "count latent"]:
-    """Draw from a density of Z_data, see `density.sample`. The result is not clipped: it may leave the cube."""
+    """Draw from a density of Z_data, see `density.sample`. The result is not clipped: it may leave the cube.
+
+    Examples:
+        >>> import jax, numpy as np
+        >>> from began_jax import density
+        >>> from began_jax.sampling import density_latents
+        >>> mixture = density.fit(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32), components=1)
+        >>> density_latents(jax.random.key(0), 5, mixture, truncation=0.9).shape
+        (5, 3)
+    """
     return jax.vmap(lambda k: density.sample(mixture, k, truncation))(_keys(key, indices))
 
 

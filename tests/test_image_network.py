@@ -15,7 +15,7 @@ from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models import apply
 from began_jax.models.heads import ToLandmarks
-from began_jax.run import doubt, image_network, labels, networks
+from began_jax.run import doubt, image_network, labels, networks, pairs, report
 from began_jax.run.folder import Run
 from began_jax.run.latents import read_columns, write_columns
 
@@ -71,7 +71,15 @@ def test_both_answer_with_the_share_that_errs_least_on_images_of_which_neither_h
     assert 0 < aspect.look_share < 1 and figures(trained)["aspect/image_share"] == pytest.approx(aspect.look_share)
     assert {"aspect/network_share", "aspect/epochs", "aspect/best_loss"} <= figures(trained).keys()
     assert np.isfinite(doubt.of(run, aspect)(new, drawn, False)).all()
-    assert any((trained / "events" / "aspect-sees-images").iterdir())
+    curve = report._read_events(trained / "events" / "aspect-sees" / "images")["loss"]
+    assert [epoch for epoch, _ in curve] == list(range(1, 1 + len(curve))) and len(curve) > 1
+    # What generating makes in one call is what these functions say one by one, but for the rounding of pixels.
+    images, annotations, doubts = pairs.annotated(run, aspect)(new)
+    np.testing.assert_array_equal(images, drawn)
+    np.testing.assert_allclose(annotations, aspect.annotate(new), atol=1e-5)
+    np.testing.assert_allclose(doubts, doubt.of(run, aspect)(new, drawn, False), rtol=0.02)
+    blind = doubt.of(run, aspect._replace(look=None))(new, drawn, False)
+    assert (doubts > 1.02 * blind).any()
 
 
 def test_the_share_is_half_where_nothing_tells_and_nearer_to_the_better_of_the_two():

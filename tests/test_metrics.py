@@ -1,13 +1,11 @@
 """Measures and baselines against slow loops and closed forms."""
 
 import math
-import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError
 
 from began_jax import metrics
 from began_jax.errors import InputError
@@ -201,7 +199,6 @@ def test_what_does_not_belong_together_is_not_compared():
         metrics._same_shape(np.zeros((3, 8, 8)), np.zeros((3, 8, 8)), 4)
     z, points = np.zeros((12, 4), np.float32), np.random.default_rng(0).random((2, 49, 2)).astype(np.float32)
     for compare, message in (
-        (lambda: metrics.Ridge(z, z[:5]), r"latents are \[12, 4\], targets \[5, 4\]"),
         (lambda: metrics.Ridge(z * np.nan, z), "a finite latent"),
         (lambda: metrics.Ridge(z, z)(z[:, :1]), r"must be \[count, 4\]"),
         (lambda: metrics.nme_percent(64 * points, 64 * points, 64, 64), "must be fractions of width and height"),
@@ -212,9 +209,8 @@ def test_what_does_not_belong_together_is_not_compared():
         (lambda: metrics.balanced_accuracy_percent(z, z * np.nan), "a true value is NaN"),
         (lambda: metrics.iou(np.full((1, 4, 4, 1), np.nan), np.zeros((1, 4, 4, 1))), "a prediction is NaN"),
     ):
-        with pytest.raises((InputError, TypeCheckError)) as refused:  # jaxtyping refuses some first where it looks on
+        with pytest.raises(InputError, match=message):
             compare()
-        assert refused.type is TypeCheckError or re.search(message, str(refused.value))
 
 
 def test_images_are_converted_from_the_other_form_alone():

@@ -80,9 +80,8 @@ def test_a_walk_needs_two_latents():
 
 
 def test_rows_are_drawn_of_latents_alone():
-    for z in (np.zeros(4, np.float32), np.zeros((0, 4), np.float32), np.zeros((3, 4), np.int32)):
-        with pytest.raises((InputError, TypeCheckError)):
-            sampling.bootstrap_latents(jax.random.key(0), 2, z)
+    with pytest.raises(InputError, match=r"Z_data must be floats \[data, latent\]"):
+        sampling.bootstrap_latents(jax.random.key(0), 2, np.zeros((0, 4), np.float32))
     mixture = density.fit(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32), 1)
     with pytest.raises(InputError, match=r"must be \[count, 3\]"):
         density.log_likelihood(mixture, jnp.zeros((2, 1)))

@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from began_jax.aspects.losses import LossName
+from began_jax.aspects.losses import LossName, cross_entropy
 from began_jax.aspects.trainer import Trainer
 from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
@@ -94,6 +94,7 @@ def fit_aspect(
     for name in OF_RUNS:
         if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")
+    loss = "cross_entropy" if loss is cross_entropy else loss
     z, annotations = vectors(latents), _checked(targets, loss)
     if z.ndim < 2 or not jnp.issubdtype(z.dtype, jnp.floating):
         raise InputError(f"latents are {z.dtype} {z.shape}; they must be floats [count, ...]")
@@ -142,10 +143,9 @@ def _checked(targets: Any, loss: Any) -> Array:
     if jnp.issubdtype(found.dtype, jnp.floating):
         if bool(jnp.isinf(found).any()):
             raise InputError("a target is infinite; one that is absent must be NaN")
-        if (never := np.argwhere(np.isnan(found).all(0))).size or (found.ndim == 1 and np.isnan(found).all()):
-            which = f"value {tuple(never[0].tolist())} of the targets" if found.ndim > 1 else "the target"
-            raise InputError(f"{which} is NaN, that is absent, in every example: nothing can be learnt of it")
-    if found.dtype == jnp.uint8 and loss != "cross_entropy" and int(found.max()) > 1:
+        if bool(jnp.isnan(found).all()):
+            raise InputError("all targets are NaN, that is absent: there is nothing to learn from")
+    if found.dtype == jnp.uint8 and loss == "squared" and int(found.max()) > 1:
         raise InputError(f"targets are uint8 up to {found.max()}; masks must be 0 and 1, and other numbers floats")
     if loss == "cross_entropy" and bool((found < 0).any()):
         raise InputError(f"a target is {found.min()}; classes count from 0, and probabilities are at least 0")
@@ -154,13 +154,16 @@ def _checked(targets: Any, loss: Any) -> Array:
 
 def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
     """Raise InputError where targets are no classes beside the logits of one example, and no probabilities either."""
+    if not predicted:
+        raise InputError("the network predicts [batch]; the logits of the classes must be its last axis")
     values = np.asarray(targets)
-    values = values[~np.isnan(values)] if np.issubdtype(values.dtype, np.floating) else values
+    floats = np.issubdtype(values.dtype, np.floating)
+    values = values[~np.isnan(values)] if floats else values
     if targets.shape[1:] == predicted and values.max() > 1.001:
         raise InputError(f"a target is {values.max():g}; probabilities, which have the logits' shape, are at most 1")
     if targets.shape[1:] != predicted[:-1]:
         return  # the loss says what is wrong with them, if anything is
-    if (values != np.floor(values)).any():
+    if floats and (values != np.floor(values)).any():
         raise InputError(f"a target is {values[values != np.floor(values)][0]:g}; classes must be whole numbers")
     if values.max() >= predicted[-1]:
         raise InputError(f"a target is class {values.max():g}; the network has logits for 0 to {predicted[-1] - 1}")

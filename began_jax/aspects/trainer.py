@@ -48,6 +48,18 @@ class Trainer:
     Raises:
         InputError: there are not as many targets as latents, fewer than a batch to train on, a latent that is not
             finite, or no such loss.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import AspectConfig, MultilayerNetwork, aspects
+        >>> z = jnp.linspace(-1, 1, 64).reshape(32, 2)
+        >>> config, network = AspectConfig(batch_size=8), MultilayerNetwork((1,))
+        >>> trainer = aspects.Trainer(config, network, z, z[:, :1])
+        >>> state, metrics = trainer.epoch(aspects.init(config, network, latent_size=2))
+        >>> sorted(metrics), int(state.done)
+        (['loss', 'validation_loss'], 1)
+        >>> aspects.predict(network, state.best_parameters, z).shape
+        (32, 1)
     """
 
     def __init__(

@@ -72,6 +72,12 @@ def init(config: AspectConfig, network: Network, latent_size: int | tuple[int, .
 
     The input may have any shape, such as that of an image: a T is learnt in the same way. Member i of an ensemble has
     the seed `config.seed` + i, and starts as a network alone with that seed does.
+
+    Examples:
+        >>> from began_jax import AspectConfig, MultilayerNetwork, aspects
+        >>> state = aspects.init(AspectConfig(members=3), MultilayerNetwork((5,)), latent_size=2)
+        >>> state.best_parameters["output"]["bias"].shape
+        (3, 5)
     """
     if config.members == 1:
         return _init(config, network, latent_size, config.seed)
@@ -198,6 +204,14 @@ def predict(
 
     Raises:
         InputError: the parameters are of another number of members.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import AspectConfig, MultilayerNetwork, aspects
+        >>> network = MultilayerNetwork((5,))
+        >>> state = aspects.init(AspectConfig(members=3), network, latent_size=2)
+        >>> aspects.predict(network, state.best_parameters, jnp.zeros((4, 2)), members=3).shape
+        (4, 5)
     """
     if members > 1 and {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(parameters)} != {(members,)}:
         raise InputError(f"the parameters are not those of {members} members; the first axis of each must be theirs")

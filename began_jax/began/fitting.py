@@ -93,10 +93,6 @@ def fit(
     if images.dtype != np.uint8 or images.shape[1:] != wanted:
         shape = ("count", *wanted)
         raise InputError(f"images are {images.dtype} {images.shape}; the configuration needs uint8 {shape}")
-    if config.augment and config.objective == "began":
-        raise InputError(
-            f"augment is {','.join(config.augment)}, which objective began does not serve; relativistic does"
-        )
     if len(images) < batch:
         raise InputError(f"there are {len(images)} images, and a batch has {batch}; lower batch_size")
     place = automatic(sharding)

@@ -70,6 +70,13 @@ def init(config: TrainConfig) -> BeganState:
 
     Raises:
         InputError: no networks of such a size can be made, or an option lacks what it acts on.
+
+    Examples:
+        >>> from began_jax import TrainConfig, began
+        >>> small = dict(height=8, width=8, channels=1, latent_size=4, filters=4, encoder_filters=(4, 8))
+        >>> state = began.init(TrainConfig(**small))
+        >>> float(state.k), int(state.step)
+        (0.0, 0)
     """
     check_networks(config)
     generator, discriminator = networks(config)
@@ -224,6 +231,8 @@ def step(
         raise InputError(f"images are {images.shape[1:]}; they must be {wanted}, as the configuration says")
     if config.low_quality:
         raise InputError("low_quality is not a step's: call augment.low_quality_batch before, and leave it out")
+    if config.augment and config.objective == "began":
+        raise InputError(f"augment is {','.join(config.augment)}, which needs --objective relativistic")
     grads_g, grads_d, grads_e, losses = gradients(
         config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
     )

@@ -57,6 +57,16 @@ class Inverter:
 
     Raises:
         InputError: an argument is none that it can be.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from began_jax import InvertConfig, Inverter
+        >>> generate = lambda p, z: jnp.tanh(p * z).reshape(-1, 2, 2, 1)
+        >>> images = generate(2.0, jnp.linspace(-0.5, 0.5, 12).reshape(3, 4))
+        >>> inverse = Inverter(InvertConfig(steps=200), generate, parameters=2.0, sharding=None)
+        >>> found = inverse(images, jnp.zeros((3, 4)))
+        >>> found["z"].shape, bool(found["l1"].max() < 0.01)
+        ((3, 4), True)
     """
 
     def __init__(

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from began_jax import metrics
@@ -53,7 +54,7 @@ def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
 
 
 def of_new(run: Run, aspect: TrainedAspect) -> Callable[[Any, Any, Any], Any] | None:
-    """Return the same of new images, traced: (parameters, z, G(z) [N, H, W, C] in [-1, 1]) -> [N].
+    """Return the same of new images, traced: (parameters, z, G(z) [N, H, W, C]) -> [N].
 
     The parameters are those of `aspect.pure`, and the encoder's as "encoder".
     """
@@ -65,7 +66,8 @@ def of_new(run: Run, aspect: TrainedAspect) -> Callable[[Any, Any, Any], Any] | 
     def doubt(parameters: Any, z: Any, x: Any) -> Any:
         look, error = (each and partial(each, parameters) for each in (pure.look, pure.expected_error))
         read = encode and partial(encode, parameters["encoder"])
-        return _doubt(run, aspect, _Asked(partial(pure.answer, parameters), error, read, look), z, x, False)
+        asked = _Asked(partial(pure.answer, parameters), error, read, look)
+        return _doubt(run, aspect, asked, z, jnp.clip(x, -1, 1), False)  # as pictures are stored
 
     return doubt
 

@@ -143,9 +143,10 @@ def fitted(run: Run, config: AspectConfig, examples: Examples, folder: Path, sav
 
     def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
         _check(values, epoch)
+        loop.log("aspect", epoch, values)
         return values
 
-    events = run.folder / "events" / f"aspect-{folder.name}-images"
+    events = run.folder / "events" / f"aspect-{folder.name}" / "images"  # each a curve of its own from epoch 1 on
     options = {"observe": observe, "save_every": save_every, "events": events}
     with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place

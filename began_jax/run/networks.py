@@ -269,7 +269,7 @@ def _answering(
         look = image_network.annotator(run, images.parameters)
 
     def seen(p: Any, x: Any) -> Any:
-        return apply(ordinary, p["images"], jnp.clip(x, -1, 1))
+        return apply(ordinary, p["images"], x)
 
     def with_look(p: Any, said: Any, x: Any) -> Any:
         return said if images is None else seen_share * seen(p, x) + (1 - seen_share) * said
@@ -277,7 +277,7 @@ def _answering(
     def of_new(p: Any, z: Any) -> Any:
         if not config.read and images is None:
             return answers(p, z, z)
-        x = generator.apply(p["generator"], z)
+        x = jnp.clip(generator.apply(p["generator"], z), -1, 1)  # as pictures are stored
         read = generator.encoder(p["encoder"], x) if config.read else z
         # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
         return with_look(p, answers(p, z if config.features else read, read), x)
@@ -286,9 +286,10 @@ def _answering(
         return answers(p, z, z)
 
     def of_images(p: Any, z: Any, x: Any) -> Any:
-        return with_look(p, of_z(p, z), x)
+        return with_look(p, of_z(p, z), jnp.clip(x, -1, 1))
 
-    answer = batched(of_z, parameters, size)
+    alone_needs = {"network", "process"} | ({"generator"} if made.sight else set())
+    answer = batched(of_z, {name: value for name, value in parameters.items() if name in alone_needs}, size)
     annotate = batched(of_new, parameters, size) if config.read or images is not None else answer
     known = batched(expected, {"errors": parameters["errors"]}) if knows else None
     pure = Pure(parameters, of_new, of_z, of_images, expected if knows else None, seen if look else None)

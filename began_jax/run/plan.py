@@ -159,9 +159,12 @@ def _epochs(config: AspectConfig, count: int) -> str:
 
 
 def generation(run: Run, count: int, batch: int) -> str:
-    """Return what the generation would need; a PNG is counted as its pixels, which it does not exceed by much."""
+    """Return what the generation would need, without the aspect network, which need not be there yet.
+
+    A PNG is counted as its pixels, which it does not exceed by much.
+    """
     generator = run.inverted
     z = jax.ShapeDtypeStruct((batch, generator.latent_size), np.float32)
-    call = Call(f"{batch} images", lambda p, z: to_uint8(generator.apply(p, z)), (generator.parameters, z))
+    call = Call(f"{batch} images alone", lambda p, z: to_uint8(generator.apply(p, z)), (generator.parameters, z))
     pixels = shown(count * int(np.prod(generator.image_shape)))
     return text("generate", [call], {"to do": f"{count:,} images", "pictures on disk, at most": pixels})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from began_jax.data.datasets import images_of
@@ -42,6 +43,7 @@ def of_new(generator: Generator) -> tuple[Callable[[Any, Any], jax.Array], Any]:
     encode = generator.encoder
 
     def read(parameters: Any, z: Any) -> jax.Array:
-        return encode(parameters["encoder"], generator.apply(parameters["generator"], z))
+        # As it is stored: where G leaves [-1, 1], E would see what no picture has.
+        return encode(parameters["encoder"], jnp.clip(generator.apply(parameters["generator"], z), -1, 1))
 
     return read, {"generator": generator.parameters, "encoder": generator.encoder_parameters}
