@@ -18,10 +18,7 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
 
-OF_RUNS = (
-    *("target", "labels", "label_sampler", "labelled", "label_seed"),
-    *("closed_form", "read", "features", "image_steps"),
-)
+OF_RUNS = ("target", "labelled", "closed_form", "read", "features", "image_steps")
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
 
 

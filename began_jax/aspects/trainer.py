@@ -57,7 +57,7 @@ class Trainer:
         >>> trainer = aspects.Trainer(config, network, z, z[:, :1])
         >>> state, metrics = trainer.epoch(aspects.init(config, network, latent_size=2))
         >>> sorted(metrics), int(state.done)
-        (['loss', 'validation_loss'], 1)
+        (['loss'], 1)
         >>> aspects.predict(network, state.best_parameters, z).shape
         (32, 1)
     """

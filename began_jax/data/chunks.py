@@ -137,7 +137,7 @@ def make_chunks(recipe: Recipe, folder: Path, workers: int | None = None) -> Ite
         yield _summary(folder / f"{number:06d}.npz") if number in there else next(made)
 
 
-class Chunks(Sequence[Example]):
+class Chunks(Sequence):
     """The examples with these `indices` among all that were kept, in that order; one chunk is held at a time.
 
     `image` and `mask` are PNG bytes, as `builder.write` takes them too.

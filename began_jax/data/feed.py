@@ -77,7 +77,7 @@ def batches(source: Any, rows: grain.MapDataset, *, masks: bool = False) -> grai
     return rows.map(load)
 
 
-class Kept(Sequence[dict[str, np.ndarray]]):
+class Kept(Sequence):
     """A source whose images, and masks where they are asked for, are decoded once and kept in memory.
 
     Args:

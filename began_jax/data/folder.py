@@ -164,7 +164,7 @@ def mostly_colour(folder: Folder) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples(Sequence[Example]):
+class Examples(Sequence):
     """The pictures of a folder with these `indices`, made to height x width x channels when asked for."""
 
     folder: Folder

@@ -15,7 +15,7 @@ from began_jax.images import fit_image, fit_landmarks, fit_mask
 
 
 @dataclasses.dataclass(frozen=True)
-class Source(Sequence[dict[str, Any]]):
+class Source(Sequence):
     """Examples of a split in data set order, cropped and resized to `height` x `width` where that differs.
 
     `source[i]` is a dict: `image` uint8 [H, W, C], `id` str, and the annotation by its name, where there is one:

@@ -14,7 +14,7 @@ DEFAULT_HOLDOUT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples(Sequence[Example]):
+class Examples(Sequence):
     """Rendered examples number `start` .. `stop` - 1 of a kind, each a function of seed and number alone."""
 
     kind: str
