@@ -156,9 +156,16 @@ def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError("there are no images to invert")
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"images are {images.dtype}; they must be uint8, or float in [-1, 1]")
-    if weights is None:
-        return _finite(images), None
-    weights = np.asarray(weights)
+    weights = None if weights is None else _checked_weights(np.asarray(weights), images)
+    if images.dtype != np.uint8 and not np.isfinite(images).all():
+        if weights is not None:
+            images = np.where(weights > 0, images, 0)  # a missing pixel may be anything, and 0 times NaN is not 0
+        if not np.isfinite(images).all():
+            raise InputError("images are not finite: leave pixels that are missing out by weights of 0")
+    return images, weights
+
+
+def _checked_weights(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
     weights = weights.astype(np.float32) if weights.dtype == bool else weights
     weights = weights.reshape((1,) * (images.ndim - weights.ndim) + weights.shape)
     pairs = zip(weights.shape, images.shape, strict=False)
@@ -170,15 +177,7 @@ def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     unseen = np.flatnonzero(~weights.reshape(len(weights), -1).any(1))
     if len(unseen):
         raise InputError(f"the weights of image {unseen[0]} are all 0, so there is nothing to invert it by")
-    if images.dtype != np.uint8 and not np.isfinite(images).all():
-        images = np.where(weights > 0, images, 0)  # a missing pixel may be anything, and 0 times NaN is not 0
-    return _finite(images), weights
-
-
-def _finite(images: np.ndarray) -> np.ndarray:
-    if images.dtype != np.uint8 and not np.isfinite(images).all():
-        raise InputError("images are not finite: leave pixels that are missing out by weights of 0")
-    return images
+    return weights
 
 
 def _starts(

@@ -24,7 +24,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from began_jax import metrics
@@ -44,30 +43,35 @@ class _Asked(NamedTuple):
     look: Callable[[Any], Any] | None  # images -> annotations
 
 
+def has_doubt(run: Run, aspect: TrainedAspect) -> bool:
+    """Return whether there is a doubt: that takes a process, an encoder or an image network."""
+    return bool(aspect.expected_error or run.inverted.encode or aspect.look)
+
+
 def of(run: Run, aspect: TrainedAspect) -> Doubt | None:
-    """Return the doubt of a run's aspect network, or None where there is no process, encoder or image network."""
+    """Return the doubt of a run's aspect network, or None where none is known."""
+    if not has_doubt(run, aspect):
+        return None
     encode = run.inverted.read if run.inverted.encode else None
     asked = _Asked(aspect.answer or aspect.annotate, aspect.expected_error, encode, aspect.look)
-    if asked[1:] == (None, None, None):
-        return None
     return lambda z, images, known=False: _doubt(run, aspect, asked, z, images, known)
 
 
 def of_new(run: Run, aspect: TrainedAspect) -> Callable[[Any, Any, Any], Any] | None:
-    """Return the same of new images, traced: (parameters, z, G(z) [N, H, W, C]) -> [N].
+    """Return the same of new images, traced: (parameters, z, G(z) as it is stored [N, H, W, C]) -> [N].
 
     The parameters are those of `aspect.pure`, and the encoder's as "encoder".
     """
     pure, encode = aspect.pure, run.inverted.encode
     assert pure is not None  # `networks.load` gives it
-    if pure.expected_error is None and pure.look is None and encode is None:
+    if not has_doubt(run, aspect):
         return None
 
     def doubt(parameters: Any, z: Any, x: Any) -> Any:
         look, error = (each and partial(each, parameters) for each in (pure.look, pure.expected_error))
         read = encode and partial(encode, parameters["encoder"])
         asked = _Asked(partial(pure.answer, parameters), error, read, look)
-        return _doubt(run, aspect, asked, z, jnp.clip(x, -1, 1), False)  # as pictures are stored
+        return _doubt(run, aspect, asked, z, x, False)
 
     return doubt
 

@@ -71,6 +71,10 @@ class Generator:
         """How many numbers a latent has."""
         return sum(leaf.size for leaf in jax.tree.leaves(starts.like(self.latent)))
 
+    def stored(self, parameters: Any, z: Any) -> jax.Array:
+        """Return the images of latents, cut to [-1, 1] as pictures are stored: a generator may leave it."""
+        return jnp.clip(self.apply(parameters, z), -1, 1)
+
     @property
     def batch(self) -> int:
         """How many images are drawn in one call: 256, or fewer where they are large."""

@@ -247,7 +247,7 @@ def _answering(
         seen_share = images.share(validated)
         validated = seen_share * images.answers + (1 - seen_share) * validated
 
-    scale, knows = 1.0, beside is not None and bool(beside.errors)
+    scale = 1.0
     if beside is not None and beside.errors:
         scale = beside.better(validated) if config.features or images else 1.0
         parameters["errors"] = beside.errors
@@ -277,7 +277,7 @@ def _answering(
     def of_new(p: Any, z: Any) -> Any:
         if not config.read and images is None:
             return answers(p, z, z)
-        x = jnp.clip(generator.apply(p["generator"], z), -1, 1)  # as pictures are stored
+        x = generator.stored(p["generator"], z)
         read = generator.encoder(p["encoder"], x) if config.read else z
         # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
         return with_look(p, answers(p, z if config.features else read, read), x)
@@ -291,8 +291,8 @@ def _answering(
     alone_needs = {"network", "process"} | ({"generator"} if made.sight else set())
     answer = batched(of_z, {name: value for name, value in parameters.items() if name in alone_needs}, size)
     annotate = batched(of_new, parameters, size) if config.read or images is not None else answer
-    known = batched(expected, {"errors": parameters["errors"]}) if knows else None
-    pure = Pure(parameters, of_new, of_z, of_images, expected if knows else None, seen if look else None)
+    known = batched(expected, {"errors": parameters["errors"]}) if "errors" in parameters else None
+    pure = Pure(parameters, of_new, of_z, of_images, expected if known else None, seen if look else None)
     return TrainedAspect(annotate, state.done, share, known, answer, config.read, pure, look, seen_share)
 
 

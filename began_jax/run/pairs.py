@@ -70,7 +70,7 @@ def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, fi
     most = np.inf
     make, judged, end = (_of_images if draw.sampler == IMAGES else _of_samples)(run, aspect, draw, seed)
     if draw.keep < 1:
-        if doubt.of(run, aspect) is None:
+        if not doubt.has_doubt(run, aspect):
             raise InputError(f"--keep {draw.keep}: the network has no doubt: no process, no image network, no encoder")
         found = [each.doubt for each in judged if each.doubt is not None]
         most = np.quantile(np.concatenate(found), draw.keep)
@@ -118,7 +118,7 @@ def annotated(run: Run, aspect: TrainedAspect) -> Callable[[np.ndarray], tuple[n
     parameters = pure.parameters | {"generator": generator.parameters, "encoder": generator.encoder_parameters}
 
     def made(parameters: Any, z: Any) -> tuple[jax.Array, ...]:
-        x = generator.apply(parameters["generator"], z)
+        x = generator.stored(parameters["generator"], z)
         found = to_uint8(x), pure.annotate(parameters, z)
         return (*found, doubts(parameters, z, x)) if doubts else found
 

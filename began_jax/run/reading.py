@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from began_jax.data.datasets import images_of
@@ -43,7 +42,6 @@ def of_new(generator: Generator) -> tuple[Callable[[Any, Any], jax.Array], Any]:
     encode = generator.encoder
 
     def read(parameters: Any, z: Any) -> jax.Array:
-        # As it is stored: where G leaves [-1, 1], E would see what no picture has.
-        return encode(parameters["encoder"], jnp.clip(generator.apply(parameters["generator"], z), -1, 1))
+        return encode(parameters["encoder"], generator.stored(parameters["generator"], z))
 
     return read, {"generator": generator.parameters, "encoder": generator.encoder_parameters}

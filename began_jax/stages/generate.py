@@ -132,8 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     formats.check(kind.name if kind.name in formats.KINDS else "annotations", wanted)
     name = args.aspect or networks.newest(run)
     aspect = networks.load(run, name)
-    doubts = doubt.of(run, aspect)
-    if args.keep < 1 and doubts is None:
+    if args.keep < 1 and not doubt.has_doubt(run, aspect):
         remedy = "train one with aspect.py --closed-form process"
         raise InputError(
             f"--keep {args.keep}: network {name} has no doubt: no process, no image network, no encoder; {remedy}"
