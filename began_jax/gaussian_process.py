@@ -44,6 +44,12 @@ class Process(NamedTuple):
     mean: Values  # [outputs], of the targets
     basis: Values  # [components, outputs], of the targets about their mean
     limits: Values  # [2], least and largest answer: 0 and 1 where no target lies outside, else infinite
+    total: Values  # [components], the sum of the weights, see `predict`
+
+
+def total(weights: Float[np.ndarray, "examples components"]) -> Float[np.ndarray, " components"]:
+    """Return the sum of a process's weights, in float64: they may be a thousand times as large together."""
+    return np.asarray(weights, np.float64).sum(0).astype(np.float32)
 
 
 class Fit(NamedTuple):
@@ -100,8 +106,8 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     answers[own] = (parts - weights / np.diag(inverse)[:, None])[place[own]]
 
     limits = (0.0, 1.0) if targets.min() >= 0 and targets.max() <= 1 else (-np.inf, np.inf)
-    arrays = (centre, unit * length, inputs, weights, mean, basis, limits)
-    process = Process(*(np.asarray(a, np.float32) for a in arrays))
+    arrays = [np.asarray(a, np.float32) for a in (centre, unit * length, inputs, weights, mean, basis, limits)]
+    process = Process(*arrays, total(arrays[3]))
     left_out = np.empty((len(rows), y.shape[1]), np.float32)
     for first in range(0, len(rows), _BLOCK):
         block = slice(first, first + _BLOCK)
@@ -150,6 +156,9 @@ def predict(
 ) -> Float[Array, "batch ..."]:
     """Return the answers for latents, [batch, *shape], where `shape` is that of a target.
 
+    Where the length is large, k(z, Z) is near to 1 everywhere and large weights cancel, of which float32 would leave
+    little. So they are multiplied by k - 1, which float32 knows as well as k, and their sum is added.
+
     Raises:
         InputError: the latents or the shape are not of the sizes that the process was fitted to.
 
@@ -165,16 +174,15 @@ def predict(
     if z.shape[1:] != (latent,) or math.prod(shape) != outputs:
         found = f"latents are {list(z.shape)} and answers {list(shape)}"
         raise InputError(f"{found}; the process knows [batch, {latent}] and {outputs} values an answer")
-    answers = (
-        _product(_product(_covariance(process, jnp.asarray(z)), process.weights), process.basis) + process.mean[None]
-    )
+    parts = _product(_covariance_less_one(process, jnp.asarray(z)), process.weights) + process.total[None]
+    answers = _product(parts, process.basis) + process.mean[None]
     return jnp.clip(answers, process.limits[0], process.limits[1]).reshape(-1, *shape)
 
 
-def _covariance(process: Process, z: Float[Array, "batch latent"]) -> Float[Array, "batch examples"]:
+def _covariance_less_one(process: Process, z: Float[Array, "batch latent"]) -> Float[Array, "batch examples"]:
     a, b = (z - process.centre[None]) / process.unit[None], process.inputs
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * _product(a, jnp.transpose(b))
-    return jnp.exp(-0.5 * jnp.maximum(squares, 0.0))
+    return jnp.expm1(-0.5 * jnp.maximum(squares, 0.0))
 
 
 def _product(a: Values, b: Values) -> Array:

@@ -9,9 +9,9 @@ import pytest
 
 from began_jax.kinds import LANDMARKS, MASK
 from began_jax.run import doubt, pairs
+from began_jax.run.answers import Pure, TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
-from began_jax.run.networks import Pure, TrainedAspect
 
 LATENT = 3
 

@@ -14,7 +14,7 @@ from ways import call, done, train_options
 from began_jax.errors import InputError
 from began_jax.export import functions
 from began_jax.images import to_uint8
-from began_jax.run import networks
+from began_jax.run import networks, pairs
 from began_jax.run.folder import Run
 
 ALONE = """
@@ -55,7 +55,7 @@ def test_files_give_what_the_run_gives_and_a_script_draws_from_them_alone(run, t
     expected = {
         "generator": (z, [images]),
         "aspect": (z, [annotations]),
-        "pairs": (z, [images, annotations]),
+        "pairs": (z, [images.clip(-1, 1), annotations, pairs.annotated(opened, aspect)(z)[2]]),
         "encoder": (np.asarray(to_uint8(images) / 127.5 - 1, np.float32), [seen]),
         "reader": (np.asarray(to_uint8(images) / 127.5 - 1, np.float32), [aspect.of_images(seen, to_uint8(images))]),
     }
@@ -68,12 +68,16 @@ def test_files_give_what_the_run_gives_and_a_script_draws_from_them_alone(run, t
                 < 1e-4
             )
     told = json.loads((out / "networks.json").read_text())
-    assert told["networks"]["pairs"]["outputs"] == ["images", "annotations"] and told["annotation"] == "landmarks"
+    assert (
+        told["networks"]["pairs"]["outputs"] == ["images", "annotations", "doubts"]
+        and told["annotation"] == "landmarks"
+    )
 
     drawn = tmp_path / "drawn"
     subprocess.run([sys.executable, "-c", ALONE, out / "draw_pairs.py", "3", drawn, "7"], check=True)
     z = np.random.default_rng(7).uniform(-1, 1, (3, 8)).astype(np.float32)
     np.testing.assert_allclose(np.load(drawn / "annotations.npy"), aspect.annotate(z), atol=1e-4)
+    np.testing.assert_allclose(np.load(drawn / "doubts.npy"), pairs.annotated(opened, aspect)(z)[2], atol=1e-4)
     for i, image in enumerate(to_uint8(opened.generate(z))):
         picture = np.asarray(Image.open(drawn / "images" / f"{i:06d}.png"), int)
         assert np.abs(picture - image).max() <= 1
@@ -82,7 +86,14 @@ def test_files_give_what_the_run_gives_and_a_script_draws_from_them_alone(run, t
 
     stored = load_file(out / "parameters.safetensors")
     generator = jax.tree_util.tree_leaves_with_path(opened.inverted.parameters)
-    assert {name.partition("/")[0] for name in stored} == {"generator", "aspect", "process", "encoder", "images"}
+    assert {name.partition("/")[0] for name in stored} == {
+        "generator",
+        "aspect",
+        "process",
+        "errors",
+        "encoder",
+        "images",
+    }
     for place, value in generator:
         np.testing.assert_array_equal(stored["/".join(["generator", *(key.key for key in place)])], value)
 

@@ -41,6 +41,18 @@ def test_answers_are_those_of_the_formula(examples):
     np.testing.assert_allclose(answers, np.clip(direct(z, y, new, found.length, found.noise), 0, 1), atol=2e-5)
 
 
+def test_float32_is_enough_where_large_weights_cancel():
+    rng = np.random.default_rng(0)
+    z, new = (rng.uniform(-1, 1, (count, 64)).astype(np.float32) for count in (800, 50))
+    y = z @ rng.normal(size=(64, 3)) / 40 + np.sin(z[:, :3]) / 10 + rng.normal(size=(800, 3)) / 1000
+    process = gaussian_process.fit(z, y).process
+    assert np.abs(process.weights).sum(0).max() > 1000
+    exact = {name: np.asarray(values, np.float64) for name, values in process._asdict().items()}
+    apart = (new - exact["centre"]) / exact["unit"] - exact["inputs"][:, None]
+    expected = np.exp(-(apart**2).sum(-1) / 2).T @ exact["weights"] @ exact["basis"] + exact["mean"]
+    np.testing.assert_allclose(gaussian_process.predict(process, new, (3,)), expected, atol=5e-6)
+
+
 def test_left_out_is_what_a_fit_without_the_example_answers(examples):
     z, y = (a.astype(np.float64) for a in examples[:2])
     found = gaussian_process.fit(z, y)

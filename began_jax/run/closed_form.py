@@ -124,6 +124,8 @@ def load(folder: Path) -> Beside:
     found = read_columns(folder, _ITEM, f"delete {folder.parent}, and run aspect.py again")
 
     def process(prefix: str) -> gaussian_process.Process:
+        if f"{prefix}total" not in found:  # of an older run
+            found[f"{prefix}total"] = gaussian_process.total(found[f"{prefix}weights"])
         return gaussian_process.Process(*(found[prefix + name] for name in gaussian_process.Process._fields))
 
     errors = process("errors_") if "errors_mean" in found else None

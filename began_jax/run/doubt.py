@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from began_jax import metrics
+from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
-from began_jax.run.networks import TrainedAspect
 
 # (latents [N, latent], images uint8 [N, H, W, C], whether these are the data set's and not G(z)) -> [N]
 Doubt = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
@@ -102,7 +102,7 @@ def true_error(run: Run, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray
 
 
 def _means(values: Any) -> Any:
-    return values.reshape(len(values), -1).mean(1)
+    return values.reshape(values.shape[0], -1).mean(1)
 
 
 def _area(masks: Any) -> Any:

@@ -33,6 +33,7 @@ from began_jax.metrics import Ridge
 from began_jax.models import apply
 from began_jax.progress import Progress
 from began_jax.run import image_network, labels, networks, pairs
+from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.sampling import evenly
@@ -156,7 +157,7 @@ class _Knowing:
         return labels.training_pairs(self._run, self._config, None)
 
     @functools.cached_property
-    def _aspect(self) -> networks.TrainedAspect:
+    def _aspect(self) -> TrainedAspect:
         return networks.fit(self._run, self._config, *self._examples, self._rows)
 
     @functools.cached_property

@@ -1,7 +1,6 @@
 """Aspect networks of a run: where their training is kept, what it belongs to, how to load one."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from began_jax import aspects, gaussian_process, moving
+from began_jax import aspects, moving
 from began_jax.configs import AspectConfig, TrainConfig
-from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.files import read_json
 from began_jax.kinds import Kind
-from began_jax.models import apply
 from began_jax.models.heads import factor, together
 from began_jax.presets import ASPECT_RECIPES, DEFAULT_RECIPE, MANY_LABELS
-from began_jax.run import checkpoints, closed_form, image_network, reading
+from began_jax.run import checkpoints, closed_form, image_network
+from began_jax.run.answers import TrainedAspect, answering
 from began_jax.run.folder import Run
-from began_jax.run.generator import Generator, batched
+from began_jax.run.generator import Generator
 
 
 def origin(run: Run, config: AspectConfig) -> dict[str, Any]:
@@ -43,61 +41,6 @@ def newest(run: Run) -> str:
     if not found:
         raise InputError(f"{run.folder / 'aspect'} holds no aspect network: run aspect.py --run {run.folder} first")
     return max(found, key=lambda path: max(p.stat().st_mtime for p in path.iterdir())).name
-
-
-class Pure(NamedTuple):
-    """What a `TrainedAspect` does, as functions of (parameters, ...) to transform and to export.
-
-    Images x are [N, H, W, C] in [-1, 1].
-    """
-
-    parameters: dict[str, Any]  # of the network, and of what is beside it
-    annotate: Callable[[Any, Any], Any]  # (parameters, z) -> annotations
-    answer: Callable[[Any, Any], Any]  # (parameters, z) -> annotations
-    of_images: Callable[[Any, Any, Any], Any]  # (parameters, z, x) -> annotations
-    expected_error: Callable[[Any, Any], Any] | None = None  # (parameters, z) -> [N]
-    look: Callable[[Any, Any], Any] | None = None  # (parameters, x) -> annotations
-
-
-class TrainedAspect(NamedTuple):
-    """An aspect network of a run, as functions of numpy arrays.
-
-    `annotate` maps latents z [N, latent] to annotations [N, ...] of the images G(z). `answer` is the same, but of the
-    latents that it is given, and without the image network: with --read, of what the encoder has read (`reading`). With
-    --features too, `annotate` gives z to the network and what was read to the process. `look` is the image network's
-    answer for images, with which `of_images` says what all together say of images and what is read of them, and
-    `of_inverted` the same of images and the latents that they were inverted to.
-    """
-
-    annotate: Callable[[np.ndarray], np.ndarray]
-    epoch: int  # epochs that it was trained for
-    share: float = 1.0  # of the network in what is said of latents; the rest is that of the process beside it
-    expected_error: Callable[[np.ndarray], np.ndarray] | None = None  # of the answers [N], see `closed_form`
-    answer: Callable[[np.ndarray], np.ndarray] | None = None  # None: annotate
-    read: bool = False
-    pure: Pure | None = None  # the same functions, traced
-    look: Callable[[np.ndarray], np.ndarray] | None = None  # images uint8 [N, H, W, C] -> annotations
-    look_share: float = 0.0  # of it in the answers; the rest is that of all others
-
-    def of_images(self, z: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Return the annotations of images uint8 [N, H, W, C], by what is read of them or their latents."""
-        return self.with_look((self.answer or self.annotate)(z), images)
-
-    def with_look(self, said: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Return what all together say of images, when what is `said` of their latents is known [N, ...]."""
-        return said if self.look is None else self.look_share * self.look(images) + (1 - self.look_share) * said
-
-    def of_inverted(self, run: Run, z: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Return the annotations of images uint8 [N, H, W, C] that were inverted to latents [N, latent]."""
-        return self.of_images(reading.of_inverted(run.inverted, z, images) if self.read else z, images)
-
-    def known(self, run: Run, split: str, rows: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Return the annotations of images of a split, by their numbers [N] and inverted latents [N, latent]."""
-        if not self.read and self.look is None:
-            return (self.answer or self.annotate)(z)
-        source = run.data.source(split)
-        parts = (slice(first, first + reading.BATCH) for first in range(0, len(rows), reading.BATCH))
-        return np.concatenate([self.of_inverted(run, z[part], images_of(source, rows[part])) for part in parts])
 
 
 def shows_layers(run: Run) -> bool:
@@ -190,7 +133,8 @@ def load(run: Run, name: str) -> TrainedAspect:
     folder = run.folder / "aspect" / name
     beside = closed_form.load(folder) if config.closed_form == "process" else None
     images = image_network.load(run, config, folder) if image_network.trained(config, folder) else None
-    return _answering(run, config, state, beside, images)
+    made = of_run(run, config)
+    return answering(run, config, made.network, made.sight, state, beside, images)
 
 
 def fit(
@@ -213,87 +157,7 @@ def fit(
     if config.image_steps:
         assert rows is not None
         images = image_network.fit(run, config, image_network.Examples(latents, rows, targets))
-    return _answering(run, config, state, beside, images)
-
-
-def _answering(
-    run: Run,
-    config: AspectConfig,
-    state: aspects.AspectState,
-    beside: closed_form.Beside | None,
-    images: image_network.Beside | None,
-) -> TrainedAspect:
-    made, generator, size = of_run(run, config), run.inverted, run.inverted.batch
-    parameters: dict[str, Any] = {"network": state.best_parameters}
-    if made.sight or config.read or images is not None:
-        parameters["generator"] = generator.parameters
-    if config.read:
-        parameters["encoder"] = generator.encoder_parameters
-    share, seen_share, shape = 1.0, 0.0, ()
-
-    def alone(p: Any, z: Any) -> Any:
-        sight = made.sight and made.sight._replace(parameters=p["generator"])
-        return aspects.predict(made.network, p["network"], z, config.members, sight)
-
-    validation = beside or images
-    validated: Any = None
-    if validation is not None:
-        validated = batched(alone, parameters, size)(validation.z) if len(validation.z) else validation.targets
-    if beside is not None:
-        shape, parameters["process"] = beside.targets.shape[1:], beside.process
-        share = beside.share(validated, config.features)
-        validated = share * validated + (1 - share) * beside.left_out
-    if images is not None:
-        seen_share = images.share(validated)
-        validated = seen_share * images.answers + (1 - seen_share) * validated
-
-    scale = 1.0
-    if beside is not None and beside.errors:
-        scale = beside.better(validated) if config.features or images else 1.0
-        parameters["errors"] = beside.errors
-
-    def expected(p: Any, z: Any) -> Any:
-        return scale * closed_form.expected_error(p["errors"], z)
-
-    def answers(p: Any, z: Any, read: Any) -> Any:
-        """Return what both say, the network of latents z and the process of what was read."""
-        answer = alone(p, z)
-        if beside is None:
-            return answer
-        return share * answer + (1 - share) * gaussian_process.predict(p["process"], read, shape)
-
-    ordinary: Any = None
-    look = None
-    if images is not None:
-        ordinary, parameters["images"] = image_network.network(run)[0], images.parameters
-        look = image_network.annotator(run, images.parameters)
-
-    def seen(p: Any, x: Any) -> Any:
-        return apply(ordinary, p["images"], x)
-
-    def with_look(p: Any, said: Any, x: Any) -> Any:
-        return said if images is None else seen_share * seen(p, x) + (1 - seen_share) * said
-
-    def of_new(p: Any, z: Any) -> Any:
-        if not config.read and images is None:
-            return answers(p, z, z)
-        x = generator.stored(p["generator"], z)
-        read = generator.encoder(p["encoder"], x) if config.read else z
-        # The inner layers of G for z are what it has drawn, pixel by pixel; E need not tell.
-        return with_look(p, answers(p, z if config.features else read, read), x)
-
-    def of_z(p: Any, z: Any) -> Any:
-        return answers(p, z, z)
-
-    def of_images(p: Any, z: Any, x: Any) -> Any:
-        return with_look(p, of_z(p, z), jnp.clip(x, -1, 1))
-
-    alone_needs = {"network", "process"} | ({"generator"} if made.sight else set())
-    answer = batched(of_z, {name: value for name, value in parameters.items() if name in alone_needs}, size)
-    annotate = batched(of_new, parameters, size) if config.read or images is not None else answer
-    known = batched(expected, {"errors": parameters["errors"]}) if "errors" in parameters else None
-    pure = Pure(parameters, of_new, of_z, of_images, expected if known else None, seen if look else None)
-    return TrainedAspect(annotate, state.done, share, known, answer, config.read, pure, look, seen_share)
+    return answering(run, config, made.network, made.sight, state, beside, images)
 
 
 def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:

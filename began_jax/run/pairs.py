@@ -19,9 +19,9 @@ from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.images import to_uint8
 from began_jax.run import doubt
+from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
-from began_jax.run.networks import TrainedAspect
 
 IMAGES = "images"
 SAMPLERS = (*sampling.SAMPLERS, IMAGES)
@@ -113,16 +113,26 @@ def annotated(run: Run, aspect: TrainedAspect) -> Callable[[np.ndarray], tuple[n
 
     They are made in one call, so that G draws once, and nothing but the results leaves the device.
     """
+    made, parameters = new(run, aspect)
+
+    def stored(parameters: Any, z: Any) -> tuple[jax.Array, ...]:
+        x, *known = made(parameters, z)
+        return to_uint8(x), *known
+
+    return batched(stored, parameters, run.inverted.batch)
+
+
+def new(run: Run, aspect: TrainedAspect) -> tuple[Callable[[Any, Any], tuple[jax.Array, ...]], dict[str, Any]]:
+    """Return the same, traced, as a function of (parameters, z) to images in [-1, 1] and so on; and the parameters."""
     generator, pure, doubts = run.inverted, aspect.pure, doubt.of_new(run, aspect)
     assert pure is not None  # `networks.load` gives it
-    parameters = pure.parameters | {"generator": generator.parameters, "encoder": generator.encoder_parameters}
 
     def made(parameters: Any, z: Any) -> tuple[jax.Array, ...]:
         x = generator.stored(parameters["generator"], z)
-        found = to_uint8(x), pure.annotate(parameters, z)
+        found = x, pure.annotate(parameters, z)
         return (*found, doubts(parameters, z, x)) if doubts else found
 
-    return batched(made, parameters, generator.batch)
+    return made, pure.parameters | {"generator": generator.parameters, "encoder": generator.encoder_parameters}
 
 
 def _of_images(run: Run, aspect: TrainedAspect, draw: Draw, seed: int) -> Source:

@@ -35,6 +35,7 @@ from began_jax.options import flag
 from began_jax.plugins import absolute
 from began_jax.plugins import load as plugin
 from began_jax.run import cli, consistency, doubt, downstream, downstream_options, measures, networks, pairs, report
+from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 
 SHOWN, WORST = 16, 8  # held-out images in the pictures
@@ -198,7 +199,7 @@ def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarr
 
 
 def doubtful(
-    run: Run, test: Split, predicted: np.ndarray, aspect: networks.TrainedAspect
+    run: Run, test: Split, predicted: np.ndarray, aspect: TrainedAspect
 ) -> tuple[dict[str, float], list[tuple[float, float]]]:
     """Return how well a network's doubt ranks true errors, the figures of what is kept, and (share, figure) to draw.
 

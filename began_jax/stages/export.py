@@ -6,7 +6,7 @@ OUT gets, as ONNX and as StableHLO (by jax.export), each for any number of rows,
 
     generator   latents [batch, latent] -> images [batch, height, width, channels] in [-1, 1]
     aspect      latents -> annotations of the images that the generator draws from them
-    pairs       latents -> images and annotations, in one file
+    pairs       latents -> images, annotations and, where it is known, doubts, in one file
     encoder     images -> latents, where the run has an encoder
     reader      images -> annotations, by encoder, aspect network and image network: T in one pass
 
@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,9 @@ import numpy as np
 from began_jax.errors import InputError
 from began_jax.export import functions
 from began_jax.files import new_folder, refuse_taken
-from began_jax.run import cli, networks, own_generator
+from began_jax.run import cli, networks, own_generator, pairs
+from began_jax.run.answers import TrainedAspect
+from began_jax.run.doubt import has_doubt
 from began_jax.run.folder import Run
 
 FORMATS = tuple(functions.NEEDED)
@@ -60,17 +63,20 @@ draw = np.random.default_rng(int(sys.argv[3]) if len(sys.argv) > 3 else 0)
 pairs = onnxruntime.InferenceSession(str(here / "pairs.onnx"), providers=["CPUExecutionProvider"])
 order = None if latents is None else draw.permutation(len(latents))
 (out / "images").mkdir(parents=True)
-annotations = []
+names = [output.name for output in pairs.get_outputs()]
+known = {name: [] for name in names[1:]}  # annotations and, where the run has them, doubts
 for first in range(0, count, 64):
     if latents is None:
         z = draw.uniform(-1, 1, (min(64, count - first), pairs.get_inputs()[0].shape[1])).astype(np.float32)
     else:
         z = latents[order[first : min(first + 64, count)]]
-    images, found = pairs.run(["images", "annotations"], {"input": z})
-    annotations.append(found)
+    images, *found = pairs.run(names, {"input": z})
+    for name, values in zip(names[1:], found):
+        known[name].append(values)
     for i, image in enumerate(((images + 1) * 127.5).clip(0, 255).round().astype(np.uint8)):
         Image.fromarray(image.squeeze()).save(out / "images" / f"{first + i:06d}.png")
-np.save(out / "annotations.npy", np.concatenate(annotations))
+for name, values in known.items():
+    np.save(out / f"{name}.npy", np.concatenate(values))
 '''
 
 
@@ -143,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"export: {', '.join(told)} as {', '.join(wanted)}, at most {most:.1g} from the originals -> {args.out}")
 
 
-def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network], dict[str, Any]]:
+def of_run(run: Run, aspect: TrainedAspect) -> tuple[dict[str, Network], dict[str, Any]]:
     """Return a run's networks as functions of rows, and their parameters."""
     generator, latent = run.inverted, (run.config.latent_size,)
     assert aspect.pure is not None  # `networks.load` gives it
@@ -153,9 +159,12 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
         return pure.annotate(learnt, z)
 
     parameters = {"generator": generator.parameters, "aspect": learnt["network"]}
-    if "process" in learnt:
-        parameters["process"] = learnt["process"]._asdict()
+    for process in {"process", "errors"} & set(learnt):
+        parameters[process] = learnt[process]._asdict()
     parameters |= {"images": learnt["images"]} if "images" in learnt else {}
+
+    new, known = pairs.new(run, aspect)
+    outputs = ("images", "annotations")
 
     def generate(z: Any) -> jax.Array:
         return generator.apply(generator.parameters, z)
@@ -163,7 +172,7 @@ def of_run(run: Run, aspect: networks.TrainedAspect) -> tuple[dict[str, Network]
     made = {
         "generator": Network(generate, latent, ("images",)),
         "aspect": Network(annotate, latent, ("annotations",)),
-        "pairs": Network(lambda z: (generate(z), annotate(z)), latent, ("images", "annotations")),
+        "pairs": Network(partial(new, known), latent, (*outputs, "doubts") if has_doubt(run, aspect) else outputs),
     }
     if generator.encode is not None:
         encode = generator.encode
