@@ -106,8 +106,8 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     answers[own] = (parts - weights / np.diag(inverse)[:, None])[place[own]]
 
     limits = (0.0, 1.0) if targets.min() >= 0 and targets.max() <= 1 else (-np.inf, np.inf)
-    arrays = [np.asarray(a, np.float32) for a in (centre, unit * length, inputs, weights, mean, basis, limits)]
-    process = Process(*arrays, total(arrays[3]))
+    arrays = (centre, unit * length, inputs, weights, mean, basis, limits, total(weights.astype(np.float32)))
+    process = Process(*(np.asarray(a, np.float32) for a in arrays))
     left_out = np.empty((len(rows), y.shape[1]), np.float32)
     for first in range(0, len(rows), _BLOCK):
         block = slice(first, first + _BLOCK)
