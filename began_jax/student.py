@@ -76,8 +76,9 @@ def fit(
     step_done: Callable[[], None] = lambda: None,
     moves: Moves | None = None,
     loss: Loss = squared_error,
+    start: Any = None,
 ) -> Any:
-    """Train a network on pairs from nothing and return its parameters.
+    """Train a network on pairs and return its parameters.
 
     Args:
         network: from images [batch, height, width, channels] in [-1, 1] to annotations.
@@ -88,6 +89,7 @@ def fit(
         step_done: called after each step.
         moves: of the annotation's kind, see `augment`.
         loss: (predicted, target, absent) -> error of each example, see `aspects.losses.of`.
+        start: parameters that it goes on from, such as those learnt from other pairs; by default new ones.
 
     Raises:
         DivergedError: the loss is no longer finite at the end.
@@ -98,7 +100,8 @@ def fit(
     given = [(jnp.asarray(images), jnp.asarray(targets)) for images, targets in sets]
     absent = any(have_absent(targets) for _, targets in given)
     key_init, key_steps = jax.random.split(jax.random.key(seed))
-    parameters = network.init(key_init, jnp.zeros((1, *given[0][0].shape[1:])))["params"]
+    if start is None:
+        start = network.init(key_init, jnp.zeros((1, *given[0][0].shape[1:])))["params"]
 
     def mean_loss(parameters: Any, images: Array, targets: Array) -> Array:
         return loss(apply(network, parameters, images), targets, absent).mean()
@@ -117,6 +120,7 @@ def fit(
         update, moments = optimizer.update(gradient, moments, parameters)
         return (optax.apply_updates(parameters, update), moments), value
 
+    parameters = jax.tree.map(jnp.array, start)  # what is donated is a copy of it
     state, value = (parameters, optimizer.init(parameters)), jnp.zeros(())
     for number in range(recipe.steps):
         state, value = step(state, given, jnp.asarray(number))

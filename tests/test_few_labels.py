@@ -22,7 +22,7 @@ from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models.heads import ImageToVector, ToLandmarks, ToMask
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import closed_form, doubt, downstream, downstream_options, labels, networks, reading
+from began_jax.run import closed_form, doubt, downstream, downstream_options, labels, networks, pairs, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.stages import evaluate
@@ -241,9 +241,35 @@ def test_students_of_a_users_kind_have_its_head_moves_and_loss(monkeypatch):
     fit = student.fit
     monkeypatch.setattr(student, "fit", lambda *given: learnt.append(given) or fit(*given))
     assert knowing._student("real", lambda: None).shape == (2, 16, 16, 1)
-    network, *_, moves, loss = learnt[0]
+    network, *_, moves, loss, _ = learnt[0]
     assert isinstance(network.head, ToMask) and moves is moving.with_masks
     np.testing.assert_allclose(loss(jnp.ones((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1))), 1)
+
+
+def test_mixtures_begin_without_the_annotated_images_and_go_on_with_both(monkeypatch):
+    knowing, learnt = object.__new__(downstream._Knowing), []
+    run = mock.create_autospec(Run, instance=True)
+    run.kind, run.data = KINDS["landmarks"], mock.Mock(shape=(49, 2), height=16, width=16)
+    images, points = np.zeros((6, 16, 16, 3), np.uint8), np.full((6, 49, 2), 0.5, np.float32)
+    real, new = (images, points), (images + 9, points)
+    vars(knowing).update(_run=run, _seed=0, _real=real, _generated=new, _held_out=mock.Mock(images=images[:2]))
+    plan = downstream.Plan((6,), 1, ASPECT_RECIPES["combined"], student.Recipe(steps=5), 6, pairs.Draw(), first=0.4)
+    fit = student.fit
+    monkeypatch.setattr(student, "fit", lambda *given: learnt.append((given, fit(*given))) or learnt[-1][1])
+    monkeypatch.setattr(student, "network", lambda *_: ImageToVector((4, 4), (49, 2)))
+    for way, first, expected in (
+        ("both", 0.4, [([new], 2), ([real, new], 3)]),
+        ("both", 0.0, [([real, new], 5)]),
+        ("generated", 0.4, [([new], 5)]),
+    ):
+        learnt.clear()
+        vars(knowing)["_plan"] = dataclasses.replace(plan, first=first)
+        assert knowing._student(way, lambda: None).shape == (2, 49, 2)
+        assert [(given[1], given[2].steps) for given, _ in learnt] == expected
+        start = learnt[-1][0][7]
+        assert start is (learnt[0][1] if len(learnt) == 2 else None)
+    assert plan.file("generated", 6, 0).endswith("keep1.json") and "first0.4" in plan.file("pseudo", 6, 0)
+    assert "first" not in dataclasses.replace(plan, first=0.0).file("both", 6, 0) + plan.file("real", 6, 0)
 
 
 @pytest.mark.long

@@ -50,6 +50,16 @@ def test_points_whose_pairs_are_not_known_are_not_mirrored(points):
     np.testing.assert_allclose(centres(images), moved, atol=0.004)
 
 
+def test_training_goes_on_from_the_parameters_it_is_given():
+    pairs = (np.full((4, 16, 16, 3), 99, np.uint8), np.full((4, 2), 0.7, np.float32))
+    network, steps = ImageToVector((4, 4), (2,)), student.Recipe(steps=3, batch_size=4)
+    before = student.fit(network, [pairs], steps)
+    same = student.fit(network, [pairs], steps._replace(learning_rate=0.0), start=before)
+    jax.tree.map(np.testing.assert_array_equal, same, before)  # which is not donated either
+    after = student.fit(network, [pairs], steps, start=before)
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), after, before)))
+
+
 def test_masks_move_with_the_picture(points):
     images = spots(points[:, :1])
     masks = (images > 0.5).astype(np.float32)

@@ -4,14 +4,14 @@ For each number K of annotated images and each draw of them (a seed), held-out i
 
     ridge       ridge regression from their latents            generated   a student of new pairs G(z), G_a(z)
     latents     G_a from their latents, found by inversion     real        a student of the K annotated images
-    encoder     G_a from E(x), which takes one pass            both        a student of both, half of each batch
+    encoder     G_a from E(x), which takes one pass            both        a student of both
                                                                pseudo      a student of the K and all other images
 
 where G_a has learnt from the same K images, and sees the held-out images too where an image network is beside it. The
-other images of `pseudo` have its answers for their inverted latents in
-the place of annotations (pseudo-labels), and half of each batch are the K. A student is an ordinary network
-(`student`). RUN/downstream/WAY/ keeps a file for each result, so that a command that was stopped goes on, and another
-one makes only what is missing.
+other images of `pseudo` have its answers for their inverted latents in the place of annotations (pseudo-labels). Both
+mixtures begin without the K images, which are half of each batch after a share of the steps (`Plan.first`). A student
+is an ordinary network (`student`). RUN/downstream/WAY/ keeps a file for each result, so that a command that was stopped
+goes on, and another one makes only what is missing.
 """
 
 import dataclasses
@@ -41,6 +41,7 @@ from began_jax.sampling import evenly
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
 GENERATION = 2  # of the students' networks: results of others are not put beside theirs
 STUDENTS = ("real", "generated", "both", "pseudo")
+MIXED = ("both", "pseudo")
 WAYS = ("ridge", "latents", "encoder", *STUDENTS)
 
 
@@ -54,6 +55,7 @@ class Plan:
     recipe: student.Recipe
     generated: int  # pairs
     draw: pairs.Draw
+    first: float = 0.5  # share of the steps of both and pseudo in which the annotated images are left out, at first
     network: str = student.NETWORKS[0]
     name: str = ""  # of the recipe of G_a, which a later command without one goes on with
 
@@ -63,6 +65,8 @@ class Plan:
         if way in STUDENTS:
             name += f"-steps{self.recipe.steps}"
             name += f"-{self.network}" if self.network != student.NETWORKS[0] else ""
+        if way in MIXED and self.first:
+            name += f"-first{self.first:g}"
         if way in ("generated", "both"):
             name += f"-pairs{self.generated}-{self.draw.sampler}-keep{self.draw.keep:g}"
             name += f"-truncation{self.draw.truncation:g}" if self.draw.truncation != 1 else ""
@@ -195,8 +199,12 @@ class _Knowing:
             vars(self).pop("_generated", None)  # the last that need it came before
             sets += [self._pseudo]
         network, loss = image_network.network(self._run, self._plan.network)
-        moves = self._run.kind.moves
-        parameters = student.fit(network, sets, self._plan.recipe, self._seed, step_done, moves, loss)
+        how = (self._seed, step_done, self._run.kind.moves, loss)
+        recipe, start = self._plan.recipe, None
+        if alone := round(self._plan.first * recipe.steps) if way in MIXED else 0:
+            start = student.fit(network, sets[1:], recipe._replace(steps=alone), *how)
+            recipe = recipe._replace(steps=recipe.steps - alone)
+        parameters = student.fit(network, sets, recipe, *how, start)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 
 

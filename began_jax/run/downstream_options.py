@@ -24,6 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--student-steps", type=int, default=steps, help="of each network, 32 images a step")
     about = "of landmarks: their coordinates by dense layers, or heat maps, which learn much more from few images"
     group.add_argument("--student", default=student.NETWORKS[0], choices=student.NETWORKS, help=about)
+    about = "of the steps of both and pseudo: those on new pairs or pseudo-labels alone, before annotated images come"
+    group.add_argument("--first", type=float, default=downstream.Plan.first, metavar="SHARE", help=about)
     group.add_argument("--pairs", type=int, default=10_000, help="generated ones that a network is trained on")
     samplers = sampling.SAMPLERS
     group.add_argument("--sampler", default="uniform", choices=samplers, help="of their latents, as in generate.py")
@@ -37,6 +39,8 @@ def check(args: argparse.Namespace) -> None:
     if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1 or args.truncation < 0:
         given = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
         raise InputError(f"{given}; --truncation: at least 0")
+    if not 0 <= args.first < 1:
+        raise InputError(f"--first is {args.first}; it must be at least 0 and less than 1")
 
 
 def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
@@ -58,4 +62,4 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
         raise InputError(f"--keep {args.keep}: {why}")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
-    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.student, recipe)
+    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.first, args.student, recipe)
