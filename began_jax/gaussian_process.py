@@ -28,7 +28,7 @@ COMPONENTS = 64  # of the targets, where they have more outputs, such as a mask'
 
 _BLOCK = 256  # examples whose answers are made at a time, in float64
 _LENGTHS = 2.0 ** np.arange(1, 7.1, 0.5)
-_NOISES = 10.0 ** np.arange(-3, 1.1, 0.5)  # less would not survive a prediction in float32
+_NOISES = 10.0 ** np.arange(-3, 1.1, 0.5)  # in units of the kernel's
 
 Values = Float[Array | np.ndarray, "..."]
 Targets = Float[np.ndarray, "count ..."] | UInt8[np.ndarray, "count ..."]
@@ -45,11 +45,6 @@ class Process(NamedTuple):
     basis: Values  # [components, outputs], of the targets about their mean
     limits: Values  # [2], least and largest answer: 0 and 1 where no target lies outside, else infinite
     total: Values  # [components], the sum of the weights, see `predict`
-
-
-def total(weights: Float[np.ndarray, "examples components"]) -> Float[np.ndarray, " components"]:
-    """Return the sum of a process's weights, in float64: they may be a thousand times as large together."""
-    return np.asarray(weights, np.float64).sum(0).astype(np.float32)
 
 
 class Fit(NamedTuple):
@@ -106,7 +101,7 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     answers[own] = (parts - weights / np.diag(inverse)[:, None])[place[own]]
 
     limits = (0.0, 1.0) if targets.min() >= 0 and targets.max() <= 1 else (-np.inf, np.inf)
-    arrays = (centre, unit * length, inputs, weights, mean, basis, limits, total(weights.astype(np.float32)))
+    arrays = (centre, unit * length, inputs, weights, mean, basis, limits, weights.sum(0))
     process = Process(*(np.asarray(a, np.float32) for a in arrays))
     left_out = np.empty((len(rows), y.shape[1]), np.float32)
     for first in range(0, len(rows), _BLOCK):
@@ -157,7 +152,8 @@ def predict(
     """Return the answers for latents, [batch, *shape], where `shape` is that of a target.
 
     Where the length is large, k(z, Z) is near to 1 everywhere and large weights cancel, of which float32 would leave
-    little. So they are multiplied by k - 1, which float32 knows as well as k, and their sum is added.
+    little. So they are multiplied by k - 1, which float32 knows as well as k, and their sum is added. With a small
+    length, where k is near to 0, that costs the last digit of the sum of their magnitudes.
 
     Raises:
         InputError: the latents or the shape are not of the sizes that the process was fitted to.

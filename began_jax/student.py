@@ -29,7 +29,10 @@ LIGHT = 0.2  # of brightness, contrast and each channel's own brightness
 
 
 class Recipe(NamedTuple):
-    """How a student is trained: AdamW, whose rate falls to 0 as half a cosine. Every choice of pairs gets the same."""
+    """How a student is trained: AdamW, whose rate falls to 0 as half a cosine.
+
+    Every choice of pairs gets as many steps; a mixture may have two such trainings in them (`downstream.Plan`).
+    """
 
     steps: int = 4000
     batch_size: int = 32

@@ -69,15 +69,14 @@ def test_files_give_what_the_run_gives_and_a_script_draws_from_them_alone(run, t
             )
     told = json.loads((out / "networks.json").read_text())
     assert (
-        told["networks"]["pairs"]["outputs"] == ["images", "annotations", "doubts"]
-        and told["annotation"] == "landmarks"
+        told["networks"]["pairs"]["outputs"] == ["images", "annotations", "doubt"] and told["annotation"] == "landmarks"
     )
 
     drawn = tmp_path / "drawn"
     subprocess.run([sys.executable, "-c", ALONE, out / "draw_pairs.py", "3", drawn, "7"], check=True)
     z = np.random.default_rng(7).uniform(-1, 1, (3, 8)).astype(np.float32)
     np.testing.assert_allclose(np.load(drawn / "annotations.npy"), aspect.annotate(z), atol=1e-4)
-    np.testing.assert_allclose(np.load(drawn / "doubts.npy"), pairs.annotated(opened, aspect)(z)[2], atol=1e-4)
+    np.testing.assert_allclose(np.load(drawn / "doubt.npy"), pairs.annotated(opened, aspect)(z)[2], atol=1e-4)
     for i, image in enumerate(to_uint8(opened.generate(z))):
         picture = np.asarray(Image.open(drawn / "images" / f"{i:06d}.png"), int)
         assert np.abs(picture - image).max() <= 1

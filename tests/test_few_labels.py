@@ -261,6 +261,7 @@ def test_mixtures_begin_without_the_annotated_images_and_go_on_with_both(monkeyp
         ("both", 0.4, [([new], 2), ([real, new], 3)]),
         ("both", 0.0, [([real, new], 5)]),
         ("generated", 0.4, [([new], 5)]),
+        ("both", 0.99, [([new], 4), ([real, new], 1)]),
     ):
         learnt.clear()
         vars(knowing)["_plan"] = dataclasses.replace(plan, first=first)
@@ -328,6 +329,8 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     assert [line.split("|")[-2].strip() == "-" for line in table(run)[2:]] == [False, True]
     done("evaluate.py", run, "--consistency", 0)
     assert "<td>-</td>" in (run / "report.html").read_text() or ">-<" in (run / "report.html").read_text()
+    status, _, err = call("evaluate.py", run, *options, "--first", 1)
+    assert status == 2 and "--first is 1.0; it must be at least 0 and less than 1" in err
     refusals = {"8,none": "--downstream is 8,none", "2": "numbers of at least 3", "21": "--labelled is 21"}
     for given, wanted in refusals.items():
         status, _, err = call("evaluate.py", run, *options[:2], "--downstream", given, *options[4:])

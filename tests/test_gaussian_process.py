@@ -1,6 +1,7 @@
 """The Gaussian process: numpy's formulas, leaving one out for real, and the share of a network beside it."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.metrics import Ridge
 from began_jax.run import closed_form
+from began_jax.run.latents import read_columns, write_columns
 
 COUNT, LATENT = 60, 5
 
@@ -45,12 +47,25 @@ def test_float32_is_enough_where_large_weights_cancel():
     rng = np.random.default_rng(0)
     z, new = (rng.uniform(-1, 1, (count, 64)).astype(np.float32) for count in (800, 50))
     y = z @ rng.normal(size=(64, 3)) / 40 + np.sin(z[:, :3]) / 10 + rng.normal(size=(800, 3)) / 1000
-    process = gaussian_process.fit(z, y).process
-    assert np.abs(process.weights).sum(0).max() > 1000
-    exact = {name: np.asarray(values, np.float64) for name, values in process._asdict().items()}
-    apart = (new - exact["centre"]) / exact["unit"] - exact["inputs"][:, None]
-    expected = np.exp(-(apart**2).sum(-1) / 2).T @ exact["weights"] @ exact["basis"] + exact["mean"]
-    np.testing.assert_allclose(gaussian_process.predict(process, new, (3,)), expected, atol=5e-6)
+    found = gaussian_process.fit(z, y)
+    assert np.abs(found.process.weights).sum(0).max() > 1000
+    expected = direct(z.astype(np.float64), y, new.astype(np.float64), found.length, found.noise)
+    np.testing.assert_allclose(gaussian_process.predict(found.process, new, (3,)), expected, atol=4e-6)
+
+
+def test_a_process_of_an_older_run_is_completed_when_it_is_read(examples, tmp_path):
+    closed_form.fitted(tmp_path, AspectConfig(closed_form="process", validation=0.1), *examples[:2])
+    new = closed_form.load(tmp_path)
+    folder = tmp_path / "process"
+    columns = read_columns(folder, "process", "")
+    shutil.rmtree(folder)
+    write_columns(folder, "process", {name: value for name, value in columns.items() if "total" not in name})
+    old = closed_form.load(tmp_path)
+    for one, other in ((old.process, new.process), (old.errors, new.errors)):
+        assert one is not None and other is not None
+        np.testing.assert_allclose(one.total, other.total, atol=1e-4)
+        answers = (gaussian_process.predict(each, examples[2], (each.mean.shape[0],)) for each in (one, other))
+        np.testing.assert_allclose(*answers, atol=1e-4)
 
 
 def test_left_out_is_what_a_fit_without_the_example_answers(examples):

@@ -95,10 +95,14 @@ def to_safetensors(trees: dict[str, Any], path: Path) -> None:
 
 
 def largest_difference(given: Any, wanted: Any) -> float:
-    """Return the largest difference of outputs, or raise InputError where they are not as many or of other shapes."""
+    """Return the largest difference of outputs, that of values above 1 as a part of them.
+
+    Raises:
+        InputError: they are not as many, or of other shapes.
+    """
     given, wanted = (list(v) if isinstance(v, tuple | list) else [v] for v in (given, wanted))
     shapes = [[tuple(np.shape(v)) for v in values] for values in (given, wanted)]
     if shapes[0] != shapes[1]:
         raise InputError(f"an exported network gives {shapes[0]}, the run's {shapes[1]}")
-    pairs = zip(given, wanted, strict=True)
-    return max(float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max()) for a, b in pairs)
+    pairs = [[np.asarray(v, np.float64) for v in pair] for pair in zip(given, wanted, strict=True)]
+    return max(float((np.abs(a - b) / np.maximum(np.abs(b), 1)).max()) for a, b in pairs)

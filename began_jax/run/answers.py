@@ -142,7 +142,7 @@ def answering(
         sees = sight and sight._replace(parameters=p["generator"])
         return aspects.predict(network, p["network"], z, config.members, sees)
 
-    shares = _shares(config, batched(alone, parameters, size), beside, images)
+    shares = _shares(config, lambda z: batched(alone, parameters, size)(z), beside, images)
     shape = beside.targets.shape[1:] if beside is not None else ()
     ordinary: Any = image_network.network(run)[0] if images is not None else None
 

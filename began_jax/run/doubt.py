@@ -20,6 +20,7 @@ expected, over its area:
 where p is the mean of G_a and the image network, so that it is unsure where the two differ.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -107,4 +108,4 @@ def _means(values: Any) -> Any:
 
 def _area(masks: Any) -> Any:
     """Return the share of each picture that is inside, of empty masks that of one pixel."""
-    return _means(masks).clip(1 / masks[0].size)
+    return _means(masks).clip(1 / math.prod(masks.shape[1:]))

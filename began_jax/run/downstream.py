@@ -55,7 +55,9 @@ class Plan:
     recipe: student.Recipe
     generated: int  # pairs
     draw: pairs.Draw
-    first: float = 0.5  # share of the steps of both and pseudo in which the annotated images are left out, at first
+    first: float = (
+        0.5  # share of the steps of both and pseudo without the annotated images: a training before the other
+    )
     network: str = student.NETWORKS[0]
     name: str = ""  # of the recipe of G_a, which a later command without one goes on with
 
@@ -201,7 +203,7 @@ class _Knowing:
         network, loss = image_network.network(self._run, self._plan.network)
         how = (self._seed, step_done, self._run.kind.moves, loss)
         recipe, start = self._plan.recipe, None
-        if alone := round(self._plan.first * recipe.steps) if way in MIXED else 0:
+        if alone := min(round(self._plan.first * recipe.steps), recipe.steps - 1) if way in MIXED else 0:
             start = student.fit(network, sets[1:], recipe._replace(steps=alone), *how)
             recipe = recipe._replace(steps=recipe.steps - alone)
         parameters = student.fit(network, sets, recipe, *how, start)

@@ -123,7 +123,7 @@ def annotated(run: Run, aspect: TrainedAspect) -> Callable[[np.ndarray], tuple[n
 
 
 def new(run: Run, aspect: TrainedAspect) -> tuple[Callable[[Any, Any], tuple[jax.Array, ...]], dict[str, Any]]:
-    """Return the same, traced, as a function of (parameters, z) to images in [-1, 1] and so on; and the parameters."""
+    """Return that function before it is jitted, of (parameters, z) and with images in [-1, 1]; and the parameters."""
     generator, pure, doubts = run.inverted, aspect.pure, doubt.of_new(run, aspect)
     assert pure is not None  # `networks.load` gives it
 

@@ -6,7 +6,7 @@ OUT gets, as ONNX and as StableHLO (by jax.export), each for any number of rows,
 
     generator   latents [batch, latent] -> images [batch, height, width, channels] in [-1, 1]
     aspect      latents -> annotations of the images that the generator draws from them
-    pairs       latents -> images, annotations and, where it is known, doubts, in one file
+    pairs       latents -> images, annotations and, where the run has one, the doubt of each, in one file
     encoder     images -> latents, where the run has an encoder
     reader      images -> annotations, by encoder, aspect network and image network: T in one pass
 
@@ -19,7 +19,6 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,11 +39,15 @@ DRAWN, DRAWN_NUMBERS = (
     10_000,
     16_000_000,
 )  # latents, and numbers in all, that are written where the generator is one that draws its own
-TOLERANCE = 1e-4  # the largest difference; images are from -1 to 1, landmarks and masks from 0 to 1
+TOLERANCE = 1e-4  # the largest difference; images are from -1 to 1, landmarks and masks from 0 to 1, doubts of any size
 UNITS = {
     "landmarks": "(x, y) as fractions of width and height; the pixel is fraction * size - 0.5",
     "mask": "0 outside to 1 inside; cut at 0.5",
     "attributes": "0 no to 1 yes; cut at 0.5",
+}
+DOUBT = {
+    "": "the root mean square error to be expected, in the annotation's unit",
+    "mask": "the share of wrong pixels to be expected, over the mask's area",
 }
 SCRIPT = '''"""Draw annotated images: python draw_pairs.py COUNT OUT [SEED]. Needs onnxruntime, numpy and Pillow."""
 import sys
@@ -64,7 +67,7 @@ pairs = onnxruntime.InferenceSession(str(here / "pairs.onnx"), providers=["CPUEx
 order = None if latents is None else draw.permutation(len(latents))
 (out / "images").mkdir(parents=True)
 names = [output.name for output in pairs.get_outputs()]
-known = {name: [] for name in names[1:]}  # annotations and, where the run has them, doubts
+known = {name: [] for name in names[1:]}  # annotations and, where the run has one, the doubt of each
 for first in range(0, count, 64):
     if latents is None:
         z = draw.uniform(-1, 1, (min(64, count - first), pairs.get_inputs()[0].shape[1])).astype(np.float32)
@@ -144,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         own = {"generator": named} if (named := own_generator.name_of(run.folder)) else {}
         known = own | {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}
         known |= {"unit": UNITS.get(kind, ""), "networks": told}
+        known |= {"doubt": DOUBT["mask" if kind == "mask" else ""]} if has_doubt(run, aspect) else {}
         (partial / "networks.json").write_text(json.dumps(known, indent=2) + "\n")
     most = max((value for each in told.values() for value in each["difference"].values()), default=0.0)
     print(f"export: {', '.join(told)} as {', '.join(wanted)}, at most {most:.1g} from the originals -> {args.out}")
@@ -159,8 +163,7 @@ def of_run(run: Run, aspect: TrainedAspect) -> tuple[dict[str, Network], dict[st
         return pure.annotate(learnt, z)
 
     parameters = {"generator": generator.parameters, "aspect": learnt["network"]}
-    for process in {"process", "errors"} & set(learnt):
-        parameters[process] = learnt[process]._asdict()
+    parameters |= {name: learnt[name]._asdict() for name in ("process", "errors") if name in learnt}
     parameters |= {"images": learnt["images"]} if "images" in learnt else {}
 
     new, known = pairs.new(run, aspect)
@@ -172,7 +175,7 @@ def of_run(run: Run, aspect: TrainedAspect) -> tuple[dict[str, Network], dict[st
     made = {
         "generator": Network(generate, latent, ("images",)),
         "aspect": Network(annotate, latent, ("annotations",)),
-        "pairs": Network(partial(new, known), latent, (*outputs, "doubts") if has_doubt(run, aspect) else outputs),
+        "pairs": Network(lambda z: new(known, z), latent, (*outputs, "doubt") if has_doubt(run, aspect) else outputs),
     }
     if generator.encode is not None:
         encode = generator.encode
