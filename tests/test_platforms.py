@@ -82,7 +82,7 @@ def test_all_stages_lower_for_gpus_and_tpus(annotation, lowered, tmp_path, tiny_
     done("aspect.py", run, "--recipe", "regularised", "--epochs", 1, "--batch-size", 4, *members)
     assert_lowered(lowered, "began_jax.aspects.trainer.Trainer")
     done("generate.py", run, "--count", 4, "--out", tmp_path / "out")
-    assert_lowered(lowered, "began_jax.run.networks", "of_training.<locals>.generate", "pairs.annotated")
+    assert_lowered(lowered, "began_jax.run.answers", "of_training.<locals>.generate", "pairs.annotated")
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
