@@ -126,13 +126,14 @@ def answering(
         images: the image network, if there is one.
     """
     generator, size = run.inverted, run.inverted.batch
-    parameters: dict[str, Any] = {"network": state.best_parameters}
-    if sight or config.read or images is not None:
+    own: dict[str, Any] = {"network": state.best_parameters}
+    own |= {"generator": generator.parameters} if sight else {}
+    of_latents = own if beside is None else own | {"process": beside.process}
+    parameters = dict(of_latents)
+    if config.read or images is not None:
         parameters["generator"] = generator.parameters
     if config.read:
         parameters["encoder"] = generator.encoder_parameters
-    if beside is not None:
-        parameters["process"] = beside.process
     if beside is not None and beside.errors:
         parameters["errors"] = beside.errors
     if images is not None:
@@ -142,7 +143,7 @@ def answering(
         sees = sight and sight._replace(parameters=p["generator"])
         return aspects.predict(network, p["network"], z, config.members, sees)
 
-    shares = _shares(config, lambda z: batched(alone, parameters, size)(z), beside, images)
+    shares = _shares(config, lambda z: batched(alone, own, size)(z), beside, images)
     shape = beside.targets.shape[1:] if beside is not None else ()
     ordinary: Any = image_network.network(run)[0] if images is not None else None
 
@@ -176,8 +177,7 @@ def answering(
     def of_images(p: Any, z: Any, x: Any) -> Any:
         return with_look(p, of_z(p, z), jnp.clip(x, -1, 1))
 
-    alone_needs = {"network", "process"} | ({"generator"} if sight else set())
-    answer = batched(of_z, {name: value for name, value in parameters.items() if name in alone_needs}, size)
+    answer = batched(of_z, of_latents, size)
     annotate = batched(of_new, parameters, size) if config.read or images is not None else answer
     known = batched(expected, {"errors": parameters["errors"]}) if "errors" in parameters else None
     look = image_network.annotator(run, images.parameters) if images is not None else None

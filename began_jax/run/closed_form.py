@@ -124,9 +124,9 @@ def load(folder: Path) -> Beside:
     found = read_columns(folder, _ITEM, f"delete {folder.parent}, and run aspect.py again")
 
     def process(prefix: str) -> gaussian_process.Process:
-        older = found[f"{prefix}weights"].astype(np.float64).sum(0).astype(np.float32)  # runs of before have no total
-        arrays = {f"{prefix}total": older} | found
-        return gaussian_process.Process(*(arrays[prefix + name] for name in gaussian_process.Process._fields))
+        if (total := f"{prefix}total") not in found:  # an older run
+            found[total] = found[f"{prefix}weights"].astype(np.float64).sum(0).astype(np.float32)
+        return gaussian_process.Process(*(found[prefix + name] for name in gaussian_process.Process._fields))
 
     errors = process("errors_") if "errors_mean" in found else None
     z, left_out, targets = (found[f"validation_{name}"] for name in _VALIDATION)

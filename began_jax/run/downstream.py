@@ -55,9 +55,7 @@ class Plan:
     recipe: student.Recipe
     generated: int  # pairs
     draw: pairs.Draw
-    first: float = (
-        0.5  # share of the steps of both and pseudo without the annotated images: a training before the other
-    )
+    first: float = 0.5  # share of the steps of both and pseudo in a training before, without the annotated images
     network: str = student.NETWORKS[0]
     name: str = ""  # of the recipe of G_a, which a later command without one goes on with
 
@@ -202,11 +200,11 @@ class _Knowing:
             sets += [self._pseudo]
         network, loss = image_network.network(self._run, self._plan.network)
         how = (self._seed, step_done, self._run.kind.moves, loss)
-        recipe, start = self._plan.recipe, None
-        if alone := min(round(self._plan.first * recipe.steps), recipe.steps - 1) if way in MIXED else 0:
-            start = student.fit(network, sets[1:], recipe._replace(steps=alone), *how)
-            recipe = recipe._replace(steps=recipe.steps - alone)
-        parameters = student.fit(network, sets, recipe, *how, start)
+        recipe, parameters = self._plan.recipe, None
+        alone = min(round(self._plan.first * recipe.steps), recipe.steps - 1) if way in MIXED else 0
+        for given, steps in ((sets[1:], alone), (sets, recipe.steps - alone)):
+            if steps:
+                parameters = student.fit(network, given, recipe._replace(steps=steps), *how, parameters)
         return batched(lambda p, x: apply(network, p, to_float(x)), parameters)(self._held_out.images)
 
 

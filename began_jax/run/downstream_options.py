@@ -62,5 +62,6 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
         raise InputError(f"--keep {args.keep}: {why}")
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
-    network = {"network": args.student, "name": recipe}
-    return downstream.Plan(counts, args.seeds, config, students, args.pairs, draw, args.first, **network)
+    return downstream.Plan(
+        counts, args.seeds, config, students, args.pairs, draw, first=args.first, network=args.student, name=recipe
+    )

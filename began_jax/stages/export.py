@@ -45,10 +45,8 @@ UNITS = {
     "mask": "0 outside to 1 inside; cut at 0.5",
     "attributes": "0 no to 1 yes; cut at 0.5",
 }
-DOUBT = {
-    "": "the root mean square error to be expected, in the annotation's unit",
-    "mask": "the share of wrong pixels to be expected, over the mask's area",
-}
+DOUBT = "the root mean square error to be expected, in the annotation's unit"
+DOUBT_OF_MASKS = "the share of wrong pixels to be expected, over the mask's area"
 SCRIPT = '''"""Draw annotated images: python draw_pairs.py COUNT OUT [SEED]. Needs onnxruntime, numpy and Pillow."""
 import sys
 from pathlib import Path
@@ -147,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         own = {"generator": named} if (named := own_generator.name_of(run.folder)) else {}
         known = own | {"run": str(args.run), "generator_step": run.inverted.step, "aspect": name, "annotation": kind}
         known |= {"unit": UNITS.get(kind, ""), "networks": told}
-        known |= {"doubt": DOUBT["mask" if kind == "mask" else ""]} if has_doubt(run, aspect) else {}
+        known |= {"doubt": DOUBT_OF_MASKS if kind == "mask" else DOUBT} if has_doubt(run, aspect) else {}
         (partial / "networks.json").write_text(json.dumps(known, indent=2) + "\n")
     most = max((value for each in told.values() for value in each["difference"].values()), default=0.0)
     print(f"export: {', '.join(told)} as {', '.join(wanted)}, at most {most:.1g} from the originals -> {args.out}")
