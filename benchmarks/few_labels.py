@@ -9,25 +9,33 @@ last column is the process alone once more, when the images are not drawn but th
 
 import argparse
 import dataclasses
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from began_jax import gaussian_process, metrics, sharding
+from began_jax import aspects, gaussian_process, metrics, sharding
 from began_jax.configs import AspectConfig
 from began_jax.landmarks import completed
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import cli, closed_form, labels, networks, reading
+from began_jax.run import aspect_training, cli, closed_form, labels, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
+from began_jax.run.image_network import Examples
 from benchmarks.report import markdown
 
 WAYS = ("the mean", "ridge", "network", "process", "both")
 
 
-def answers(run: Run, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: np.ndarray) -> dict[str, np.ndarray]:
+def answers(
+    run: Run, recipe: str, config: AspectConfig, z: np.ndarray, y: np.ndarray, new: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return what each way answers for new latents, after it was given examples; the network's share is one of them."""
-    alone = networks.fit(run, dataclasses.replace(config, closed_form="none", read=False, image_steps=0), z, y).annotate
+    own = dataclasses.replace(config, closed_form="none", read=False, image_steps=0)
+    own = aspects.with_epochs(aspects.fitting_batch(own, len(z)), len(z))
+    with tempfile.TemporaryDirectory() as folder:
+        aspect_training.fitted(run, recipe, own, Examples(z, np.arange(0), y), Path(folder) / "aspect")
+        alone = networks.load(run, "aspect", Path(folder)).annotate
     beside = closed_form.fit(config, z, y)
     process = batched(lambda p, rows: gaussian_process.predict(p, rows, y.shape[1:]), beside.process)
     share = beside.share(alone(beside.z), config.features)
@@ -46,7 +54,8 @@ def main() -> None:
     parser.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="default: that of the run's preset")
     args = parser.parse_args()
     run = Run.open(args.run)
-    config = ASPECT_RECIPES[args.recipe or networks.default_recipe(run, min(map(int, args.labels.split(","))))]
+    recipe = args.recipe or networks.default_recipe(run, min(map(int, args.labels.split(","))))
+    config = ASPECT_RECIPES[recipe]
     sharding.use_cpu_devices(config.members, kernel_gradients=run.kind.name == "mask" or config.features)
     config = networks.possible(run, config)
     test = run.latents("test")["z"]
@@ -58,7 +67,7 @@ def main() -> None:
         draws = []
         for seed in range(args.seeds):
             given = dataclasses.replace(config, labelled=count, label_seed=seed)
-            found = answers(run, given, *labels.training_pairs(run, given, None), test)
+            found = answers(run, recipe, given, *labels.training_pairs(run, given, None), test)
             draws.append({way: score(answer) for way, answer in found.items()})
         spread = {way: [draw[way] for draw in draws] for way in WAYS}
         rows = gaussian_process.suggest(every, np.arange(0), count, closed_form.LENGTH, closed_form.NOISE)

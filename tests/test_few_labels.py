@@ -253,7 +253,8 @@ def test_mixtures_begin_without_the_annotated_images_and_go_on_with_both(monkeyp
     images, points = np.zeros((6, 16, 16, 3), np.uint8), np.full((6, 49, 2), 0.5, np.float32)
     real, new = (images, points), (images + 9, points)
     vars(knowing).update(_run=run, _seed=0, _real=real, _generated=new, _held_out=mock.Mock(images=images[:2]))
-    plan = downstream.Plan((6,), 1, ASPECT_RECIPES["combined"], student.Recipe(steps=5), 6, pairs.Draw(), first=0.4)
+    how = (ASPECT_RECIPES["combined"], "combined", student.Recipe(steps=5))
+    plan = downstream.Plan((6,), 1, *how, 6, pairs.Draw(), first=0.4)
     fit = student.fit
     monkeypatch.setattr(student, "fit", lambda *given: learnt.append((given, fit(*given))) or learnt[-1][1])
     monkeypatch.setattr(student, "network", lambda *_: ImageToVector((4, 4), (49, 2)))
@@ -290,11 +291,12 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     monkeypatch.setattr(student, "fit", stop)
     assert call("evaluate.py", run, *options, "--seeds", 1)[0] == 130
     before = {path: path.stat().st_mtime_ns for path in (run / "downstream").glob("*/*.json")}
+    kept = {path: path.stat().st_mtime_ns for path in (run / "downstream" / "aspect" / "8-seed0").iterdir()}
     monkeypatch.setattr(student, "fit", fit)
     printed = done("evaluate.py", run, *options[:-2], "--seeds", 1)  # with the recipe that it began with
     assert "table.md says" in printed and "| labels, nme_percent | ridge | latents |" in printed
     assert len(before) == 5  # three direct ways, two students
-    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert all(path.stat().st_mtime_ns == time for path, time in (before | kept).items())  # no network learns again
     found = {name: value for name, value in figures(run).items() if "downstream" in name}
     done("evaluate.py", run, "--consistency", 0)
     assert found.items() <= figures(run).items()  # which stay when something else is measured
@@ -322,6 +324,10 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     np.testing.assert_array_equal(images, [opened.data.source("train").image(row) for row in rest])
     expected = knowing._aspect.known(opened, "train", np.array(rest), z[rest])
     np.testing.assert_allclose(answers, expected, rtol=1e-5)
+    # Its aspect network is the one of aspect.py for the same images.
+    done("aspect.py", run, "--recipe", "combined", "--labelled", 8, "--label-seed", 1, "--seed", 1)
+    same = networks.load(opened, "combined-8-seed1").known(opened, "train", np.array(rest), z[rest])
+    np.testing.assert_array_equal(same, expected)
     # With all annotated there is none, which the table and the report show.
     every = dataclasses.replace(plan, labels=(8, 0), seeds=1, recipe=student.Recipe(steps=2))
     found = downstream.measure(opened, every)

@@ -10,8 +10,11 @@ For each number K of annotated images and each draw of them (a seed), held-out i
 where G_a has learnt from the same K images, and sees the held-out images too where an image network is beside it. The
 other images of `pseudo` have its answers for their inverted latents in the place of annotations (pseudo-labels). Both
 mixtures begin without the K images, which are half of each batch after a share of the steps (`Plan.first`). A student
-is an ordinary network (`student`). RUN/downstream/WAY/ keeps a file for each result, so that a command that was stopped
-goes on, and another one makes only what is missing.
+is an ordinary network (`student`).
+
+RUN/downstream/WAY/        a file for each result, so that a command that was stopped goes on, and another one makes
+                           only what is missing
+RUN/downstream/aspect/     G_a of each draw of annotated images, as aspect.py keeps it
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from began_jax import student
+from began_jax import aspects, student
 from began_jax.configs import AspectConfig
 from began_jax.data.datasets import images_of
 from began_jax.data.layout import UNITS
@@ -32,7 +35,7 @@ from began_jax.images import to_float
 from began_jax.metrics import Ridge
 from began_jax.models import apply
 from began_jax.progress import Progress
-from began_jax.run import image_network, labels, networks, pairs
+from began_jax.run import aspect_training, image_network, labels, networks, pairs
 from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
@@ -52,12 +55,12 @@ class Plan:
     labels: tuple[int, ...]
     seeds: int
     aspect: AspectConfig
+    name: str  # of the recipe of G_a, which a later command without one goes on with
     recipe: student.Recipe
     generated: int  # pairs
     draw: pairs.Draw
     first: float = 0.5  # share of the steps of both and pseudo in a training before, without the annotated images
     network: str = student.NETWORKS[0]
-    name: str = ""  # of the recipe of G_a, which a later command without one goes on with
 
     def file(self, way: str, count: int, seed: int) -> str:
         """Return the name of a result's file, which tells all that the result depends on."""
@@ -83,7 +86,7 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
         known["normaliser"] = "outer eyes"  # before 0.3.0 that of 68 points was the box about them
     if run.kind_place or run.kind.name not in UNITS:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
-    used = any(folder.glob("*/*.json"))
+    used = any(folder.glob("*/**/*.json"))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "image_steps": 0}
     defaults |= {"schedule": "constant"}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
@@ -162,7 +165,12 @@ class _Knowing:
 
     @functools.cached_property
     def _aspect(self) -> TrainedAspect:
-        return networks.fit(self._run, self._config, *self._examples, self._rows)
+        examples = image_network.Examples(self._examples[0], self._rows, self._examples[1])
+        config = aspects.with_epochs(aspects.fitting_batch(self._config, len(self._rows)), len(self._rows))
+        folder, name = self._run.folder / "downstream" / "aspect", f"{config.labelled or 'all'}-seed{self._seed}"
+        loop = aspect_training.fitted(self._run, self._plan.name, config, examples, folder / name)
+        loop.exit_if_stopped()
+        return networks.load(self._run, name, folder)
 
     @functools.cached_property
     def _real(self) -> student.Set:

@@ -63,5 +63,5 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
     return downstream.Plan(
-        counts, args.seeds, config, students, args.pairs, draw, first=args.first, network=args.student, name=recipe
+        counts, args.seeds, config, recipe, students, args.pairs, draw, first=args.first, network=args.student
     )

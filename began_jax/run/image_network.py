@@ -126,17 +126,9 @@ def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained
     return aspects.Trainer(made.config, made.network, *pairs, sight=made.sight, loss=made.loss)
 
 
-def fit(run: Run, config: AspectConfig, examples: Examples) -> Beside:
-    """Train one that is kept nowhere: for measurements."""
-    made = untrained(run, config, len(examples.z))
-    state, trainer = init(run, config), _trainer(run, config, examples, made)
-    for _ in range(made.config.epochs):
-        state, values = trainer.epoch(state)
-        _check({name: float(value) for name, value in values.items()}, state.done)
-    return _validated(run, config, examples, state.best_parameters)
-
-
-def fitted(run: Run, config: AspectConfig, examples: Examples, folder: Path, save_every: int) -> None:
+def fitted(
+    run: Run, config: AspectConfig, examples: Examples, folder: Path, save_every: int, events: Path | None = None
+) -> None:
     """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
     made = untrained(run, config, len(examples.z))
     kept, state = folder / "image_validation", init(run, config)
@@ -146,7 +138,6 @@ def fitted(run: Run, config: AspectConfig, examples: Examples, folder: Path, sav
         loop.log("aspect", epoch, values)
         return values
 
-    events = run.folder / "events" / f"aspect-{folder.name}" / "images"  # each a curve of its own from epoch 1 on
     options = {"observe": observe, "save_every": save_every, "events": events}
     with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from began_jax import aspects, moving
 from began_jax.configs import AspectConfig, TrainConfig
@@ -123,50 +122,34 @@ def of_run(run: Run, config: AspectConfig) -> Untrained:
     return untrained(config, run.kind, run.data, run.config, run.inverted)
 
 
-def load(run: Run, name: str) -> TrainedAspect:
+def load(run: Run, name: str, folder: Path | None = None) -> TrainedAspect:
     """Return the network with the best parameters of its newest checkpoint, with what is beside it.
 
-    An image network whose training has not ended is left out, and a line says so. Errors are those of `stored`, and of
-    what is beside it.
+    An image network whose training has not ended is left out, and a line says so.
+
+    Args:
+        run: whose network it is.
+        name: of the network.
+        folder: where networks are kept, by default the run's.
+
+    Raises:
+        InputError: as `stored`, and where what is beside it is damaged.
     """
-    config, state = stored(run, name)
-    folder = run.folder / "aspect" / name
+    config, state = stored(run, name, folder)
+    folder = (folder or run.folder / "aspect") / name
     beside = closed_form.load(folder) if config.closed_form == "process" else None
     images = image_network.load(run, config, folder) if image_network.trained(config, folder) else None
     made = of_run(run, config)
     return answering(run, config, made.network, made.sight, state, beside, images)
 
 
-def fit(
-    run: Run, config: AspectConfig, latents: np.ndarray, targets: np.ndarray, rows: np.ndarray | None = None
-) -> TrainedAspect:
-    """Return a network trained on these pairs as `aspect.py` does, which is kept nowhere: for measurements.
-
-    An image network beside it takes the `rows`, the numbers of the pairs' images in the training split.
-    """
-    config = aspects.with_epochs(aspects.fitting_batch(config, len(latents)), len(latents))
-    made = of_run(run, config)
-    pairs = (jnp.asarray(latents), jnp.asarray(targets))
-    trainer = aspects.Trainer(config, made.network, *pairs, sight=made.sight, loss=run.kind.loss)
-    state = made.init(config)
-    for _ in range(config.epochs):
-        state, metrics = trainer.epoch(state)
-        aspects.check_finite({name: float(value) for name, value in metrics.items()}, state.done)
-    beside = closed_form.fit(config, latents, targets) if config.closed_form == "process" else None
-    images = None
-    if config.image_steps:
-        assert rows is not None
-        images = image_network.fit(run, config, image_network.Examples(latents, rows, targets))
-    return answering(run, config, made.network, made.sight, state, beside, images)
-
-
-def stored(run: Run, name: str) -> tuple[AspectConfig, aspects.AspectState]:
+def stored(run: Run, name: str, folder: Path | None = None) -> tuple[AspectConfig, aspects.AspectState]:
     """Return the configuration of an aspect network, and the state of its newest checkpoint.
 
     Raises:
         InputError: there is no such network, it is damaged, or it belongs to another state of the generator.
     """
-    folder = run.folder / "aspect" / name
+    folder = (folder or run.folder / "aspect") / name
     if not checkpoints.exists(folder):
         raise InputError(f"{folder} holds no aspect network: run aspect.py --run {run.folder} --name {name} first")
     given = read_json(folder / "config.json")

@@ -13,19 +13,16 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from began_jax import aspects, gaussian_process, sharding
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
-from began_jax.files import agree, replacing
+from began_jax.files import replacing
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import checkpoints, cli, closed_form, image_network, labels, networks, plan, reading
+from began_jax.run import aspect_training, cli, closed_form, image_network, labels, networks, plan, reading
 from began_jax.run.folder import Run
-from began_jax.run.loop import Loop
 
 
 def parser() -> cli.ArgumentParser:
@@ -52,7 +49,7 @@ def parser() -> cli.ArgumentParser:
         "annotated in part (docs/aspects.md)",
     )
     cli.add_plan(parser)
-    parser.add_argument("--save-every", type=int, default=10, help="epochs between checkpoints: a stop loses no more")
+    parser.add_argument("--save-every", type=int, default=aspect_training.SAVE_EVERY, help="epochs between checkpoints")
     cli.add_options(parser, ASPECT_RECIPES)
     return parser
 
@@ -117,42 +114,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = networks.fitting(run, config, len(latents))
     run.keep_kind()
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
-    agree_on(folder, args.recipe, config, {"latents": len(latents)} | networks.origin(run, config))
 
-    made = networks.of_run(run, config)
-    if not checkpoints.exists(folder):
-        image_network.clear(folder)  # of a network that is no longer there
-    if config.closed_form == "process":
-        closed_form.fitted(folder, config, latents, targets)
-    pairs = (jnp.asarray(latents), jnp.asarray(targets))
-    trainer = aspects.Trainer(config, made.network, *pairs, sight=made.sight, loss=run.kind.loss)
-
-    def record(state: aspects.AspectState, metrics: dict[str, float], rate: float) -> None:
+    def record(state: aspects.AspectState, metrics: dict[str, float]) -> None:
         found = {"epochs": state.done, "best_loss": state.score} | metrics
-        if rate:
-            found["steps_per_second"] = rate * trainer.batches
         run.record("aspect", found, keep=("steps_per_second",))
 
-    def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
-        aspects.check_finite(values, epoch)
-        loop.log("aspect", epoch, values)
-        return values
-
-    options = {"save_every": args.save_every, "record": record, "observe": observe}
-    events = run.folder / "events" / f"aspect-{folder.name}"
-    state = made.init(config)
-    with Loop("aspect", folder, state, config.epochs, unit="epoch", events=events, **options) as loop:
-        del state  # the loop has it, or another in its place
-        for _ in loop:
-            loop.advance(*trainer.epoch(loop.state))
+    rows = labels.learnt_from(run, config) if config.image_steps else np.arange(0)
+    options = {"save_every": args.save_every, "events": run.folder / "events" / f"aspect-{folder.name}"}
+    examples = image_network.Examples(latents, rows, targets)
+    loop = aspect_training.fitted(run, args.recipe, config, examples, folder, record=record, **options)
 
     done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""
     found: dict[str, float] = {"epochs": loop.state.done, "best_loss": loop.state.score}
-    if config.image_steps and not loop.stopped:
-        loop.exit_if_stopped()  # by a signal that came while it saved
-        del trainer, pairs  # and what they have on the device
-        examples = image_network.Examples(latents, labels.learnt_from(run, config), targets)
-        image_network.fitted(run, config, examples, folder, args.save_every)
     if (config.closed_form == "process" or config.image_steps) and not loop.stopped:
         aspect = networks.load(run, folder.name)
         if config.closed_form == "process":
@@ -194,15 +167,3 @@ def default_name(recipe: str, config: AspectConfig) -> str:
     own += [str(config.labelled)] if config.labelled else []
     own += [f"seed{config.label_seed}"] if config.labelled and config.label_seed else []
     return "-".join([recipe, *own])
-
-
-def agree_on(folder: Path, recipe: str, config: AspectConfig, origin: dict[str, Any]) -> None:
-    """Store the configuration of a new network, or refuse one that contradicts the folder's."""
-    wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
-    # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.
-    free = ("epochs",) if config.schedule == "constant" else ()
-    used = checkpoints.exists(folder)
-    # networks of before 0.3.0
-    defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
-    options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
-    agree(folder / "config.json", wanted, "trained", **options)
