@@ -206,6 +206,20 @@ def automatic(place: jax.sharding.Sharding | None) -> jax.sharding.Sharding | No
     return NamedSharding(Mesh(place.mesh.devices, place.mesh.axis_names, axis_types=axes), place.spec)
 
 
+def jitted(function: Callable, place: jax.sharding.Sharding | None, **options: Any) -> Callable:
+    """Return a function jitted, which runs on the mesh of `automatic`'s sharding whatever `jax.set_mesh` has set."""
+    compiled = jax.jit(function, **options)
+    if not isinstance(place, NamedSharding) or not isinstance(place.mesh, Mesh):
+        return compiled
+    mesh = place.mesh
+
+    def call(*args: Any) -> Any:
+        with jax.set_mesh(mesh):
+            return compiled(*args)
+
+    return call
+
+
 def assemble(mesh: Mesh, shares: Any, axis: int = 0) -> Any:
     """Return global arrays, split over the mesh along an axis, from each process's share of it."""
     place = split(mesh, axis)

@@ -122,7 +122,21 @@ class Normalised(nn.Module):
         return nn.BatchNorm(use_running_average=True)(nn.Dense(3)(z))
 
 
+class Dropping(nn.Module):
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(3)(nn.Dropout(0.5, deterministic=self.deterministic)(z))
+
+
+def test_dropout_may_be_there_where_it_drops_nothing():
+    assert fit_aspect(Z, SIGNS, Dropping(True), config=QUICK).history["loss"][-1] < 1
+
+
 REFUSED = {
+    "dropout": (dict(network=Dropping(False)), r"fails on latents \(1, 4\): InvalidRngError: .* deterministic mode"),
+    "its own error": (dict(network=3, apply=lambda p, z: z @ z), r"fails on latents \(1, 4\): TypeError: "),
     "collections": (dict(network=Normalised()), "has batch_stats beside its parameters"),
     "nnx state": (dict(network=nnx.BatchNorm(4, rngs=nnx.Rngs(0))), "has a state beside its parameters"),
     "no network": (dict(network=3), "network is a int"),
@@ -182,7 +196,8 @@ def test_training_in_memory_equals_its_steps_on_passes_over_the_images(devices):
     config, told = dataclasses.replace(SMALL, encoder_weight=1.0), []
     mesh = jax.make_mesh((devices,), ("x",), devices=jax.devices()[:devices])
     split = jax.sharding.NamedSharding(mesh, jax.P("x"))
-    trained = began.fit(IMAGES, config, callback=lambda step, metrics: told.append(step), sharding=split)
+    with jax.set_mesh(mesh):  # whose axes are explicit
+        trained = began.fit(IMAGES, config, callback=lambda step, metrics: told.append(step), sharding=split)
     state, step = jax.jit(lambda: began.init(config))(), jax.jit(lambda s, x: began.step(config, s, x))
     for number in range(9):
         order = np.random.default_rng((0, 2 * (number // 2))).permutation(10)

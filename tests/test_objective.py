@@ -192,7 +192,9 @@ def test_meshes_with_explicit_axes_and_shard_map_give_the_same(config):
     committed = jax.device_put(jnp.ones(()), jax.devices()[0])
     scaled = lambda p, z: generate(p * z)  # noqa: E731
     one_call = invert_all(scaled, images[:6], latent=6, config=config, parameters=committed, sharding=split)
-    for found in (find(x, first), mapped(x, first), loop(images, z)):
+    with jax.set_mesh(mesh):
+        around = loop(images, z)
+    for found in (find(x, first), mapped(x, first), loop(images, z), around):
         np.testing.assert_allclose(found["l1"], wanted["l1"], atol=1e-5)
     np.testing.assert_allclose(one_call.l1, wanted["l1"][:6], atol=1e-5)
     with pytest.raises(InputError, match="6 cannot be split over 4 devices; use a multiple of 4"):

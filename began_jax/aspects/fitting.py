@@ -106,9 +106,9 @@ def fit_aspect(
         module = network if loss == "cross_entropy" else _Scaled.to(network, annotations)
     else:
         module = _module(network, apply, config.members)
-    variables = _variables(module, z)
+    predicted = _predicted(module, z)
     if loss == "cross_entropy":
-        _check_classes(annotations, jax.eval_shape(module.apply, variables, z[:1]).shape[1:])
+        _check_classes(annotations, predicted)
     config = with_epochs(config, len(z))
     trainer = Trainer(config, module, z, annotations, loss=loss)
     state, history = init(config, module, z.shape[1:]), list[dict[str, Array]]()
@@ -238,9 +238,23 @@ def _module(network: Any, apply: Callable | None, members: int) -> Any:
     return found
 
 
-def _variables(module: Any, z: Array) -> Any:
-    """Return the shapes of what a network starts from; InputError where that is not parameters alone."""
-    found = jax.eval_shape(module.init, jax.random.key(0), z[:1])
-    if further := set(found) - {"params"}:
-        raise InputError(f"the network has {', '.join(sorted(further))} beside its parameters, which is not trained")
-    return found
+def _predicted(module: Any, z: Array) -> tuple[int, ...]:
+    """Return the shape that a network predicts for one latent; InputError where it has more than parameters, or fails.
+
+    Nothing is computed.
+    """
+    try:
+        variables = jax.eval_shape(module.init, jax.random.key(0), z[:1])
+        if further := set(variables) - {"params"}:
+            raise InputError(
+                f"the network has {', '.join(sorted(further))} beside its parameters, which is not trained"
+            )
+        return jax.eval_shape(module.apply, variables, z[:1]).shape[1:]
+    except InputError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error).strip() or 'it says nothing more'}".splitlines()[0]
+        raise InputError(
+            f"the network fails on latents {(1, *z.shape[1:])}: {said} (it is given nothing else, so dropout must be "
+            f"in its deterministic mode)"
+        ) from error

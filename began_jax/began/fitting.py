@@ -14,7 +14,7 @@ from began_jax.configs import TrainConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models import apply
 from began_jax.models.configured import encoder_network, networks
-from began_jax.sharding import automatic, check_split, replicated
+from began_jax.sharding import automatic, check_split, jitted, replicated
 
 CHECK_EVERY = 100  # steps between two looks at whether the losses are finite
 
@@ -101,8 +101,8 @@ def fit(
     if place is not None:
         check_split(batch, place.num_devices)
     whole = None if place is None else replicated(place.mesh)  # pyright: ignore[reportArgumentType]
-    advance = jax.jit(lambda state, x: step(config, state, x, place), donate_argnums=0)
-    state = jax.jit(lambda: init(config), out_shardings=whole)()
+    advance = jitted(lambda state, x: step(config, state, x, place), place, donate_argnums=0)
+    state = jitted(lambda: init(config), place, out_shardings=whole)()
     history = list[dict[str, Array]]()
     for number, rows in enumerate(itertools.islice(_batches(config, len(images)), config.steps), 1):
         state, metrics = advance(state, jax.device_put(images[rows], place))

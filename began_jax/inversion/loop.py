@@ -15,7 +15,7 @@ from began_jax.inversion import starts
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.objective import of as objective_of
 from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
-from began_jax.sharding import automatic, check_split, parts_of
+from began_jax.sharding import automatic, check_split, jitted, parts_of
 
 Count = Callable[[int], Any]
 
@@ -91,11 +91,11 @@ class Inverter:
             one = lambda s: step(config, lambda z: generate(parameters, z), s, data[0], data[1], objective)  # noqa: E731
             return one(state) if steps == 1 else jax.lax.fori_loop(0, steps, lambda _, s: one(s), state)
 
-        self._run = jax.jit(run, donate_argnums=1, static_argnums=3)
+        self._run = jitted(run, self._sharding, donate_argnums=1, static_argnums=3)
         # Without the shardings the zeros would lie elsewhere than what follows them, and every stage compile twice.
-        self._init = jax.jit(lambda z: self._split(init(config, z)))
+        self._init = jitted(lambda z: self._split(init(config, z)), self._sharding)
         fill = lambda z, data: (init(config, z, separate=True), data)  # noqa: E731
-        self._fill = jax.jit(fill, out_shardings=self._sharding)
+        self._fill = jitted(fill, self._sharding, out_shardings=self._sharding)
 
         def refill(old, slots_of, z, data):
             """Put new images at slots; a choice by slot, not a scatter, so that devices exchange nothing."""
@@ -104,13 +104,13 @@ class Inverter:
             z, data = jax.tree.map(lambda rows: rows[new], (z, data))
             return where(same.any(1), (init(config, z, separate=True), data), old)
 
-        self._refill = jax.jit(refill, donate_argnums=0)
+        self._refill = jitted(refill, self._sharding, donate_argnums=0)
 
         def end(parameters, state, data):
             with products(config):
                 return finish(lambda z: generate(parameters, z), state, data[0], data[1], objective)
 
-        self._finish = jax.jit(end)
+        self._finish = jitted(end, self._sharding)
 
     def __call__(
         self,
