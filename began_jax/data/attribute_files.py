@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from began_jax.data.celeba import read_attributes
+from began_jax.data.celeba import check_two, read_attributes
 from began_jax.data.pictures import rows_of, same_name
 from began_jax.errors import InputError
 
@@ -49,6 +49,10 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{where}: cannot be read ({error})") from None
     names, notes = _columns([row for _, row in rows], where)
+    if gaps:  # a row that says nothing is one that is not there
+        rows = [(name, row) for name, row in rows if any((row.get(column) or "").strip() for column in names)]
+    said = {_plain(value) for _, row in rows for column in names if (value := row.get(column)) is not None}
+    check_two(said & ANSWERS.keys(), where)
     spelt = {same_name(name): name for name in ids}
     listed = [str(spelt.get(same_name(told), told)) for told, _ in rows]
     places = rows_of(listed, ids, gaps, where, "attributes")
@@ -87,7 +91,9 @@ def _answer(value: str | None, name: str, column: str, where: str) -> int:
 
 def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:  # a caption in quotes may go over lines
-        rows = [row for row in csv.reader(file) if row]
+        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    while rows and all(len(row) == len(rows[0]) and not row[-1].strip() for row in rows):
+        rows = [row[:-1] for row in rows]  # an empty column at the end
     if len(rows) < 2:
         raise InputError(f"--attributes {path}: holds no pictures; the first line names the columns")
     head = [column.strip() for column in rows[0]]

@@ -66,6 +66,8 @@ def written_before(out: Path, command: Mapping[str, Any]) -> Written | None:
     given = found["command"]
     if "scheme" not in given:  # before 0.3.0, when the names in a COCO file were not read either
         wanted.pop(STORED, None)
+    if "content" not in given:  # before 0.3.0 too
+        wanted.pop("content", None)
     for name in sorted(given.keys() | wanted.keys()):
         if given.get(name) != wanted.get(name):
             both = f"{name} {given.get(name)}, and now {wanted.get(name)}"

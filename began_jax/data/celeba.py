@@ -1,6 +1,7 @@
 """The folder of CelebA as it is distributed: aligned pictures, official splits, five landmarks, forty attributes."""
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,10 +90,20 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     return dict(zip(rows, points.reshape(-1, 5, 2), strict=True))
 
 
+def check_two(answers: Collection[str], where: str) -> None:
+    """Raise InputError where a table of attributes has 1, 0 and -1: one of them says that it is not known."""
+    if "-1" in answers and "0" in answers:
+        raise InputError(
+            f"{where}: holds 0 and -1, of which one is no and the other unknown; give 1 and 0, and leave pictures "
+            "with an unknown attribute out (--partial keeps them for the generator)"
+        )
+
+
 def read_attributes(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """Return the attributes' names, and picture -> its attributes float32 [K] in {0, 1}."""
     names, rows = _table(path, header=True)
     values = _numbers(path, rows)
     if not np.isin(values, (-1, 0, 1)).all():
         raise InputError(f"{path}: has values other than -1, 0 and 1")
+    check_two({f"{value:g}" for value in np.unique(values)}, str(path))
     return names, dict(zip(rows, (values > 0).astype(np.float32), strict=True))

@@ -180,17 +180,23 @@ def decisive(config: PrepareConfig) -> dict[str, Any]:
 
 
 def command(
-    kind: str, config: PrepareConfig, pictures: int, annotations: str = "", scheme: Scheme | None = None
+    kind: str,
+    config: PrepareConfig,
+    pictures: int,
+    annotations: str = "",
+    content: str = "",
+    scheme: Scheme | None = None,
 ) -> dict[str, Any]:
     """Return all that decides a data set.
 
-    That is the options, the number of pictures, a digest of what annotates them, and what was told of the landmarks.
+    That is the options, the number of pictures, digests of what annotates them and of what files hold, and what was
+    told of the landmarks.
     """
     told = decisive(config)
     if own := told.pop("kind", None):  # the key that says which source it is
         told |= {"annotations_path": told["annotations"], "annotations_kind": own, "kind_file": fingerprint(own)}
     told |= stored(scheme)
-    return {**told, "kind": kind, "pictures": pictures, "annotations": annotations}
+    return {**told, "kind": kind, "pictures": pictures, "annotations": annotations, "content": content}
 
 
 def check_partial(config: PrepareConfig) -> None:

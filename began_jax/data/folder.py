@@ -22,7 +22,7 @@ from began_jax.data.landmark_files import absent_in_words, match_landmarks, outs
 from began_jax.data.mask_files import MaskFiles, inside, match_masks
 from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
 from began_jax.data.own_annotations import Annotations, OwnAnnotations
-from began_jax.data.pictures import list_pictures
+from began_jax.data.pictures import digest, list_pictures
 from began_jax.data.splits import annotated_rows, check_seen, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
@@ -57,7 +57,7 @@ class Folder:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of what annotates the pictures: other landmarks, or masks of other names or lengths, have another one."""
+        """Of what annotates the pictures, but for what mask files hold: other landmarks have another one."""
         found = hashlib.sha256()
         if self.landmarks is not None:
             found.update(np.ascontiguousarray(self.landmarks).tobytes())
@@ -68,6 +68,12 @@ class Folder:
         elif self.own is not None:
             found.update(repr(self.own.described()).encode())
         return found.hexdigest()[:16] if self.annotation else ""
+
+    @functools.cached_property
+    def content(self) -> str:
+        """A digest of the pictures and of mask files, which takes to read them all."""
+        masks = self.masks.of if isinstance(self.masks, MaskFiles) else {}
+        return digest({name: self.root / name for name in self.ids} | {f"mask of {n}": masks[n] for n in sorted(masks)})
 
     def surveyed(self, given: str | None) -> "Folder":
         """Return the folder with what is inside of its masks, which takes to read them all.
@@ -148,7 +154,8 @@ def open_folder(
     else:
         of_images = MaskFiles(match_masks(masks, ids, config.partial), masks)
     having = np.array([name in of_images for name in ids]) if config.partial else None
-    return Folder(images, tuple(ids), masks=of_images, annotated=having, notes=tuple(notes))
+    said = (*notes, *(of_images.notes if isinstance(of_images, MaskShapes) else ()))
+    return Folder(images, tuple(ids), masks=of_images, annotated=having, notes=said)
 
 
 def mostly_colour(folder: Folder) -> bool:
@@ -226,7 +233,7 @@ def write_folder(out: Path, config: FolderConfig, own: OwnAnnotations | None = N
     if config.annotations is not None and own is None:
         raise InputError(f"--annotations {config.annotations}: needs the kind that reads them")
     folder = open_folder(config, own=own)
-    told = command("folder", config, len(folder.ids), folder.digest, folder.scheme)
+    told = command("folder", config, len(folder.ids), folder.digest, folder.content, folder.scheme)
     if before := written_before(out, told):
         return before
     folder = folder.surveyed(config.mask_values)

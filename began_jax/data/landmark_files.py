@@ -12,6 +12,9 @@ from began_jax.data.pictures import rows_of, same_name, same_stem
 from began_jax.errors import InputError
 from began_jax.landmarks import POINTS_49, Scheme
 
+MARGIN = 0.05  # of a picture's size, by which a point is outside that may not be right ...
+SEVERAL = 3  # ... where it has so many points or more, and most of them are
+
 
 class Matched(NamedTuple):
     """Landmarks [N, K, 2] of pictures, (x, y) in their pixels.
@@ -73,7 +76,7 @@ def _check(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> No
         remedy = "give both x and y of a point, or neither" if len(half) else "--partial keeps images without landmarks"
         raise InputError(f"{where}: no finite number in {len(bad)} rows; the first is {ids[int(bad[0])]}; {remedy}")
     known = points[there]
-    if points.shape[1] > 1 and np.abs(known).max() <= 1.5:
+    if points.shape[0] * points.shape[1] > 1 and np.abs(known).max() <= 1.5:
         raise InputError(
             f"{where}: all coordinates lie in [{known.min():.2g}, {known.max():.2g}], which looks like "
             "fractions; give (x, y) in pixels of the image"
@@ -126,9 +129,19 @@ def resized(told: tuple[int, int] | None, width: int, height: int) -> str:
 
 
 def outside(points: np.ndarray, width: int, height: int) -> str:
-    """Say which of a picture's points [K, 2] is more than the picture's size outside of it, or nothing."""
+    """Say which of a picture's points [K, 2] is more than the picture's size outside of it, or that most are outside.
+
+    Nothing where they may be right.
+    """
     # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
     fractions = (points.astype(np.float64) + 0.5) / (width, height)
+    there = fractions[np.isfinite(fractions).all(1)]
+    beyond = ((there < -MARGIN) | (there > 1 + MARGIN)).any(1)
+    if len(there) >= SEVERAL and 2 * beyond.sum() > len(there):
+        return (
+            f"{beyond.sum()} of its {len(there)} landmarks are outside its {width}x{height} pixels (width x height), "
+            "as those of a larger picture are; give (x, y) in pixels of the image"
+        )
     if not (np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2):
         return ""
     x, y = points[int(np.nanargmax(np.abs(fractions - 0.5).max(-1)))]

@@ -20,6 +20,7 @@ from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 
 FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
+ABSENT = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
 
 
@@ -53,7 +54,9 @@ def read(path: Path) -> Landmarks:
         raise InputError(f"{where}: cannot be read ({reason})") from None
 
 
-def _absent(where: str, names: Sequence[str], points: np.ndarray, visible: np.ndarray | None) -> Landmarks:
+def _absent(
+    where: str, names: Sequence[str], points: np.ndarray, visible: np.ndarray | None, remedy: str = ABSENT
+) -> Landmarks:
     """Return the landmarks with NaN for what is not there, by visibility [N, K] (0: absent) or by how lists say it."""
     points = np.array(points, np.float32)
     if visible is not None:
@@ -63,7 +66,6 @@ def _absent(where: str, names: Sequence[str], points: np.ndarray, visible: np.nd
     zero = (points == 0).all(-1)
     if visible is None and zero.any():
         first = names[int(np.flatnonzero(zero.any(1))[0])]
-        remedy = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
         raise InputError(f"{where}: {zero.sum():,} points lie at (0, 0), the first of {first}; {remedy}")
     minus = (points == -1).all(-1)
     points[minus] = np.nan
@@ -131,7 +133,7 @@ def _read_coco(path: Path) -> Landmarks:
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")
     images = {image["id"]: image for image in content["images"]}
-    found = [a for a in content["annotations"] if not a.get("iscrowd") and any(a.get("keypoints", ())[2::3])]
+    found = [a for a in content["annotations"] if not a.get("iscrowd") and any((a.get("keypoints") or ())[2::3])]
     if not found:
         raise InputError(f"{where}: no annotation has keypoints")
     ids = collections.Counter(annotation.get("category_id") for annotation in found)
@@ -166,22 +168,33 @@ def _read_coco(path: Path) -> Landmarks:
 def _read_lines(path: Path) -> Landmarks:
     """Read an image folder's metadata.jsonl: file_name, landmarks (or keypoints) [[x, y], ...], null if absent."""
     where, names, rows = f"--landmarks {path}", [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         row: Any = json.loads(line)
-        given = row.get("landmarks", row.get("keypoints")) if isinstance(row, dict) else None
-        if not given or "file_name" not in row:
+        if not isinstance(row, dict) or "file_name" not in row or not {"landmarks", "keypoints"} & row.keys():
             raise InputError(f"{where}: line {number} has not file_name and landmarks (or keypoints)")
-        points = np.array([[np.nan if v is None else v for v in point] for point in given], np.float32)
-        if points.ndim != 2 or points.shape[1] not in (2, 3) or (rows and points.shape != rows[0].shape):
-            raise InputError(f"{where}: line {number} has points {list(points.shape)}; all must be [K, 2], or [K, 3]")
         names.append(str(row["file_name"]))
-        rows.append(points)
-    if not rows:
-        raise InputError(f"{where}: holds no line")
-    table = np.stack(rows)
-    return _absent(where, names, table[..., :2], table[..., 2] if table.shape[2] == 3 else None)
+        rows.append((number, row.get("landmarks", row.get("keypoints")) or []))
+    shapes = ((len(given), len(point)) for _, given in rows for point in given if isinstance(point, list) and point)
+    if (shape := next(shapes, None)) is None:
+        raise InputError(f"{where}: holds no list of points [[x, y], ...]")
+    table = np.full((len(rows), *shape), np.nan, np.float32)
+    for i, (number, given) in enumerate(rows):
+        try:
+            points = np.array([point or [np.nan] * shape[1] for point in given], np.float32)  # null: NaN
+        except (TypeError, ValueError):
+            points = np.zeros(0)
+        if given and (points.shape != shape or shape[1] not in (2, 3)):
+            raise InputError(
+                f"{where}: line {number} has points {list(points.shape)}; all must be [K, 2] or [K, 3], as those "
+                f"of the first, {list(shape)}"
+            )
+        if given:
+            table[i] = points
+    if shape[1] == 3:
+        table[np.isnan(table).all(-1), 2] = 0
+    return _absent(where, names, table[..., :2], table[..., 2] if shape[1] == 3 else None)
 
 
 def _read_wflw(path: Path) -> Landmarks:
@@ -223,6 +236,7 @@ def _read_pts(folder: Path) -> Landmarks:
         few = counts.most_common()[-1][0]
         path = files[next(i for i, values in enumerate(points) if len(values) == few)]
         raise InputError(f"--landmarks {folder}: {path.name} has {few} points, others {counts.most_common(1)[0][0]}")
-    found = _absent(f"--landmarks {folder}", names, np.array(points), None)
+    remedy = "a .pts file cannot say that a point is absent: give a .csv or .npz"
+    found = _absent(f"--landmarks {folder}", names, np.array(points), None, remedy)
     found.points -= 1
     return found

@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from began_jax.data import mask_planes
 from began_jax.data.pictures import list_pictures, same_stem
 from began_jax.errors import InputError
-from began_jax.images import unreadable
 
-FEW = 16  # distinct values at most that are looked at one by one: more come from soft edges, not from classes
 ENDS = 0.15  # of the range: a value farther from both ends lies between inside and outside
 FLAT = 0.02  # of the range, by which the neighbours of a pixel in an even area differ at most
 EVEN = 5e-4  # share of pixels in even areas between the ends, from which on these are a class of their own
-TINT = 24  # of 255, by which JPEG tints what was grey at most, but for a thousandth of the pixels
+NOISE = 3  # of 255, by which JPEG of the best quality changes an even area
 BETWEEN = 4  # times as many pixels lie between the ends as at the upper one, at most, where edges are soft
 _ASK_COLOURS = "say which are inside with --mask-values, such as {}; or by the numbers of a palette, such as 1"
 _ASK = "say which are inside with --mask-values, such as {} or 128-255"
@@ -160,12 +158,12 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
 
 def read_mask(path: Path, values: Values) -> np.ndarray:
     """Decode a mask to uint8 [h, w, 1] in {0, 1}, 1 where its value is inside."""
-    plane, of_colours, _ = _plane(path, bool(values.colours), values.alpha, values.indices)
-    within = np.zeros(plane.shape, bool)
-    for low, high in () if of_colours else values.ranges:
-        within |= (plane >= low) & (plane <= high)
-    for colour in values.colours if of_colours else ():
-        within |= plane == colour
+    plane = mask_planes.read(path, bool(values.colours), values.alpha, values.indices)
+    within = np.zeros(plane.values.shape, bool)
+    for low, high in () if plane.of_colours else values.ranges:
+        within |= (plane.values >= low) & (plane.values <= high)
+    for colour in values.colours if plane.of_colours else ():
+        within |= plane.values == colour
     return within.astype(np.uint8)[..., None]
 
 
@@ -181,6 +179,7 @@ class _Held:
     upper: float = 0.0
     count: int = 0
     alpha: bool = False  # whether some are read by it, being of one colour
+    lossy: bool = True  # whether all are JPEG
     least: float = np.inf  # of the largest values of masks that have an even area of it
 
     def name(self, value: float) -> str:
@@ -202,9 +201,12 @@ class _Held:
 def _several_classes(held: _Held) -> bool:
     """Say whether values between the least and the largest fill even areas, as those of soft edges do not."""
     low, high = min(held.values), max(held.values)
+    near = NOISE if held.lossy and high - low > 255 - 2 * NOISE else 0
+    if not any(low + near < value < high - near for value in held.values):
+        return False
     if len(held.values) <= 4:
         return True
-    if len(held.values) <= FEW:
+    if len(held.values) <= mask_planes.FEW:
         return any(share > EVEN * held.count for value, share in held.even.items() if low < value < high)
     margin = ENDS * (high - low)
     return sum(s for v, s in held.even.items() if low + margin < v < high - margin) > EVEN * held.count
@@ -217,6 +219,7 @@ def _survey(paths: Sequence[Path], asked: bool, alpha: bool, indices: bool) -> _
             held.least = min(held.least, each.least)
             held.colours |= each.colours
             held.alpha |= each.alpha
+            held.lossy &= each.lossy
             held.full = max(held.full, each.full)
             for total, own in ((held.values, each.values), (held.even, each.even)):
                 total.update({value: total.get(value, 0.0) + share for value, share in own.items()})
@@ -227,7 +230,7 @@ def _survey(paths: Sequence[Path], asked: bool, alpha: bool, indices: bool) -> _
 
 
 def _seen(path: Path, asked: bool, alpha: bool, indices: bool) -> _Held:
-    plane, of_colours, by_alpha = _plane(path, asked, alpha, indices)
+    plane, of_colours, by_alpha, lossy = mask_planes.read(path, asked, alpha, indices)
     most = plane.max()
     full = 1.0 if plane.dtype.kind == "f" and most <= 1 else 255.0 if most <= 255 else 65535.0
     levels = np.unique(plane)
@@ -235,60 +238,22 @@ def _seen(path: Path, asked: bool, alpha: bool, indices: bool) -> _Held:
         plane = np.round(plane * (1024 / full)) * (full / 1024)
     values = _shares(plane, plane.size)
     if of_colours:
-        return _Held(True, full, values, count=1, alpha=by_alpha)
+        return _Held(True, full, values, count=1, alpha=by_alpha, lossy=lossy)
     height, width = (max(side - 2, 0) for side in plane.shape)
     windows = [plane[i : i + height, j : j + width] for i in range(3) for j in range(3)]
     low, high = functools.reduce(np.minimum, windows), functools.reduce(np.maximum, windows)
-    even = high - low <= (0 if len(levels) <= FEW else FLAT * full)
+    even = high - low <= (0 if len(levels) <= mask_planes.FEW else FLAT * full)
     upper = plane >= (1 - ENDS) * full
     between = (plane > ENDS * full) & ~upper
     flat = _shares(windows[4][even], plane.size)
     top = float(levels[-1])
     least = top if len(levels) > 1 and flat.get(top, 0.0) > EVEN else np.inf
-    return _Held(False, full, values, flat, float(between.mean()), float(upper.mean()), 1, by_alpha, least)
+    return _Held(False, full, values, flat, float(between.mean()), float(upper.mean()), 1, by_alpha, lossy, least)
 
 
 def _shares(values: np.ndarray, size: int) -> dict[float, float]:
     found, counts = np.unique(values, return_counts=True)
     return dict(zip(found.astype(float).tolist(), (counts / size).tolist(), strict=True))
-
-
-def _plane(path: Path, asked: bool, alpha: bool, indices: bool) -> tuple[np.ndarray, bool, bool]:
-    """Return a mask's values [h, w], whether these are colours 0xRRGGBB, and whether its alpha."""
-    try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise ValueError("it holds several pictures")
-            found = plane, _, _ = _values_of(ImageOps.exif_transpose(picture), asked, alpha, indices)
-        if not np.isfinite(plane).all():
-            raise ValueError("it holds values that are no numbers")
-    except Exception as error:
-        raise unreadable(path, error) from None
-    return found
-
-
-def _values_of(picture: Image.Image, asked: bool, by_alpha: bool, indices: bool) -> tuple[np.ndarray, bool, bool]:
-    """Return the same, with colours where these are `asked` for or all that it has, see `Values` for alpha."""
-    if picture.mode == "P" and not asked:
-        palette = np.array(picture.getpalette("RGB"), np.int64).reshape(-1, 3)
-        if indices or (not np.ptp(palette, axis=1).any() and np.ptp(palette[:, 0]) < 32):
-            return np.asarray(picture), False, False  # greys too near to be meant
-    if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.uint8) if picture.mode == "1" else np.asarray(picture), False, False
-    alpha = None
-    if picture.has_transparency_data:
-        shown = picture.convert("RGBA")
-        alpha = np.asarray(shown)[..., 3]
-        picture = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown)
-    pixels = np.asarray(picture.convert("RGB"))
-    flat = not np.ptp(pixels.reshape(-1, 3), axis=0).any()
-    if alpha is not None and (by_alpha or np.ptp(alpha)) and flat:
-        return alpha, False, True  # what is cut out is as black as its ground
-    if alpha is not None and np.ptp(alpha) and len(np.unique(pixels[alpha > 127].reshape(-1, 3), axis=0)) > FEW:
-        return alpha, False, False  # cut out of a photograph
-    if not asked and (np.ptp(pixels, axis=-1) > TINT).mean() < 1e-3:
-        return np.round(pixels.mean(-1)).astype(np.uint8), False, False
-    return (pixels.astype(np.int64) * (65536, 256, 1)).sum(-1), True, False
 
 
 def _among(values: Values, value: float, of_colours: bool) -> bool:

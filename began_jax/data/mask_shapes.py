@@ -17,11 +17,16 @@ from began_jax.errors import InputError
 
 
 class Shape(NamedTuple):
-    """A class, and either an outline [K, 2] or run lengths of a whole mask (column by column, the first outside)."""
+    """A class, and an outline [K, 2], or run lengths of a whole mask (column by column, the first outside).
+
+    Or why it is neither, which matters where its class is inside.
+    """
 
     label: str
     outline: np.ndarray | None = None
     runs: np.ndarray | None = None
+    size: tuple[int, int] | None = None  # (width, height) of the mask, if told
+    no_area: str = ""
 
 
 class MaskShapes(NamedTuple):
@@ -30,11 +35,18 @@ class MaskShapes(NamedTuple):
     of: dict[str, list[Shape]]
     sizes: dict[str, tuple[int, int]]
     where: str
+    notes: tuple[str, ...] = ()  # to print
 
     def described(self) -> str:
         """Return what differs where the masks do."""
         drawn = [
-            (n, [(s.label, np.concatenate([np.ravel(v) for v in s[1:] if v is not None]).tolist()) for s in of])
+            (
+                n,
+                [
+                    (s.label, np.concatenate([np.ravel(v) for v in (s.outline, s.runs) if v is not None]).tolist())
+                    for s in of
+                ],
+            )
             for n, of in sorted(self.of.items())
         ]
         return repr(drawn)
@@ -50,8 +62,15 @@ class MaskShapes(NamedTuple):
             raise InputError(f"{self.where}: shapes of {name} are drawn in {both}")
         mask = np.zeros((height, width), bool)
         for shape in self.of[name]:
-            outline = shape.outline
-            mask |= _unrolled(shape, height, width) if outline is None else filled(outline, height, width)
+            if shape.outline is not None:
+                mask |= filled(shape.outline, height, width)
+                continue
+            assert shape.runs is not None
+            size, pixels = shape.size or told, int(shape.runs.sum())
+            if size != told or pixels != height * width:
+                held = f"{size[0]}x{size[1]}" if size != told else f"{pixels:,}"
+                raise InputError(f"{self.where}: run lengths of {held} for {name}, of {width}x{height} pixels")
+            mask |= _unrolled(shape.runs, height, width)
         return mask.astype(np.uint8)[..., None]
 
 
@@ -69,24 +88,28 @@ def filled(outline: np.ndarray, height: int, width: int) -> np.ndarray:
     return inside
 
 
-def _unrolled(shape: Shape, height: int, width: int) -> np.ndarray:
-    runs = shape.runs
-    assert runs is not None
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs)[: height * width].reshape(width, height).T
+def _unrolled(runs: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def holds_shapes(masks: Path, images: Path) -> bool:
     """Say whether masks are given as outlines: a .json or .xml file, or a folder of LabelMe's files.
 
-    Such a folder may be that of the images; else it has more .json files than others.
+    Such a folder may be that of the images; else half of its files or more are .json, and the first is LabelMe's.
     """
     if masks.is_file():
         return masks.suffix.lower() in (".json", ".xml")
     if not masks.is_dir():
         return False
-    kinds = Counter(path.suffix.lower() for path in files_below(masks))
-    return kinds[".json"] > (0 if images.is_dir() and masks.samefile(images) else kinds.total() / 2)
+    files = list(files_below(masks))
+    told = [path for path in files if path.suffix.lower() == ".json"]
+    if images.is_dir() and masks.samefile(images):
+        return bool(told)
+    return 2 * len(told) >= len(files) > 0 and any('"shapes"' in _text(path) for path in told)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | None = None) -> MaskShapes:
@@ -110,14 +133,20 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
         raise InputError(f"{where}: cannot be read ({type(error).__name__}: {error})") from None
     labels = Counter(shape.label for shapes in found.values() for shape in shapes)
     known = ", ".join(f"{label} ({count:,})" for label, count in labels.most_common())
-    wanted = {label.strip() for label in given.split(",")} if given else set(labels)
+    several = given.split(",") if given and given.strip() not in labels else [given or ""]  # a name may have a comma
+    wanted = {label.strip() for label in several} if given else set(labels)
     if not wanted <= set(labels) or (len(wanted) > 1 and not given) or not labels:
         remedy = "say which are inside with --mask-values, such as " + next(iter(labels), "iris")
         raise InputError(f"{where}: holds shapes of {known or 'no class'}; {remedy}")
-    spelt = {_key(name, stems): name for name in ids}
+    spelt = {same_stem(name) if stems else same_name(name): name for name in ids}
     if len(spelt) < len(ids):
         raise InputError(f"{where}: two pictures have one name but for its ending; rename one")
-    own = {spelt.get(_key(name, stems), name): shapes for name, shapes in found.items()}
+    own = {spelt.get(same_name(name), name): shapes for name, shapes in found.items()}
+    notes = ()
+    if partial and (silent := [name for name, shapes in own.items() if not shapes]):
+        own = {name: shapes for name, shapes in own.items() if shapes}
+        said = "are listed without a shape, and are taken as not annotated (without --partial their masks are empty)"
+        notes = (f"{len(silent):,} pictures {said}",)
     missing = [name for name in ids if name not in own]
     surplus = sorted(own.keys() - set(ids))
     if missing and (not partial or len(missing) == len(ids)):
@@ -126,11 +155,10 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     if surplus:
         raise InputError(f"{where}: {len(surplus)} masks without an image; the first is {surplus[0]}")
     chosen = {name: [shape for shape in shapes if shape.label in wanted] for name, shapes in own.items()}
-    return MaskShapes(chosen, {spelt.get(_key(n, stems), n): size for n, size in sizes.items()}, where)
-
-
-def _key(name: str, stems: bool) -> str:
-    return same_stem(name) if stems else same_name(name)
+    for name, shapes in chosen.items():
+        if without := next((shape for shape in shapes if shape.no_area), None):
+            raise InputError(f"{where}: {without.label} of {name} {without.no_area}; outlines and masks are read")
+    return MaskShapes(chosen, {spelt.get(same_name(n), n): size for n, size in sizes.items()}, where, notes)
 
 
 _Found = tuple[dict[str, list[Shape]], dict[str, tuple[int, int]], bool]
@@ -152,16 +180,19 @@ def _read_coco(path: Path) -> _Found:
     called = {category["id"]: str(category["name"]) for category in content["categories"]}
     found: dict[str, list[Shape]] = {name: [] for name in images.values()}  # one without a shape has an empty mask
     for annotation in content["annotations"]:
-        label, given = called[annotation["category_id"]], annotation.get("segmentation")
-        if not given:
-            continue
+        category, image = annotation["category_id"], annotation["image_id"]
+        if category not in called or image not in images:
+            lacks = f"image_id {image!r}" if image not in images else f"category_id {category!r}"
+            raise InputError(f"--masks {path}: an annotation is of {lacks}, which is not in its list")
+        label, given, shapes = called[category], annotation.get("segmentation"), found[images[image]]
         if isinstance(given, dict):
-            counts = given["counts"]
+            counts, (height, width) = given["counts"], given["size"]
             runs = np.array(counts if isinstance(counts, list) else _counts(counts))
-            found[images[annotation["image_id"]]].append(Shape(label, runs=runs))
+            shapes.append(Shape(label, runs=runs, size=(int(width), int(height))))
+        elif given:
+            shapes += [Shape(label, np.array(ring, float).reshape(-1, 2)) for ring in given]
         else:
-            for ring in given:
-                found[images[annotation["image_id"]]].append(Shape(label, np.array(ring, float).reshape(-1, 2)))
+            shapes.append(Shape(label, no_area="has no segmentation"))
     return found, sizes, False
 
 
@@ -185,29 +216,33 @@ def _counts(text: str) -> list[int]:
 def _read_labelme(folder: Path) -> _Found:
     found: dict[str, list[Shape]] = {}
     sizes: dict[str, tuple[int, int]] = {}
+    others: list[Path] = []
     for path in files_below(folder):
         if path.suffix.lower() != ".json":
             continue
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        content: Any = json.loads(_text(path))
         if not isinstance(content, dict) or "shapes" not in content:
-            raise InputError(f"--masks {path}: is no file of LabelMe, which holds shapes")
+            others.append(path)
+            continue
         name = path.relative_to(folder).with_suffix("").as_posix()
-        found[name] = [_labelme(shape, path) for shape in content["shapes"]]
+        found[name] = [_labelme(shape) for shape in content["shapes"]]
         if content.get("imageWidth"):
             sizes[name] = (int(content["imageWidth"]), int(content["imageHeight"]))
+    if not found:
+        raise InputError(f"--masks {others[0]}: is no file of LabelMe, which holds shapes")
     return found, sizes, True
 
 
-def _labelme(shape: Any, path: Path) -> Shape:
-    kind, points = shape.get("shape_type", "polygon"), np.array(shape["points"], np.float64)
-    if kind == "rectangle":
+def _labelme(shape: Any) -> Shape:
+    kind, points = shape.get("shape_type") or "polygon", np.array(shape["points"], np.float64)
+    if kind == "rectangle" and len(points) == 2:  # else all corners
         (x0, y0), (x1, y1) = points
         points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     elif kind == "circle":
         angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
         points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.cos(angles), np.sin(angles)], 1)
-    elif kind != "polygon":
-        raise InputError(f"--masks {path}: has a shape of the type {kind}; polygons, rectangles and circles are read")
+    elif kind not in ("polygon", "rectangle"):
+        return Shape(str(shape["label"]), no_area=f"is a {kind}")
     return Shape(str(shape["label"]), points)
 
 
@@ -216,6 +251,8 @@ def _read_cvat(path: Path) -> _Found:
     sizes: dict[str, tuple[int, int]] = {}
     for image in ElementTree.parse(path).getroot().iter("image"):
         name = image.attrib["name"]
+        if name in found:
+            raise InputError(f"--masks {path}: {name} is there twice; export one task, or give each picture one name")
         sizes[name] = width, height = int(image.attrib["width"]), int(image.attrib["height"])
         found[name] = []
         for each in image:
@@ -226,7 +263,7 @@ def _read_cvat(path: Path) -> _Found:
             elif each.tag == "mask":
                 found[name].append(Shape(label, runs=_cvat_runs(given, width, height)))
             elif each.tag not in ("tag", "attribute"):
-                raise InputError(f"--masks {path}: has a {each.tag} in {name}; polygons and masks are read")
+                found[name].append(Shape(label, no_area=f"is a {each.tag}"))
     return found, sizes, False
 
 

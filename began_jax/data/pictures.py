@@ -1,9 +1,11 @@
 """The pictures in a folder or below: which files are pictures, and what is to be said of the others."""
 
 import collections
+import hashlib
 import os
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -131,6 +133,23 @@ def rows_of(
     if surplus:
         raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")
     return rows
+
+
+def digest(files: Mapping[str, Path]) -> str:
+    """Return a digest of files' names and of all that they hold; InputError where one cannot be read."""
+
+    def of_one(path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+    found = hashlib.sha256()
+    with ThreadPoolExecutor() as pool:
+        for name, held in zip(files, pool.map(of_one, files.values()), strict=True):
+            found.update(f"{name}\n".encode() + held)
+    return found.hexdigest()[:16]
 
 
 def files_below(root: Path, without: Path | None = None) -> Iterator[Path]:

@@ -62,7 +62,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     if config.scheme and not config.landmarks:
         scheme = landmark_schemes.read(config.scheme)
         notes = (*notes, landmark_schemes.described(scheme, len(scheme.names)))
-    told = command("faces", config, len(ids), folder.digest, scheme)
+    told = command("faces", config, len(ids), folder.digest, folder.content, scheme)
     known_of = {"official": official, "scheme": scheme, "attribute_names": names}
     return write_raw(out, recipe, config, metadata=metadata, told=told, notes=notes, **known_of)
 
@@ -102,7 +102,7 @@ def write_irises(out: Path, config: IrisesConfig) -> builder.Written:
     annotator = None if config.masks else absolute(config.annotator or "segmenter")
     folder = open_folder(config)
     ids = list(folder.ids)
-    told = command("irises", config, len(ids), folder.digest)
+    told = command("irises", config, len(ids), folder.digest, folder.content)
     if before := _written_before(out, told):
         return before
     folder = folder.surveyed(config.mask_values)
@@ -153,9 +153,12 @@ def write_raw(
     work = _work(out)
     of_ids = hashlib.sha256("\n".join(recipe.ids).encode()).hexdigest()[:16]
     begun = {**metadata, "scheme": None, "pictures": len(recipe.ids), "ids": of_ids, "rules": RULES}
-    begun |= {"annotations": told["annotations"], "annotator_file": fingerprint(recipe.annotator or "")}
+    begun |= {name: told[name] for name in ("annotations", "content")} | {
+        "annotator_file": fingerprint(recipe.annotator or "")
+    }
     remedy = f"delete {work}"
-    agree(work / "config.json", begun, "begun", defaults={"partial": False, "scheme": None}, otherwise=remedy)
+    defaults = {"partial": False, "scheme": None, "content": told["content"]}
+    agree(work / "config.json", begun, "begun", defaults=defaults, otherwise=remedy)
     lengths, pictures, left_out, having = _run(recipe, work, config.workers, scheme)
     if not pictures:
         raise InputError(f"--images {recipe.root}: none of {len(recipe.ids)} pictures can be used: {reasons(left_out)}")

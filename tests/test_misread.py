@@ -1,0 +1,252 @@
+"""Files whose plain reading would be wrong: read as they are meant, or refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from ways import call, done
+
+from began_jax.data.attribute_files import match_attributes
+from began_jax.data.celeba import read_attributes
+from began_jax.data.landmark_files import match_landmarks, outside
+from began_jax.data.mask_files import inside, match_masks, read_mask
+from began_jax.data.mask_shapes import holds_shapes, match_shapes
+from began_jax.errors import InputError
+from began_jax.images import read_image
+
+IDS = [f"p{i}.png" for i in range(4)]
+HALF = np.arange(16)[:, None].repeat(16, 1) < 8
+SQUARE = [[0, 0], [8, 0], [8, 16], [0, 16]]
+
+
+def text(path, *lines):
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def pictures(folder, ids=IDS, shift=0, make=lambda i: np.full((16, 16, 3), 10 * i, np.uint8)):
+    folder.mkdir(exist_ok=True)
+    for i, name in enumerate(ids):
+        Image.fromarray(make(i + shift)).save(folder / name)
+    return folder
+
+
+def masks_of(folder, values=None, ids=IDS):
+    """Return the masks of a folder of files, and how they were chosen."""
+    found = match_masks(folder, ids, False)
+    chosen = inside(list(found.values()), "here", values)
+    return np.stack([read_mask(found[name], chosen)[..., 0] for name in ids])
+
+
+def test_a_command_is_done_only_where_pictures_and_masks_hold_what_they_held(tmp_path):
+    images = pictures(tmp_path / "I")
+    given = ["--images", images, "--height", 16, "--width", 16]
+    done("prepare.py", None, *given, "--out", tmp_path / "plain")
+    assert "done before" in done("prepare.py", None, *given, "--out", tmp_path / "plain")
+    masks = tmp_path / "M"
+    masks.mkdir()
+    for rows in (4, 12):  # of one length in bytes
+        for name in IDS:
+            Image.fromarray((np.arange(16)[:, None] < rows).repeat(16, 1)).convert("L").save(
+                masks / name.replace("png", "bmp")
+            )
+        status, _, said = call("prepare.py", None, *given, "--masks", masks, "--out", tmp_path / "masked")
+        assert status == (0 if rows == 4 else 2), said
+    assert "prepared with content" in said
+    pictures(images, shift=1)
+    status, _, said = call("prepare.py", None, *given, "--out", tmp_path / "plain")
+    assert status == 2 and "prepared with content" in said
+
+
+def test_names_of_labelme_may_have_dots(tmp_path):
+    for name, width in (("a.1", 16), ("b", 8)):
+        shapes = [{"label": "iris", "shape_type": "rectangle", "points": [[0, 0], [width, 16]]}]
+        text(tmp_path / f"{name}.json", json.dumps({"shapes": shapes}))
+    found = match_shapes(tmp_path, ["a.png", "a.1.png", "b.png"], True)
+    assert sorted(found.of) == ["a.1.png", "b.png"] and found.read("a.1.png", 16, 16).all()
+
+
+def test_of_labelme_only_shapes_of_the_class_that_is_inside_must_have_an_area(tmp_path):
+    corners = [[0, 0], [8, 0], [8, 16], [0, 16]]
+    shapes = [
+        {"label": "iris", "shape_type": "rectangle", "points": corners},  # as some programs write one
+        {"label": "iris", "shape_type": None, "points": [[8, 0], [12, 0], [12, 16], [8, 16]]},
+        {"label": "centre", "shape_type": "point", "points": [[3, 3]]},
+    ]
+    for name in "ab":
+        text(tmp_path / f"{name}.json", json.dumps({"shapes": shapes}))
+    text(tmp_path / "classes.json", "{}")
+    pictures(tmp_path, ["a.png", "b.png"])
+    assert holds_shapes(tmp_path, tmp_path / "elsewhere")
+    found = match_shapes(tmp_path, ["a.png", "b.png"], False, "iris")
+    np.testing.assert_array_equal(found.read("a.png", 16, 16)[..., 0], np.arange(16)[None].repeat(16, 0) < 12)
+    with pytest.raises(InputError, match=r"centre of a.png is a point; outlines and masks are read"):
+        match_shapes(tmp_path, ["a.png", "b.png"], False, "iris,centre")
+    for path in tmp_path.glob("[ab].json"):
+        path.write_text(path.read_text().replace("iris", "iris, left"))
+    assert match_shapes(tmp_path, ["a.png", "b.png"], False, "iris, left").read("b.png", 16, 16).sum() == 192
+
+
+def test_class_numbers_in_one_channel_are_no_tint(tmp_path):
+    def numbers(i):
+        found = np.zeros((16, 16, 3), np.uint8)
+        found[:, :4, 0], found[:, 4:8, 0], found[:, 8:12, 0] = 4, 12, 7
+        return found
+
+    pictures(tmp_path, make=numbers)
+    with pytest.raises(InputError, match="no mask holds a value of --mask-values 4; the masks hold the colours #0"):
+        masks_of(tmp_path, "4")
+    wanted = np.arange(16)[None].repeat(16, 0) < 4
+    np.testing.assert_array_equal(masks_of(tmp_path, "#040000")[0], wanted)
+    pictures(tmp_path, make=lambda i: (numbers(i) > 0).astype(np.uint8) * (1 + i % 2))
+    with pytest.raises(InputError, match="the masks hold the colours"):
+        masks_of(tmp_path)
+
+
+def test_masks_of_colours_may_be_stored_grey_where_they_have_none(tmp_path):
+    white = HALF[..., None].repeat(3, 2) * np.uint8(255)
+    red = white.copy()
+    red[12:, :, 0] = 255
+    pictures(tmp_path, make=lambda i: red if i else white[..., 0])
+    np.testing.assert_array_equal(masks_of(tmp_path, "#ffffff"), np.stack([HALF] * 4))
+    pictures(tmp_path, make=lambda i: white[..., 0])
+    np.testing.assert_array_equal(masks_of(tmp_path, "#ffffff"), np.stack([HALF] * 4))
+    pictures(tmp_path, make=lambda i: white * np.array([0, 0, 1], np.uint8) if i else white[..., 0])
+    with pytest.raises(InputError, match="#0000ff"):
+        masks_of(tmp_path)
+
+
+def test_jpeg_of_the_best_quality_has_two_values_and_others_with_a_1_have_three(tmp_path):
+    noise = np.random.default_rng(0).random((16, 16)) < 0.1
+    for i, name in enumerate(IDS):
+        near = np.where(HALF, 255 - noise, noise).astype(np.uint8)
+        Image.fromarray(near).save(tmp_path / name.replace("png", "jpg"), quality=100 if i else 95)
+    np.testing.assert_array_equal(masks_of(tmp_path), np.stack([HALF] * 4))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    pictures(tmp_path, make=lambda i: np.where(HALF, 255, noise).astype(np.uint8))
+    with pytest.raises(InputError, match="say which are inside"):
+        masks_of(tmp_path)
+
+
+def coco(path, annotations, names=IDS, **more):
+    images = [{"id": i, "file_name": name} | more for i, name in enumerate(names)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "iris"}]}
+    return text(path, json.dumps(content))
+
+
+def test_coco_masks_are_of_their_pictures_size_or_refused(tmp_path):
+    def read(segmentation, **more):
+        each = [{"id": i, "image_id": i, "category_id": 1, "segmentation": segmentation} | more for i in range(4)]
+        return match_shapes(coco(tmp_path / "c.json", each), IDS, False).read("p0.png", 16, 16)[..., 0]
+
+    np.testing.assert_array_equal(read({"size": [16, 16], "counts": [0, 128, 128]}), HALF.T)
+    for wrong, said in (
+        (dict(segmentation={"size": [8, 32], "counts": [0, 128, 128]}), "run lengths of 32x8 for p0.png, of 16x16"),
+        (dict(segmentation={"size": [16, 16], "counts": [0, 128]}), "run lengths of 128 for p0.png, of 16x16 pixels"),
+        (dict(segmentation=[], bbox=[0, 0, 8, 8]), "iris of p0.png has no segmentation"),
+        (dict(segmentation=[SQUARE], category_id="1"), "an annotation is of category_id '1', which is not in its list"),
+        (dict(segmentation=[SQUARE], image_id=9), "an annotation is of image_id 9, which is not in its list"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read(**wrong)
+
+
+def test_a_picture_that_is_listed_without_a_shape_is_not_annotated_with_partial(tmp_path):
+    listed = [{"id": 0, "image_id": 0, "category_id": 1, "segmentation": [np.ravel(SQUARE).tolist()]}]
+    path = coco(tmp_path / "c.json", listed)
+    assert not match_shapes(path, IDS, False).read("p1.png", 16, 16).any()  # all are annotated, three of them empty
+    few = match_shapes(path, IDS, True)
+    assert list(few.of) == ["p0.png"] and "3 pictures are listed without a shape" in few.notes[0]
+    images = pictures(tmp_path / "I")
+    given = ["--images", images, "--masks", path, "--partial", "--height", 16, "--width", 16]
+    said = done("prepare.py", None, *given, "--out", tmp_path / "out")
+    assert "3 pictures are listed without a shape" in said and "with masks for 1 of them" in said
+
+
+def test_cvat_with_a_picture_twice_is_refused(tmp_path):
+    polygon = '<polygon label="iris" points="0,0;8,0;8,16"/>'
+    image = '<image name="{}" width="16" height="16">{}</image>'
+    every = [image.format("p0.png", polygon), image.format("p0.png", "")]
+    path = text(tmp_path / "a.xml", "<annotations>", *every, "</annotations>")
+    with pytest.raises(InputError, match=r"p0.png is there twice"):
+        match_shapes(path, ["p0.png"], False)
+
+
+def test_unknown_attributes_are_no_answer(tmp_path):
+    for name, lines in (
+        ("a.csv", ("file_name,a,b", "p0.png,-1,1", "p1.png,1,1", "p2.png,0,1", "p3.png,1,1")),
+        ("a.txt", ("4", "a b", "p0.png -1 1", "p1.png 1 1", "p2.png 0 1", "p3.png 1 1")),
+    ):
+        with pytest.raises(InputError, match="holds 0 and -1, of which one is no and the other unknown"):
+            match_attributes(text(tmp_path / name, *lines), IDS)
+    with pytest.raises(InputError, match="holds 0 and -1"):
+        read_attributes(tmp_path / "a.txt")
+    table = ("file_name,a,b,", "p0.png,1,0,", "p1.png,,,", "p2.png,0,1,", "p3.png,1,1,", ",,,", " , ,,")
+    path = text(tmp_path / "b.csv", *table)
+    found = match_attributes(path, IDS, gaps=True)  # a row without an answer, and Excel's empty rows and column
+    np.testing.assert_array_equal(found.values, [[1, 0], [np.nan, np.nan], [0, 1], [1, 1]])
+    with pytest.raises(InputError, match=r"p1.png has no value in column a"):
+        match_attributes(path, IDS)
+
+
+def test_landmarks_in_another_unit_are_refused(tmp_path):
+    lines = [f"{name},{0.4 + 0.1 * i},0.5" for i, name in enumerate(IDS)]
+    path = text(tmp_path / "one.csv", "name,x0,y0", *lines)
+    with pytest.raises(InputError, match="looks like fractions"):
+        match_landmarks(path, IDS, tmp_path)
+    points = np.random.default_rng(0).uniform(2, 30, (6, 2))
+    inside_of = np.clip(points, 0, 15)
+    assert "landmarks are outside its 16x16 pixels" in outside(points + 8, 16, 16)
+    assert not outside(inside_of, 16, 16) and not outside(np.array([[20.0, 3.0]]), 16, 16)
+
+
+def test_lines_of_landmarks_may_say_that_there_are_none(tmp_path):
+    rows = [[[1, 2], [3, 4]], None, [[5, 6], None], []]
+    lines = [json.dumps({"file_name": n, "landmarks": row, "t": "a\u2028b"}) for n, row in zip(IDS, rows, strict=True)]
+    path = text(tmp_path / "l.jsonl", *(line.replace("\\u2028", "\u2028") for line in lines))
+    found = match_landmarks(path, IDS, tmp_path, gaps=True).points
+    absent = [np.nan, np.nan]
+    np.testing.assert_array_equal(found[[0, 2]], [[[1, 2], [3, 4]], [[5, 6], absent]])
+    assert np.isnan(found[[1, 3]]).all()
+    with pytest.raises(InputError, match=r"no finite number in 2 rows; .* --partial keeps"):
+        match_landmarks(path, IDS, tmp_path)
+    for wrong in ([1, 2, 3, 4], [[1, 2]], [[1, 2], [3, "x"]]):
+        path = text(tmp_path / "l.jsonl", lines[0], json.dumps({"file_name": "p1.png", "landmarks": wrong}))
+        with pytest.raises(InputError, match="line 2 has points"):
+            match_landmarks(path, IDS[:2], tmp_path)
+    keypoints = [{"id": i, "image_id": i, "category_id": 1, "keypoints": [3, 4, 2] if i else None} for i in range(4)]
+    found = match_landmarks(coco(tmp_path / "k.json", keypoints), IDS, tmp_path, gaps=True).points
+    assert np.isnan(found[0]).all() and (found[1:] == [[3, 4]]).all()
+
+
+def test_a_pts_file_is_told_what_it_can_say(tmp_path):
+    for name in IDS:
+        text((tmp_path / name).with_suffix(".pts"), "version: 1", "n_points: 2", "{", "0 0", "3 4", "}")
+    with pytest.raises(InputError, match=r"a .pts file cannot say that a point is absent: give a .csv or .npz"):
+        match_landmarks(tmp_path, IDS, tmp_path)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 14, 16])
+def test_fewer_bits_than_a_file_has_are_refused_and_not_dark(tmp_path, bits):
+    values = np.linspace(0, 2**bits - 1, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "p.png")
+    if bits < 16:
+        with pytest.raises(InputError, match=f"values to {2**bits - 1} only; scale them to 65535"):
+            read_image(tmp_path / "p.png", 1)
+    else:
+        np.testing.assert_allclose(read_image(tmp_path / "p.png", 1)[..., 0], values / 257, atol=1)
+
+
+def test_pictures_of_rare_modes_are_what_they_show(tmp_path):
+    values = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    clear = int(values[3, 3])
+    Image.fromarray(values).save(tmp_path / "clear.png", transparency=clear)
+    found = read_image(tmp_path / "clear.png", 1)[..., 0]
+    assert found[3, 3] == 255 and abs(int(found[3, 4]) - int(values[3, 4]) // 257) <= 1
+    lab = Image.fromarray(np.full((8, 8, 3), (200, 128, 128), np.uint8), "RGB").convert("RGB")
+    lab = Image.merge("LAB", lab.split())
+    lab.save(tmp_path / "lab.tif")
+    colour, grey = (read_image(tmp_path / "lab.tif", channels) for channels in (3, 1))
+    np.testing.assert_allclose(grey[..., 0], np.asarray(Image.fromarray(colour).convert("L")))
