@@ -208,7 +208,9 @@ class InvertConfig(Checked):
         valid=POSITIVE,
     )
     clip: bool = option(
-        False, "keep z in [-1, 1], the cube that the generator was trained on, after every step; not in the paper"
+        False,
+        "keep z in [-1, 1], the cube that the generator was trained on, at the start and after every step; not in the "
+        "paper",
     )
     shard_size: int = option(
         0,

@@ -59,6 +59,9 @@ def fit(z: Float[np.ndarray, "count latent"], components: int | None = None, see
         (True, (2,))
     """
     z = np.asarray(z, np.float32)
+    if z.ndim != 2 or not z.shape[1] or (components is not None and components < 1):
+        asked = "" if components is None else f" and {components} components"
+        raise InputError(f"latents are {list(z.shape)}{asked}; they must be [count, latent], and at least 1 component")
     if z.shape[1] > LONGEST:
         raise InputError(f"a density is fitted to latents of at most {LONGEST:,} numbers; these have {z.shape[1]:,}")
     if len(z) < 2 * (components or 1):
@@ -148,13 +151,13 @@ def _maximised(z: Float[Array, "count latent"], means: Float[Array, "components 
             return jnp.matmul((shares[:, k, None] * apart).T, apart, precision=_EXACT)
 
         scatters = jax.lax.map(scatter, jnp.arange(components))
-        within = scatters.sum(0) / count + LEAST * jnp.eye(latent)
+        within = scatters.sum(0) / count + LEAST * jnp.eye(latent, dtype=z.dtype)
         covariances = (scatters + PRIOR * within[None]) / (total + PRIOR)[:, None, None]
         weights = (total + 1.0) / (count + components)  # no component dies
         return Mixture(weights, means, jnp.linalg.cholesky(covariances))
 
-    start = Mixture(
-        jnp.full((components,), 1 / components), means, jnp.broadcast_to(jnp.eye(latent), (components, latent, latent))
-    )
+    one = jnp.eye(latent, dtype=z.dtype)
+    weights = jnp.full((components,), 1 / components, z.dtype)
+    start = Mixture(weights, means, jnp.broadcast_to(one, (components, latent, latent)))
     step = lambda mixture, _: (maximise(jax.nn.softmax(_joint(mixture, z), axis=1)), None)  # noqa: E731
     return jax.lax.scan(step, start, None, STEPS)[0]

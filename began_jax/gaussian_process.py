@@ -66,7 +66,8 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
         rows: the examples whose left-out answers are wanted; by default all.
 
     Raises:
-        InputError: there are fewer than three examples, or not as many latents as targets.
+        InputError: there are fewer than three examples, not as many latents as targets, or rows that are none; a
+            latent is not finite, or no target is.
 
     Examples:
         >>> import numpy as np
@@ -80,7 +81,10 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
         raise InputError(f"there are {len(z)} latents for {len(targets)} targets; there must be one for each")
     if len(z) < 3:
         raise InputError(f"a Gaussian process cannot be fitted to {len(z)} examples: it takes at least 3")
-    rows, targets = np.arange(len(z)) if rows is None else np.asarray(rows), completed(targets)
+    if np.ndim(z) != 2 or not np.isfinite(z).all() or np.isinf(targets).any() or np.isnan(targets).all():
+        found = f"latents are {list(np.shape(z))}, targets {list(np.shape(targets))}"
+        raise InputError(f"{found}; latents must be finite [count, latent], and targets numbers, or NaN where absent")
+    rows, targets = np.arange(len(z)) if rows is None else _rows(rows, len(z)), completed(targets)
     z = np.asarray(z, np.float64)
     centre, unit = z.mean(0), np.maximum(z.std(0), 1e-6)
     z = (z - centre) / unit
@@ -125,7 +129,11 @@ def suggest(
         count: how many to suggest; fewer where there are not so many.
         length: of the process, in units of the latents' deviations.
         noise: of the process, in units of the kernel's.
+
+    Raises:
+        InputError: `known` are no rows of the latents.
     """
+    known = _rows(known, len(z))
     z = np.asarray(z, np.float64)
     scaled = (z - z.mean(0)) / np.maximum(z.std(0), 1e-6) / length
     rows = np.setdiff1d(evenly(np.arange(len(z)), MOST), known)
@@ -144,6 +152,13 @@ def suggest(
         chosen.append(best)
         covariance -= np.outer(covariance[:, best], covariance[best]) / variance[best]
     return rows[chosen]
+
+
+def _rows(rows: Int[np.ndarray, " rows"], count: int) -> Int[np.ndarray, " rows"]:
+    rows = np.asarray(rows)
+    if len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= count):
+        raise InputError(f"rows are {rows.dtype} from {rows.min()} to {rows.max()}; they must count {count} from 0")
+    return rows
 
 
 def predict(

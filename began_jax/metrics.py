@@ -64,6 +64,7 @@ def nme_percent(
         )
     size = np.array([width, height])
     p, t = np.asarray(predicted) * size, np.asarray(truth) * size
+    t = np.where(np.isnan(t).any(-1, keepdims=True), np.nan, t)
     seen = np.atleast_1d(~np.isnan(t[..., 0]).all(0))
     whole = completed(t)
     unit = (points or scheme(t.shape[1])).unit
@@ -123,8 +124,9 @@ def f1(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
 
 
 def failure_percent(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:
-    """Return the share of images whose landmarks are off by more than a limit, both in percent."""
-    return float(100 * (np.asarray(nme) > limit).mean())
+    """Return the share of images whose landmarks are off by more than a limit, both in percent; NaN if an error is."""
+    errors = np.asarray(nme)
+    return float(100 * np.where(np.isnan(errors), np.nan, errors > limit).mean())
 
 
 def auc(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:

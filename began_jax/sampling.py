@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key
 
 from began_jax import density
@@ -52,7 +53,11 @@ def sampler(
 
 
 def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array, " count"]:
-    indices = jnp.arange(indices) if np.ndim(indices) == 0 else jnp.asarray(indices)
+    one = np.ndim(indices) == 0
+    whole = jnp.issubdtype(jnp.result_type(indices), jnp.integer)
+    if not whole or (one and not isinstance(indices, Tracer) and int(indices) < 0):
+        raise InputError(f"indices are {indices}; they must be whole numbers [count], or how many, at least 0")
+    indices = jnp.arange(indices) if one else jnp.asarray(indices)
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 

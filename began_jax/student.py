@@ -55,8 +55,10 @@ def network(
         head: of the kind, see `kinds.Kind`.
 
     Raises:
-        InputError: heat maps without a head.
+        InputError: there is no such network, or heat maps are asked for without a head.
     """
+    if name not in NETWORKS:
+        raise InputError(f"name is {name!r}; it must be {' or '.join(NETWORKS)}")
     size = factor(height, width)
     if kind == "mask":
         return OnImages(ToMask(size, MASK_WIDTHS), size)
@@ -95,8 +97,11 @@ def fit(
         start: parameters that it goes on from, such as those learnt from other pairs; by default new ones.
 
     Raises:
+        InputError: a set has no pairs, or not as many images as annotations, or none that is there; sets differ in
+            shape; or a batch has no place for each of them.
         DivergedError: the loss is no longer finite at the end.
     """
+    _check(sets, recipe)
     schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
     optimizer = optax.adamw(schedule, weight_decay=recipe.weight_decay)
     each = [len(part) for part in np.array_split(np.arange(recipe.batch_size), len(sets))]
@@ -130,6 +135,22 @@ def fit(
         step_done()
     require_finite({"loss": float(value)}, "a student's training diverged", "use fewer or cleaner pairs")
     return state[0]
+
+
+def _check(sets: Sequence[Set], recipe: Recipe) -> None:
+    if min(recipe.steps, recipe.batch_size) < 1 or not recipe.learning_rate >= 0:
+        raise InputError(f"{recipe}: steps and batch_size must be at least 1, learning_rate at least 0")
+    if not 1 <= len(sets) <= recipe.batch_size:
+        raise InputError(f"{len(sets)} sets, and a batch has {recipe.batch_size} places; each set needs one")
+    for images, targets in sets:
+        shapes = f"{images.dtype} {list(np.shape(images))} and {list(np.shape(targets))}"
+        if len(images) != len(targets) or not len(images) or images.dtype != np.uint8:
+            raise InputError(f"images and annotations are {shapes}; images must be uint8, and each have an annotation")
+        if have_absent(targets) and np.isnan(targets).all():
+            raise InputError("all annotations of a set are NaN, that is absent")
+        own, first = ([np.shape(each)[1:] for each in pair] for pair in ((images, targets), sets[0]))
+        if own != first:
+            raise InputError(f"a set has images and annotations of {own}, and the first one of {first}")
 
 
 def augment(

@@ -169,7 +169,10 @@ REFUSED = {
         dict(targets=CLASSES + 1, network=nn.Dense(3), loss="cross_entropy"),
         "a target is class 3; the network has logits for 0 to 2",
     ),
-    "probabilities": (dict(targets=7 * np.eye(3, dtype="f4")[CLASSES], loss="cross_entropy"), "are at most 1"),
+    "probabilities": (
+        dict(targets=7 * np.eye(3, dtype="f4")[CLASSES], loss="cross_entropy"),
+        "of an example add up to 7; probabilities, of the logits' shape, to 1",
+    ),
     "members": (
         dict(network=nnx.Linear(4, 3, rngs=nnx.Rngs(0)), config=AspectConfig(members=2)),
         "members is 2, which needs a linen module",
@@ -261,10 +264,22 @@ REFUSED_UNTYPED = {
     "began_jax.bootstrap_latents(key, 2, z[0])": "latents are float32 [3]; Z_data must be floats [data, latent]",
     "began_jax.interpolated_latents(key, 2, z.astype(int))": "latents are int64 [4, 3]; Z_data must be floats",
     "began_jax.nme_percent(z[None], z[None], 8, 8)": "landmarks are [1, 4, 3] of 8x8; they must be",
+    "student.fit(None, [(np.asarray(x), z[:2])], student.Recipe())": "images must be uint8",
+    "began_jax.invert_all(None, np.asarray(x), latent=4, sharding=jax.P())": "sharding is a P; it must be a",
+    "objective.l1(x.astype('uint8'), x.astype('uint8'))": "images are uint8",
+    "objective.psnr_db(x, x[:1])": "both must be alike",
+    "density.fit(z[0])": "latents are [3]",
+    "gaussian_process.fit(z[:, 0], z)": "latents must be finite [count, latent]",
+    "began_jax.uniform_latents(key, 5.5)": "they must be whole numbers",
+    "began_jax.low_quality(key, x[0].astype('uint8'), x[0])": "the image is uint8",
+    "began_jax.low_quality(key, x, x)": "the image is float32 [2, 8, 8, 1]",
+    "began_jax.AugmentConfig('a')": "contrast_inside is a",
+    "bool((began_jax.low_quality(key, x[0], x[0], began_jax.AugmentConfig(probability=1))[1] == x[0]).all())": "True",
 }
 TRY = """
 import sys, jax, jax.numpy as jnp, numpy as np, began_jax
-from began_jax import began, gaussian_process
+from began_jax import began, density, gaussian_process, student
+from began_jax.inversion import objective
 sizes = dict(height=8, width=8, channels=1, latent_size=4, filters=4, encoder_filters=(4, 6))
 SMALL, key = began_jax.TrainConfig(**sizes), jax.random.key(0)
 x, z = jnp.zeros((2, 8, 8, 1)), np.arange(12, dtype=np.float32).reshape(4, 3)

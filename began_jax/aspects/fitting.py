@@ -31,25 +31,36 @@ class Aspect:
         parameters: of it; with several members, the first axis of each is theirs.
         members: how many networks there are.
         history: "loss" [epochs], and "validation_loss" [epochs] where a share of the latents was kept for it.
+        latent: shapes of what it was learnt from, one latent's, an array's or those of a tree.
     """
 
     network: Any
     parameters: Any
     members: int
     history: dict[str, np.ndarray]
+    latent: Any
 
     def __call__(self, z: Any) -> Array:
-        """Return the annotations [batch, ...] of latents [batch, ...]: the mean over the members."""
-        return predict(self.network, self.parameters, vectors(z), self.members)
+        """Return the annotations [batch, ...] of latents [batch, ...]: the mean over the members.
+
+        Raises:
+            InputError: latents are of another shape, or another tree, than those that it was learnt from.
+        """
+        return predict(self.network, self.parameters, self._vectors(z), self.members)
 
     def each(self, z: Any) -> Array:
         """Return each member's annotations, [members, batch, ...]."""
-        one = lambda parameters: predict(self.network, parameters, vectors(z))  # noqa: E731
+        one = lambda parameters: predict(self.network, parameters, self._vectors(z))  # noqa: E731
         return one(self.parameters)[None] if self.members == 1 else jax.vmap(one)(self.parameters)
 
     def std(self, z: Any) -> Array:
         """Return the standard deviation over the members, [batch, ...]: how far they disagree; 0 of one alone."""
         return self.each(z).std(0)
+
+    def _vectors(self, z: Any) -> Array:
+        if (found := _shapes(z)) != self.latent:
+            raise InputError(f"latents are {found} each; the aspect was learnt from {self.latent}")
+        return vectors(z)
 
 
 def fit_aspect(
@@ -121,7 +132,13 @@ def fit_aspect(
             require_finite(metrics, f"training diverged at epoch {epoch}", "lower learning_rate")
     columns = {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
     # Those of an ensemble lie on the devices that trained it; from here on they are the caller's.
-    return Aspect(module, jax.device_put(state.best_parameters, jax.local_devices()[0]), config.members, columns)
+    best = jax.device_put(state.best_parameters, jax.local_devices()[0])
+    return Aspect(module, best, config.members, columns, _shapes(latents))
+
+
+def _shapes(latents: Any) -> Any:
+    """Return the shapes of one latent, in the tree that it is."""
+    return jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], latents)
 
 
 def vectors(latents: Any) -> Array:
@@ -156,8 +173,11 @@ def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
     values = np.asarray(targets)
     floats = np.issubdtype(values.dtype, np.floating)
     values = values[~np.isnan(values)] if floats else values
-    if targets.shape[1:] == predicted and values.max() > 1.001:
-        raise InputError(f"a target is {values.max():g}; probabilities, which have the logits' shape, are at most 1")
+    if targets.shape[1:] == predicted:
+        sums = np.nansum(np.asarray(targets, np.float64), -1)
+        wrong = sums[(abs(sums - 1) > 0.01) & ~np.isnan(np.asarray(targets, np.float64)).any(-1)]
+        if len(wrong):
+            raise InputError(f"targets of an example add up to {wrong[0]:g}; probabilities, of the logits' shape, to 1")
     if targets.shape[1:] != predicted[:-1]:
         return  # the loss says what is wrong with them, if anything is
     if floats and (values != np.floor(values)).any():

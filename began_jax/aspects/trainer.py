@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array
 
@@ -20,6 +21,7 @@ from began_jax.aspects.training import (
     float_type,
     step,
     validation_split,
+    with_epochs,
 )
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
@@ -75,6 +77,7 @@ class Trainer:
         latents, targets = jnp.asarray(latents), jnp.asarray(targets)
         if len(latents) != len(targets):
             raise InputError(f"{len(latents)} latents and {len(targets)} targets; there must be as many of both")
+        config = with_epochs(config, len(latents))
         check_batch(config, len(latents))
         if jnp.issubdtype(latents.dtype, jnp.floating) and not jnp.isfinite(latents).all():
             raise InputError("a latent is not finite")
@@ -83,6 +86,12 @@ class Trainer:
         if sight is not None:
             held = held[:: -(-max(len(held), 1) // SEEN)]
         absent = losses.have_absent(targets)
+        if absent:  # an example without any target teaches nothing, and measures nothing
+            rows_of = np.asarray(targets, np.float32).reshape(len(targets), -1)
+            there = np.asarray(np.isfinite(rows_of).any(1))
+            train, held = (jnp.asarray(rows[there[np.asarray(rows)]]) for rows in (train, held))
+            if config.batch_size > len(train):
+                raise InputError(f"a batch of {config.batch_size} is larger than the {len(train)} that have a target")
         deviation = latents[train].std(0) if config.jitter else None  # once, not at every step
         seen = None if sight is None else sight.parameters  # arguments of what is jitted, not its constants
         self._train = (latents, targets, deviation, train, seen)

@@ -166,7 +166,7 @@ def step(
     if config.schedule == "cosine":
         batches = len(latents if examples is None else examples) // config.batch_size
         done: Any = optax.tree_utils.tree_get(state.optimizer, "count")
-        rate = (1 + jnp.cos(jnp.pi * done / (config.epochs * batches))) / 2
+        rate = (1 + jnp.cos(jnp.pi * jnp.minimum(done / (config.epochs * batches), 1))) / 2
         update = jax.tree.map(lambda u: rate * u, update)
     parameters = optax.apply_updates(state.parameters, update)
     return dataclasses.replace(state, parameters=parameters, optimizer=optimizer_state), value

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
-from began_jax.options import option
+from began_jax.options import Checked, described, option
 
 Image = Float[Array | np.ndarray, "height width channels"]
 Mask = Float[Array | np.ndarray, "height width 1"]
@@ -30,8 +31,9 @@ Strength = float | Float[Array, ""]
 _LONGEST_BLUR = 0.5
 
 
+@described
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked):
     """Strengths of the effects of `low_quality`, where 0 leaves one out; the numbers are ours unless said otherwise."""
 
     contrast_inside: float = option(0.7, "largest share of the iris's contrast that is taken away, 0 to 1")
@@ -45,7 +47,10 @@ class AugmentConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value in vars(self).items():
+            if isinstance(value, Tracer):
+                continue
             highest = _LONGEST_BLUR if name == "motion_blur" else 1
             if not 0 <= value <= highest:
                 raise InputError(f"{name} {value:g}: must be from 0 to {highest:g}")
@@ -115,7 +120,7 @@ def _average_along_line(image: Image, offsets: Float[Array, "samples 2"], reach:
     # between images, and grows with the length, not with its square.
     def add(i: Int[Array, ""], total: Image) -> Image:
         (top, left), (v, u) = starts[i], parts[i]
-        window = jax.lax.dynamic_slice(padded, (top, left, 0), (height + 1, width + 1, channels))
+        window = jax.lax.dynamic_slice(padded, (top, left, jnp.zeros_like(top)), (height + 1, width + 1, channels))
         rows = (1 - v) * window[:-1] + v * window[1:]
         return total + (1 - u) * rows[:, :-1] + u * rows[:, 1:]
 
@@ -141,6 +146,10 @@ def low_quality(
 ) -> tuple[Image, Mask]:
     """Apply each effect with the config's probability, in the order scene, light, camera; the mask is unchanged.
 
+    Raises:
+        InputError: the image is no float [height, width, channels] in [-1, 1], or the mask is not [height, width, 1] in
+            {0, 1}. Values that are traced are not looked at.
+
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> from began_jax import low_quality
@@ -149,6 +158,7 @@ def low_quality(
         >>> poor.shape, bool((same == mask).all())
         ((24, 32, 1), True)
     """
+    _check(image, mask)
     effects: tuple[tuple[Callable[..., Image], float], ...] = (
         (reduce_contrast_inside, config.contrast_inside),
         (reduce_contrast_outside, config.contrast_outside),
@@ -156,11 +166,21 @@ def low_quality(
         (motion_blur, config.motion_blur),
     )
     chosen_key, *effect_keys = jax.random.split(key, 1 + len(effects))
-    chosen = jax.random.bernoulli(chosen_key, config.probability, (len(effects),))
+    chosen = jax.random.bernoulli(chosen_key, jnp.asarray(config.probability, float), (len(effects),))
     for i, (effect, strength) in enumerate(effects):
         if strength:  # else not even computed; the other effects draw what they would have drawn
             image = jnp.where(chosen[i], effect(effect_keys[i], image, mask, strength), image)
     return jnp.asarray(image), jnp.asarray(mask)
+
+
+def _check(image: Image, mask: Mask) -> None:
+    if image.ndim != 3 or mask.shape != (*image.shape[:2], 1) or not jnp.issubdtype(image.dtype, jnp.floating):
+        found = f"{image.dtype} {list(image.shape)}, and the mask {list(mask.shape)}"
+        raise InputError(f"the image is {found}; they must be floats [height, width, channels] and [height, width, 1]")
+    for name, values, most in (("the image", image, 1.01), ("the mask", mask, 1)):
+        # of numpy: of jax.numpy the largest would be traced within a function that is
+        if not isinstance(values, Tracer) and not (largest := float(np.abs(np.asarray(values)).max())) <= most:
+            raise InputError(f"{name} has values to {largest:g}; images are in [-1, 1], masks are 0 or 1")
 
 
 def low_quality_batch(

@@ -18,6 +18,7 @@ LONGEST = 0.12  # a BFGS step, root mean square over the coordinates: 0.25 needs
 OPTIMISM = 16  # directions not tried yet are taken to be this much flatter than the first: 1 needs twice the steps
 TRIALS = 5  # rejected ones in a row, after which the curvature is forgotten
 WHOLE = 512  # coordinates at most, whose inverse Hessian is kept: 1 MB an image
+NARROW = 1e-18  # least parabola: its square, which the derivative is divided by, must not be 0 in float32
 PAIRS = 32  # that are kept of a longer latent; with 20, 80 steps reach 7 % less far, and with 10 a fifth
 
 dot: Callable[[Array, Array], Array] = partial(jnp.matmul, precision="highest")  # a TPU would round to bfloat16
@@ -129,7 +130,7 @@ def step(
     newton = direction * jnp.minimum(1, LONGEST * unit / jnp.maximum(length(direction), 1e-20))
     steepest = -first * unit * new.gradient / jnp.maximum(length(new.gradient), 1e-20)
     # The lowest point of the parabola through both errors and the slope.
-    shorter = s * jnp.clip(-slope / (2 * jnp.maximum(error - old.error - slope, 1e-20)), 0.1, 0.5)
+    shorter = s * jnp.clip(-slope / (2 * jnp.maximum(error - old.error - slope, NARROW)), 0.1, 0.5)
     onward = jnp.where(new.pairs == 0, steepest, newton)
     return new.z + jnp.where(accepted | lost, onward, shorter), new
 

@@ -91,18 +91,22 @@ def outside_cube(z: Any, weight: float = 1.0) -> Float[Array, " batch"]:
 
 def l1(x: Images, y: Images, weights: Weights | None = None) -> Array:
     """Return |x - y| of eq. 4 per image [batch], mean over pixels and channels, weighted where weights are given."""
+    check_alike(x, y, weights)
     return weighted_mean(jnp.abs(x - y), weights)
 
 
 def l2(x: Images, y: Images, weights: Weights | None = None) -> Array:
     """Return (x - y)^2 per image [batch], mean over pixels and channels, weighted where weights are given."""
+    check_alike(x, y, weights)
     return weighted_mean((x - y) ** 2, weights)
 
 
 def psnr_db(generated: Images, images: Images, weights: Weights | None = None) -> Array:
     """Return the peak signal-to-noise ratio per image [batch] on the [0, 1] scale, clipped, at most 100 dB."""
     # The [-1, 1] scale is twice as wide as [0, 1].
-    mse = weighted_mean(((generated.clip(-1, 1) - images) / 2) ** 2, weights)
+    check_alike(generated, images, weights)
+    wide = jnp.promote_types(images.dtype, jnp.float32)  # 100 dB are below what 16 bits can tell from 0
+    mse = weighted_mean(((generated.astype(wide).clip(-1, 1) - images) / 2) ** 2, weights)
     return -10 * jnp.log10(jnp.maximum(mse, 1e-10))
 
 
@@ -111,8 +115,9 @@ def weighted_mean(values: Images, weights: Weights | None = None) -> Array:
     axes = tuple(range(1, values.ndim))
     if weights is None:
         return values.mean(axes)
-    weights = jnp.broadcast_to(weights, values.shape)
-    return (weights * values).sum(axes) / jnp.maximum(weights.sum(axes), jnp.finfo(values.dtype).tiny)
+    weights, wide = jnp.broadcast_to(weights, values.shape), jnp.promote_types(values.dtype, jnp.float32)
+    total = weights.sum(axes, dtype=wide)  # which 16 bits may not hold
+    return ((weights * values).sum(axes, dtype=wide) / jnp.maximum(total, jnp.finfo(wide).tiny)).astype(values.dtype)
 
 
 def check_alike(generated: Any, images: Any, weights: Weights | None = None) -> None:

@@ -52,6 +52,8 @@ def init(config: InvertConfig, z: Latents, separate: bool = False) -> InversionS
     Raises:
         InputError: the latents have no common first axis, or are not floats.
     """
+    if config.clip:
+        z = jax.tree.map(lambda leaf: leaf.clip(-1, 1), z)
     count, first = starts.rows(z), jax.tree.leaves(z)[0]
     if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(z)):
         raise InputError(f"latents are {first.dtype}; they must be floats")

@@ -1,0 +1,145 @@
+"""Public functions given what they do not mean: refused in a line; and numbers that must not be lost on the way."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from began_jax import (
+    AspectConfig,
+    InputError,
+    InvertConfig,
+    aspects,
+    density,
+    fit_aspect,
+    gaussian_process,
+    invert,
+    invert_all,
+    low_quality,
+    student,
+    uniform_latents,
+)
+from began_jax.inversion.objective import psnr_db
+from began_jax.metrics import failure_percent, nme_percent
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+Z = RNG.normal(size=(60, 4)).astype("f4")
+Y = Z[:, :2].copy()
+SMALL = AspectConfig(epochs=4, batch_size=4)
+EYE = jnp.zeros((24, 32, 1))
+PICTURES = np.zeros((8, 8, 8, 1), np.uint8)
+RECIPE = student.Recipe(steps=2, batch_size=2)
+
+
+def generate(z):
+    return jnp.tile(jnp.tanh(z @ jnp.ones((4, 3)))[:, None, None], (1, 2, 2, 1))
+
+
+def learn(*sets, recipe=RECIPE):
+    return student.fit(nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(2)]), sets, recipe)
+
+
+MISUSED = {
+    "counts of a set": (lambda: learn((PICTURES, Y[:3])), "each have an annotation"),
+    "absent all": (lambda: learn((PICTURES, Y[:8] * np.nan)), "all annotations of a set are NaN"),
+    "no set": (lambda: learn(), "0 sets, and a batch has 2 places"),
+    "no place": (lambda: learn(*[(PICTURES, Y[:8])] * 3), "3 sets, and a batch has 2 places"),
+    "other sizes": (lambda: learn((PICTURES, Y[:8]), (PICTURES[:, :4], Y[:8])), "and the first one of"),
+    "no steps": (lambda: learn((PICTURES, Y[:8]), recipe=RECIPE._replace(steps=0)), "must be at least 1"),
+    "no network": (lambda: student.network("landmarks", (2, 2), 8, 8, "heatmap"), "it must be regression or heatmaps"),
+    "images to 255": (lambda: invert_all(generate, np.full((2, 2, 2, 3), 200.0, "f4"), latent=4), "values to 200"),
+    "components": (lambda: density.fit(Z, 0), "and 0 components"),
+    "rows": (lambda: gaussian_process.fit(Z, Y, rows=np.array([-1])), "from -1 to -1; they must count 60 from 0"),
+    "known": (lambda: gaussian_process.suggest(Z, np.array([60]), 1, 8.0, 0.1), "they must count 60 from 0"),
+    "infinite": (lambda: gaussian_process.fit(Z, Y * np.inf), "targets numbers, or NaN where absent"),
+    "count": (lambda: uniform_latents(KEY, -3), "indices are -3"),
+    "mask to 255": (lambda: low_quality(KEY, EYE, EYE + 255), "the mask has values to 255"),
+    "image to 255": (lambda: low_quality(KEY, EYE + 255, EYE), "the image has values to 255"),
+    "few targets": (
+        lambda: fit_aspect(Z, np.where(np.arange(60)[:, None] < 2, Y, np.nan), config=SMALL),
+        "larger than the 2 that have a target",
+    ),
+    "sums": (lambda: fit_aspect(Z, np.ones((60, 3), "f4"), loss="cross_entropy", config=SMALL), "add up to 3"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSED)
+def test_misuse_is_refused(name):
+    call, message = MISUSED[name]
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_sums_of_halves_are_not_lost():
+    def of_z(z):
+        return jnp.zeros((1, 160, 160, 3), "f2") + z[:, :1, None, None]
+
+    images, weights = jnp.full((1, 160, 160, 3), 0.5, "f2"), jnp.ones((1, 160, 160, 1), "f2")
+    found = invert(InvertConfig(steps=0), of_z, images, jnp.zeros((1, 2), "f2"), weights=weights)
+    np.testing.assert_allclose([found["l1"][0], found["psnr_db"][0]], [0.5, 12.04], rtol=1e-3)
+    assert psnr_db(images, images)[0] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_gradients_through_bfgs_are_those_of_differences(loss):
+    config, images = InvertConfig(steps=3, optimizer="bfgs"), jnp.full((2, 2, 2, 3), 0.3)
+
+    def total(x):
+        return invert(config, generate, x, jnp.zeros((2, 4)), loss=loss)["z"].sum()
+
+    along = jnp.asarray(RNG.normal(size=images.shape), "f4")
+    _, forward = jax.jvp(total, (images,), (along,))
+    np.testing.assert_allclose((jax.grad(total)(images) * along).sum(), forward, rtol=1e-3)
+    assert np.isfinite(forward) and forward != 0
+
+
+def test_a_latent_that_starts_outside_is_clipped_too():
+    found = invert(InvertConfig(steps=0, clip=True), generate, jnp.ones((1, 2, 2, 3)), jnp.full((1, 4), 3.0))
+    assert (found["z"] == 1).all()
+
+
+def test_examples_without_a_target_teach_and_measure_nothing():
+    config = AspectConfig(epochs=4, batch_size=4, validation=0.25)
+    none = Y.copy()
+    none[np.asarray(aspects.validation_split(config, 60)[1])] = np.nan
+    assert "validation_loss" not in fit_aspect(Z, none, config=config).history
+    some = np.where(np.arange(60)[:, None] % 3 == 0, np.nan, Y)
+    aspect = fit_aspect(Z, some, config=AspectConfig(epochs=1, batch_size=4, learning_rate=1e-9))
+    assert aspect.history["loss"][0] == pytest.approx(np.nanmean((aspect(Z) - some) ** 2), rel=1e-3)
+
+
+def test_the_rate_stays_down_after_a_cosine():
+    config = AspectConfig(epochs=2, batch_size=20, schedule="cosine", learning_rate=0.01)
+    network = nn.Dense(2)
+    trainer = aspects.Trainer(config, network, jnp.asarray(Z), jnp.asarray(Y))
+    state, kernels = aspects.init(config, network, 4), []
+    for _ in range(4):
+        state, _ = trainer.epoch(state)
+        kernels.append(np.asarray(state.parameters["kernel"]))
+    assert not np.array_equal(kernels[0], kernels[1])
+    np.testing.assert_array_equal(kernels[1], kernels[3])
+
+
+def test_an_aspect_takes_latents_like_those_that_it_was_learnt_from():
+    tree = {"shape": Z[:, :3], "age": Z[:, 3:]}
+    aspect = fit_aspect(tree, Y, config=SMALL)
+    np.testing.assert_allclose(jax.jit(aspect)(tree), aspect(tree), atol=1e-6)
+    for other in (Z, {"shape": Z[:, :1], "age": Z[:, 1:]}, {"a": Z[:, :3], "b": Z[:, 3:]}):
+        with pytest.raises(InputError, match="the aspect was learnt from"):
+            aspect(other)
+
+
+def test_functions_do_with_64_bits():
+    with jax.enable_x64(True):
+        assert np.isfinite(density.fit(Z, 2).weights).all()
+        assert low_quality(KEY, jnp.zeros((24, 32, 1)), jnp.zeros((24, 32, 1)))[0].shape == (24, 32, 1)
+
+
+def test_errors_that_are_no_numbers_are_no_success():
+    truth = RNG.random((3, 49, 2))
+    assert np.isnan(failure_percent(nme_percent(truth * np.nan, truth, 8, 8)))
+    half, whole = truth.copy(), truth.copy()
+    half[0, 3, 1] = whole[0, 3] = np.nan  # a point without y is absent, as one without both
+    np.testing.assert_array_equal(nme_percent(truth + 0.1, half, 8, 8), nme_percent(truth + 0.1, whole, 8, 8))
