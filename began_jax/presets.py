@@ -57,16 +57,16 @@ _MASK: dict[str, Any] = dict(
     labels=4000, epochs=30, batch_size=32, learning_rate=2e-3, weight_decay=0.01, validation=0.1, jitter=0.1
 )
 _SEEING: dict[str, Any] = dict(features=True, closed_form="process", validation=0.1, jitter=0.1, schedule="cosine")
-_FEATURES: dict[str, Any] = _SEEING | dict(batch_size=32, learning_rate=1e-3, weight_decay=0.01, image_steps=3000)
+_FEATURES: dict[str, Any] = _SEEING | dict(batch_size=32, learning_rate=1e-3, weight_decay=0.01)
 ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
     "regularised": AspectConfig(**_REGULARISED),
     "regularised-mask": AspectConfig(**_MASK),
     "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
-    "combined-images": AspectConfig(**_REGULARISED, closed_form="process", read=True, image_steps=3000),
-    "features": AspectConfig(**_FEATURES, steps=2000, read=True),
-    "features-mask": AspectConfig(**_FEATURES, steps=2000),
+    "combined-images": AspectConfig(**_REGULARISED, closed_form="process", read=True, image_steps=6000),
+    "features": AspectConfig(**_FEATURES, steps=2000, read=True, image_steps=6000),
+    "features-mask": AspectConfig(**_FEATURES, steps=2000, image_steps=3000),
 }
 # From so many on a network of latents knows as much of landmarks as one of layers, and is quicker: "combined-images".
 MANY_LABELS = 2000
