@@ -1,6 +1,7 @@
 """Weights that come along: what is packed from a run is what the run gives, and what the package has is whole."""
 
 import dataclasses
+import re
 import shutil
 
 import jax
@@ -85,6 +86,13 @@ def test_packed_weights_give_what_the_run_gives(here):
     )
     own = networks.load(here, networks.newest(here)).annotate
     np.testing.assert_allclose(found.annotate(z), own(z), atol=1e-5)
+    for function, wrong, message in (
+        (found.generate, z[0], "they must be (count, 8)"),
+        (found.annotate, z[:, :3], "they must be (count, 8)"),
+        (found.encode, here.data.source("test").image(0)[None], "images are uint8"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            function(wrong)
     assert found.card["data"]["images"] == {"train": 100, "test": 50}
     assert found.card["figures"]["train/steps"] == 2 and found.config.steps == 2
 

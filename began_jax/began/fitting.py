@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,8 +40,7 @@ class Trained:
         Raises:
             InputError: latents are of another size.
         """
-        if jnp.ndim(z) != 2 or jnp.shape(z)[1] != self.config.latent_size:
-            raise InputError(f"latents are {jnp.shape(z)}; they must be (count, {self.config.latent_size})")
+        check_latents(self.config, z)
         generator, _ = networks(self.config)
         return apply(generator, self.state.averaged["generator"], jnp.asarray(z))
 
@@ -50,12 +50,23 @@ class Trained:
         Raises:
             InputError: no encoder was trained, or images are of another size.
         """
-        wanted = (self.config.height, self.config.width, self.config.channels)
-        if jnp.shape(x)[1:] != wanted or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
-            raise InputError(f"images are {jnp.result_type(x)} {jnp.shape(x)}; they must be floats (count, *{wanted})")
+        check_images(self.config, x)
         if not self.config.encoder_weight:
             raise InputError("there is no encoder: train with encoder_weight above 0")
         return apply(encoder_network(self.config), self.state.averaged["encoder"], jnp.asarray(x))
+
+
+def check_latents(config: TrainConfig, z: Any) -> None:
+    """Raise InputError where latents are not [count, latent] of a configuration."""
+    if jnp.ndim(z) != 2 or jnp.shape(z)[1] != config.latent_size:
+        raise InputError(f"latents are {jnp.shape(z)}; they must be (count, {config.latent_size})")
+
+
+def check_images(config: TrainConfig, x: Any) -> None:
+    """Raise InputError where images are no floats [count, height, width, channels] of a configuration."""
+    wanted = (config.height, config.width, config.channels)
+    if jnp.shape(x)[1:] != wanted or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+        raise InputError(f"images are {jnp.result_type(x)} {jnp.shape(x)}; they must be floats (count, *{wanted})")
 
 
 def fit(

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from began_jax import aspects, began, kinds
+from began_jax.began.fitting import check_images, check_latents
 from began_jax.configs import AspectConfig, TrainConfig, train_config
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
@@ -37,6 +38,7 @@ class Pretrained:
         generate: latents [N, latent] -> images [N, height, width, channels] in about [-1, 1].
         encode: images in [-1, 1] -> latents near those that give them, in the cube (-1, 1).
         annotate: latents -> annotations of their images, such as landmarks [N, 49, 2] or masks [N, height, width, 1].
+            All three raise InputError for arrays of another shape, and `encode` for other than floats.
         config: of the training.
         card: data, steps, figures and licence.
     """
@@ -75,15 +77,20 @@ def pretrained(name: str) -> Pretrained:
     assert encode is not None  # `pack` asked for an encoder
     reads, parameters = reading.of_new(generator)
     read = functools.partial(reads, parameters) if aspect.read and not aspect.features else lambda z: z
-    return Pretrained(
-        generate=lambda z: generator.apply(generator.parameters, jnp.asarray(z)),
-        encode=lambda x: encode(generator.encoder_parameters, jnp.asarray(x)),
-        annotate=lambda z: aspects.predict(
-            made.network, state["aspect"], read(jnp.asarray(z)), aspect.members, made.sight
-        ),
-        config=config,
-        card=card,
-    )
+
+    def generate(z: Any) -> jax.Array:
+        check_latents(config, z)
+        return generator.apply(generator.parameters, jnp.asarray(z))
+
+    def encoded(x: Any) -> jax.Array:
+        check_images(config, x)
+        return encode(generator.encoder_parameters, jnp.asarray(x))
+
+    def annotate(z: Any) -> jax.Array:
+        check_latents(config, z)
+        return aspects.predict(made.network, state["aspect"], read(jnp.asarray(z)), aspect.members, made.sight)
+
+    return Pretrained(generate, encoded, annotate, config, card)
 
 
 def check(config: TrainConfig) -> None:
