@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
@@ -211,13 +212,12 @@ def jitted(function: Callable, place: jax.sharding.Sharding | None, **options: A
     compiled = jax.jit(function, **options)
     if not isinstance(place, NamedSharding) or not isinstance(place.mesh, Mesh):
         return compiled
-    mesh = place.mesh
+    return partial(_within, place.mesh, compiled)
 
-    def call(*args: Any) -> Any:
-        with jax.set_mesh(mesh):
-            return compiled(*args)
 
-    return call
+def _within(mesh: Mesh, function: Callable, *args: Any) -> Any:
+    with jax.set_mesh(mesh):
+        return function(*args)
 
 
 def assemble(mesh: Mesh, shares: Any, axis: int = 0) -> Any:

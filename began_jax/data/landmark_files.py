@@ -135,6 +135,12 @@ def outside(points: np.ndarray, width: int, height: int) -> str:
     """
     # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
     fractions = (points.astype(np.float64) + 0.5) / (width, height)
+    if np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2:
+        x, y = points[int(np.nanargmax(np.abs(fractions - 0.5).max(-1)))]
+        return (
+            f"its landmark at ({x:g}, {y:g}) is more than a picture's size outside its {width}x{height} pixels "
+            "(width x height); give (x, y) in pixels of the image"
+        )
     there = fractions[np.isfinite(fractions).all(1)]
     beyond = ((there < -MARGIN) | (there > 1 + MARGIN)).any(1)
     if len(there) >= SEVERAL and 2 * beyond.sum() > len(there):
@@ -142,10 +148,4 @@ def outside(points: np.ndarray, width: int, height: int) -> str:
             f"{beyond.sum()} of its {len(there)} landmarks are outside its {width}x{height} pixels (width x height), "
             "as those of a larger picture are; give (x, y) in pixels of the image"
         )
-    if not (np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2):
-        return ""
-    x, y = points[int(np.nanargmax(np.abs(fractions - 0.5).max(-1)))]
-    return (
-        f"its landmark at ({x:g}, {y:g}) is more than a picture's size outside its {width}x{height} pixels "
-        "(width x height); give (x, y) in pixels of the image"
-    )
+    return ""
