@@ -53,7 +53,8 @@ def sampler(
 
 
 def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array, " count"]:
-    one = np.ndim(indices) == 0
+    indices = indices if isinstance(indices, jax.Array) else np.asarray(indices)
+    one = indices.ndim == 0
     whole = jnp.issubdtype(jnp.result_type(indices), jnp.integer)
     if not whole or (one and not isinstance(indices, Tracer) and int(indices) < 0):
         raise InputError(f"indices are {indices}; they must be whole numbers [count], or how many, at least 0")

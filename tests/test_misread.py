@@ -9,7 +9,7 @@ from ways import call, done
 
 from began_jax.data.attribute_files import match_attributes
 from began_jax.data.celeba import read_attributes
-from began_jax.data.landmark_files import match_landmarks, outside
+from began_jax.data.landmark_files import match_landmarks
 from began_jax.data.mask_files import inside, match_masks, read_mask
 from began_jax.data.mask_shapes import holds_shapes, match_shapes
 from began_jax.errors import InputError
@@ -81,7 +81,7 @@ def test_of_labelme_only_shapes_of_the_class_that_is_inside_must_have_an_area(tm
     assert holds_shapes(tmp_path, tmp_path / "elsewhere")
     found = match_shapes(tmp_path, ["a.png", "b.png"], False, "iris")
     np.testing.assert_array_equal(found.read("a.png", 16, 16)[..., 0], np.arange(16)[None].repeat(16, 0) < 12)
-    with pytest.raises(InputError, match=r"centre of a.png is a point; outlines and masks are read"):
+    with pytest.raises(InputError, match=r"centre of a.png is a point; polygons, rectangles"):
         match_shapes(tmp_path, ["a.png", "b.png"], False, "iris,centre")
     for path in tmp_path.glob("[ab].json"):
         path.write_text(path.read_text().replace("iris", "iris, left"))
@@ -102,6 +102,12 @@ def test_class_numbers_in_one_channel_are_no_tint(tmp_path):
     pictures(tmp_path, make=lambda i: (numbers(i) > 0).astype(np.uint8) * (1 + i % 2))
     with pytest.raises(InputError, match="the masks hold the colours"):
         masks_of(tmp_path)
+
+
+def test_a_tint_of_all_channels_is_none(tmp_path):
+    warm = np.array([255, 250, 245])
+    pictures(tmp_path, make=lambda i: (HALF[..., None] * warm).astype(np.uint8))
+    np.testing.assert_array_equal(masks_of(tmp_path), np.stack([HALF] * 4))
 
 
 def test_masks_of_colours_may_be_stored_grey_where_they_have_none(tmp_path):
@@ -146,6 +152,7 @@ def test_coco_masks_are_of_their_pictures_size_or_refused(tmp_path):
         (dict(segmentation={"size": [8, 32], "counts": [0, 128, 128]}), "run lengths of 32x8 for p0.png, of 16x16"),
         (dict(segmentation={"size": [16, 16], "counts": [0, 128]}), "run lengths of 128 for p0.png, of 16x16 pixels"),
         (dict(segmentation=[], bbox=[0, 0, 8, 8]), "iris of p0.png has no segmentation"),
+        (dict(segmentation=[[0, 0, 8, 8]]), "iris of p0.png has an outline of 2 points"),
         (dict(segmentation=[SQUARE], category_id="1"), "an annotation is of category_id '1', which is not in its list"),
         (dict(segmentation=[SQUARE], image_id=9), "an annotation is of image_id 9, which is not in its list"),
     ):
@@ -179,7 +186,7 @@ def test_unknown_attributes_are_no_answer(tmp_path):
         ("a.csv", ("file_name,a,b", "p0.png,-1,1", "p1.png,1,1", "p2.png,0,1", "p3.png,1,1")),
         ("a.txt", ("4", "a b", "p0.png -1 1", "p1.png 1 1", "p2.png 0 1", "p3.png 1 1")),
     ):
-        with pytest.raises(InputError, match="holds 0 and -1, of which one is no and the other unknown"):
+        with pytest.raises(InputError, match="column a holds 0 and -1, of which one is no and the other unknown"):
             match_attributes(text(tmp_path / name, *lines), IDS)
     with pytest.raises(InputError, match="holds 0 and -1"):
         read_attributes(tmp_path / "a.txt")
@@ -196,9 +203,14 @@ def test_landmarks_in_another_unit_are_refused(tmp_path):
     path = text(tmp_path / "one.csv", "name,x0,y0", *lines)
     with pytest.raises(InputError, match="looks like fractions"):
         match_landmarks(path, IDS, tmp_path)
-    points = np.array([[20, 20], [22, 25], [25, 20], [30, 28], [10, 12]], float)  # of a picture twice as large
-    assert "4 of its 5 landmarks are outside its 16x16 pixels" in outside(points, 16, 16)
-    assert not outside(points / 2, 16, 16) and not outside(points[:1], 16, 16)  # one alone may be hidden there
+    images = pictures(tmp_path / "I")
+    for name, factor in (("right", 1), ("twice", 2)):
+        lines = [f"{name}," + ",".join(f"{factor * v}" for v in (10, 10, 11, 12, 12, 10, 5, 6)) for name in IDS]
+        path = text(tmp_path / f"{name}.csv", "name,x0,y0,x1,y1,x2,y2,x3,y3", *lines)
+        given = ("--images", images, "--landmarks", path, "--height", 16, "--width", 16, "--out", tmp_path / name)
+        status, _, said = call("prepare.py", None, *given)
+        assert status == (0 if factor == 1 else 2), said
+    assert "most landmarks of 4 in 4 pictures lie outside of them, as those of larger pictures do" in said
 
 
 def test_lines_of_landmarks_may_say_that_there_are_none(tmp_path):
@@ -233,6 +245,9 @@ def test_fewer_bits_than_a_file_has_are_refused_and_not_dark(tmp_path, bits):
     Image.fromarray(values).save(tmp_path / "p.png")
     if bits < 16:
         with pytest.raises(InputError, match=f"values to {2**bits - 1} only; scale them to 65535"):
+            read_image(tmp_path / "p.png", 1)
+        Image.fromarray(values).save(tmp_path / "p.png", transparency=int(values[3, 3]))
+        with pytest.raises(InputError, match="scale them to 65535"):
             read_image(tmp_path / "p.png", 1)
     else:
         np.testing.assert_allclose(read_image(tmp_path / "p.png", 1)[..., 0], values / 257, atol=1)

@@ -15,7 +15,6 @@ from began_jax import (
     fit_aspect,
     gaussian_process,
     invert,
-    invert_all,
     low_quality,
     student,
     uniform_latents,
@@ -49,17 +48,16 @@ MISUSED = {
     "other sizes": (lambda: learn((PICTURES, Y[:8]), (PICTURES[:, :4], Y[:8])), "and the first one of"),
     "no steps": (lambda: learn((PICTURES, Y[:8]), recipe=RECIPE._replace(steps=0)), "must be at least 1"),
     "no network": (lambda: student.network("landmarks", (2, 2), 8, 8, "heatmap"), "it must be regression or heatmaps"),
-    "images to 255": (lambda: invert_all(generate, np.full((2, 2, 2, 3), 200.0, "f4"), latent=4), "values to 200"),
     "components": (lambda: density.fit(Z, 0), "and 0 components"),
     "rows": (lambda: gaussian_process.fit(Z, Y, rows=np.array([-1])), "from -1 to -1; they must count 60 from 0"),
     "known": (lambda: gaussian_process.suggest(Z, np.array([60]), 1, 8.0, 0.1), "they must count 60 from 0"),
     "infinite": (lambda: gaussian_process.fit(Z, Y * np.inf), "targets numbers, or NaN where absent"),
     "count": (lambda: uniform_latents(KEY, -3), "indices are -3"),
-    "mask to 255": (lambda: low_quality(KEY, EYE, EYE + 255), "the mask has values to 255"),
-    "image to 255": (lambda: low_quality(KEY, EYE + 255, EYE), "the image has values to 255"),
+    "mask to 255": (lambda: low_quality(KEY, EYE, EYE + 255), "the mask has values from 255 to 255"),
+    "image to 255": (lambda: low_quality(KEY, EYE + 255, EYE), "the image has values from 255 to 255"),
     "few targets": (
         lambda: fit_aspect(Z, np.where(np.arange(60)[:, None] < 2, Y, np.nan), config=SMALL),
-        "larger than the 2 that have a target",
+        "larger than the 2 latents to train on",
     ),
     "sums": (lambda: fit_aspect(Z, np.ones((60, 3), "f4"), loss="cross_entropy", config=SMALL), "add up to 3"),
 }
@@ -104,9 +102,14 @@ def test_examples_without_a_target_teach_and_measure_nothing():
     config = AspectConfig(epochs=4, batch_size=4, validation=0.25)
     none = Y.copy()
     none[np.asarray(aspects.validation_split(config, 60)[1])] = np.nan
-    assert "validation_loss" not in fit_aspect(Z, none, config=config).history
+    assert (fit_aspect(Z, none, config=config).history["validation_loss"] > 0).all()  # of others
+    network = nn.Dense(2)
+    trainer = aspects.Trainer(config, network, jnp.asarray(Z), jnp.asarray(none))
+    assert list(trainer.epoch(aspects.init(config, network, 4))[1]) == ["loss"]
     some = np.where(np.arange(60)[:, None] % 3 == 0, np.nan, Y)
     aspect = fit_aspect(Z, some, config=AspectConfig(epochs=1, batch_size=4, learning_rate=1e-9))
+    steps = AspectConfig(steps=30, batch_size=4)
+    assert len(fit_aspect(Z, some, config=steps).history["loss"]) == 3  # of 40 examples, ten batches each
     assert aspect.history["loss"][0] == pytest.approx(np.nanmean((aspect(Z) - some) ** 2), rel=1e-3)
 
 
@@ -126,6 +129,8 @@ def test_an_aspect_takes_latents_like_those_that_it_was_learnt_from():
     tree = {"shape": Z[:, :3], "age": Z[:, 3:]}
     aspect = fit_aspect(tree, Y, config=SMALL)
     np.testing.assert_allclose(jax.jit(aspect)(tree), aspect(tree), atol=1e-6)
+    pair = fit_aspect([Z[:, :3], Z[:, 3:]], Y, config=SMALL)
+    assert pair((Z[:, :3], Z[:, 3:])).shape == (60, 2)
     for other in (Z, {"shape": Z[:, :1], "age": Z[:, 1:]}, {"a": Z[:, :3], "b": Z[:, 3:]}):
         with pytest.raises(InputError, match="the aspect was learnt from"):
             aspect(other)

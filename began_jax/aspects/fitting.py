@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from began_jax.aspects.losses import LossName, cross_entropy
+from began_jax.aspects.losses import LossName, cross_entropy, have_absent
 from began_jax.aspects.trainer import Trainer
 from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
@@ -59,7 +59,7 @@ class Aspect:
 
     def _vectors(self, z: Any) -> Array:
         if (found := _shapes(z)) != self.latent:
-            raise InputError(f"latents are {found} each; the aspect was learnt from {self.latent}")
+            raise InputError(f"latents are {found}; the aspect was learnt from {self.latent}")
         return vectors(z)
 
 
@@ -120,6 +120,9 @@ def fit_aspect(
     predicted = _predicted(module, z)
     if loss == "cross_entropy":
         _check_classes(annotations, predicted)
+    if len(z) == len(annotations) and have_absent(annotations):  # one without any target teaches and measures nothing
+        some = np.asarray(jnp.isfinite(annotations).reshape(len(z), -1).any(1))
+        z, annotations = z[some], annotations[some]
     config = with_epochs(config, len(z))
     trainer = Trainer(config, module, z, annotations, loss=loss)
     state, history = init(config, module, z.shape[1:]), list[dict[str, Array]]()
@@ -137,8 +140,9 @@ def fit_aspect(
 
 
 def _shapes(latents: Any) -> Any:
-    """Return the shapes of one latent, in the tree that it is."""
-    return jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], latents)
+    """Return where in a tree one latent's arrays are, and their shapes."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(latents)
+    return {jax.tree_util.keystr(path) or "each": jnp.shape(leaf)[1:] for path, leaf in leaves}
 
 
 def vectors(latents: Any) -> Array:
@@ -177,7 +181,9 @@ def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
         sums = np.nansum(np.asarray(targets, np.float64), -1)
         wrong = sums[(abs(sums - 1) > 0.01) & ~np.isnan(np.asarray(targets, np.float64)).any(-1)]
         if len(wrong):
-            raise InputError(f"targets of an example add up to {wrong[0]:g}; probabilities, of the logits' shape, to 1")
+            raise InputError(
+                f"targets of an example add up to {wrong[0]:g}; probabilities, of the logits' shape, to 1 (or be NaN)"
+            )
     if targets.shape[1:] != predicted[:-1]:
         return  # the loss says what is wrong with them, if anything is
     if floats and (values != np.floor(values)).any():

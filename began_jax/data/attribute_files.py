@@ -51,8 +51,8 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
     names, notes = _columns([row for _, row in rows], where)
     if gaps:  # a row that says nothing is one that is not there
         rows = [(name, row) for name, row in rows if any((row.get(column) or "").strip() for column in names)]
-    said = {_plain(value) for _, row in rows for column in names if (value := row.get(column)) is not None}
-    check_two(said & ANSWERS.keys(), where)
+    for column in names:
+        check_two({_plain(row.get(column)) for _, row in rows}, f"{where}: column {column}")
     spelt = {same_name(name): name for name in ids}
     listed = [str(spelt.get(same_name(told), told)) for told, _ in rows]
     places = rows_of(listed, ids, gaps, where, "attributes")

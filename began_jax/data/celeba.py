@@ -91,10 +91,10 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_two(answers: Collection[str], where: str) -> None:
-    """Raise InputError where a table of attributes has 1, 0 and -1: one of them says that it is not known."""
+    """Raise InputError where a column of a table of attributes has 0 and -1: one of them says that it is not known."""
     if "-1" in answers and "0" in answers:
         raise InputError(
-            f"{where}: holds 0 and -1, of which one is no and the other unknown; give 1 and 0, and leave pictures "
+            f"{where} holds 0 and -1, of which one is no and the other unknown; give 1 and 0, and leave pictures "
             "with an unknown attribute out (--partial keeps them for the generator)"
         )
 
@@ -105,5 +105,6 @@ def read_attributes(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     values = _numbers(path, rows)
     if not np.isin(values, (-1, 0, 1)).all():
         raise InputError(f"{path}: has values other than -1, 0 and 1")
-    check_two({f"{value:g}" for value in np.unique(values)}, str(path))
+    for name, column in zip(names, values.T, strict=True):
+        check_two({f"{value:g}" for value in np.unique(column)}, f"{path}: column {name}")
     return names, dict(zip(rows, (values > 0).astype(np.float32), strict=True))

@@ -18,7 +18,14 @@ from began_jax.data import landmark_schemes
 from began_jax.data.attribute_files import match_attributes
 from began_jax.data.builder import Example, Written, unannotated, write, written_before
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
-from began_jax.data.landmark_files import absent_in_words, match_landmarks, outside, resized, unseen
+from began_jax.data.landmark_files import (
+    absent_in_words,
+    match_landmarks,
+    mostly_outside,
+    outside,
+    resized,
+    unseen,
+)
 from began_jax.data.mask_files import MaskFiles, inside, match_masks
 from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
 from began_jax.data.own_annotations import Annotations, OwnAnnotations
@@ -27,7 +34,10 @@ from began_jax.data.splits import annotated_rows, check_seen, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
 from began_jax.landmarks import Scheme
+from began_jax.sampling import evenly
 
+LOOKED_AT = 64  # pictures, evenly spaced, whose landmarks must lie inside them
+ORIENTATION = 0x0112  # in EXIF: from 5 on the picture lies on its side
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -73,7 +83,8 @@ class Folder:
     def content(self) -> str:
         """A digest of the pictures and of mask files, which takes to read them all."""
         masks = self.masks.of if isinstance(self.masks, MaskFiles) else {}
-        return digest({name: self.root / name for name in self.ids} | {f"mask of {n}": masks[n] for n in sorted(masks)})
+        images = {f"image/{name}": self.root / name for name in self.ids}
+        return digest(images | {f"mask/{name}": masks[name] for name in sorted(masks)})
 
     def surveyed(self, given: str | None) -> "Folder":
         """Return the folder with what is inside of its masks, which takes to read them all.
@@ -170,6 +181,26 @@ def mostly_colour(folder: Folder) -> bool:
     return 2 * colour > len(folder.ids)
 
 
+def _check_unit(folder: Folder) -> None:
+    """Raise InputError where most points of most pictures lie outside of them; reads the headers of some."""
+    assert folder.landmarks is not None
+    points = folder.landmarks
+    rows, beyond = evenly(np.flatnonzero(np.isfinite(points[..., 0]).any(1)), LOOKED_AT), 0
+    for row in rows:
+        try:
+            with Image.open(folder.root / folder.ids[row]) as picture:
+                turned = picture.getexif().get(ORIENTATION, 1) > 4
+                size = picture.size[::-1] if turned else picture.size
+        except Exception as error:
+            raise unreadable(folder.root / folder.ids[row], error) from None
+        beyond += mostly_outside(points[row], *size)
+    if 2 * beyond > len(rows):
+        raise InputError(
+            f"most landmarks of {beyond} in {len(rows)} pictures lie outside of them, as those of larger pictures do; "
+            "give (x, y) in pixels of the image"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Examples(Sequence):
     """The pictures of a folder with these `indices`, made to height x width x channels when asked for."""
@@ -243,6 +274,7 @@ def write_folder(out: Path, config: FolderConfig, own: OwnAnnotations | None = N
     indices = {"train": train, "test": test} if test else {"train": train}
     if folder.landmarks is not None:
         check_seen(indices, folder.landmarks)
+        _check_unit(folder)
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
     source = {name: getattr(config, name) for name in ("images", "landmarks", "masks", "attributes", "annotations")}

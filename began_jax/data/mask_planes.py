@@ -44,6 +44,8 @@ def _values_of(picture: Image.Image, asked: bool, by_alpha: bool, indices: bool)
             return Plane(np.asarray(picture), False)  # greys too near to be meant
     if asked and picture.mode in ("1", "L"):  # as some programs store a picture that has no colour
         return Plane(np.asarray(picture.convert("L"), np.int64) * 0x010101, True)
+    if asked and (picture.mode in ("I", "F") or picture.mode.startswith("I;16")):
+        raise ValueError("it has numbers of more than 8 bits, where others have colours")
     if picture.mode in ("1", "L", "I", "F") or picture.mode.startswith("I;16"):
         return Plane(np.asarray(picture).astype(np.uint8) if picture.mode == "1" else np.asarray(picture), False)
     alpha = None
@@ -57,9 +59,8 @@ def _values_of(picture: Image.Image, asked: bool, by_alpha: bool, indices: bool)
         return Plane(alpha, False, True)  # what is cut out is as black as its ground
     if alpha is not None and np.ptp(alpha) and len(np.unique(pixels[alpha > 127].reshape(-1, 3), axis=0)) > FEW:
         return Plane(alpha, False)  # cut out of a photograph
-    colours = (pixels.astype(np.int64) * (65536, 256, 1)).sum(-1)
     tint = np.ptp(pixels, axis=-1)
-    # A tint of few colours is no noise: class numbers in one channel, for instance.
-    if not asked and (not tint.any() or ((tint > TINT).mean() < 1e-3 and len(np.unique(colours)) > FEW)):
+    of_some = pixels.max((0, 1)) == 0  # channels that hold nothing: class numbers in another are no tint
+    if not asked and (not tint.any() or ((tint > TINT).mean() < 1e-3 and not of_some.any())):
         return Plane(np.round(pixels.mean(-1)).astype(np.uint8), False)
-    return Plane(colours, True)
+    return Plane((pixels.astype(np.int64) * (65536, 256, 1)).sum(-1), True)

@@ -95,7 +95,7 @@ def _unrolled(runs: np.ndarray, height: int, width: int) -> np.ndarray:
 def holds_shapes(masks: Path, images: Path) -> bool:
     """Say whether masks are given as outlines: a .json or .xml file, or a folder of LabelMe's files.
 
-    Such a folder may be that of the images; else half of its files or more are .json, and the first is LabelMe's.
+    Such a folder may be that of the images; else it has more .json files than others, of which some are LabelMe's.
     """
     if masks.is_file():
         return masks.suffix.lower() in (".json", ".xml")
@@ -105,11 +105,7 @@ def holds_shapes(masks: Path, images: Path) -> bool:
     told = [path for path in files if path.suffix.lower() == ".json"]
     if images.is_dir() and masks.samefile(images):
         return bool(told)
-    return 2 * len(told) >= len(files) > 0 and any('"shapes"' in _text(path) for path in told)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8-sig", errors="replace")
+    return 2 * len(told) > len(files) and any('"shapes"' in path.read_text(errors="replace") for path in told)
 
 
 def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | None = None) -> MaskShapes:
@@ -134,14 +130,18 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     labels = Counter(shape.label for shapes in found.values() for shape in shapes)
     known = ", ".join(f"{label} ({count:,})" for label, count in labels.most_common())
     several = given.split(",") if given and given.strip() not in labels else [given or ""]  # a name may have a comma
-    wanted = {label.strip() for label in several} if given else set(labels)
+    with_area = {shape.label for shapes in found.values() for shape in shapes if not shape.no_area}
+    wanted = {label.strip() for label in several} if given else with_area or set(labels)
     if not wanted <= set(labels) or (len(wanted) > 1 and not given) or not labels:
         remedy = "say which are inside with --mask-values, such as " + next(iter(labels), "iris")
         raise InputError(f"{where}: holds shapes of {known or 'no class'}; {remedy}")
     spelt = {same_stem(name) if stems else same_name(name): name for name in ids}
     if len(spelt) < len(ids):
         raise InputError(f"{where}: two pictures have one name but for its ending; rename one")
-    own = {spelt.get(same_name(name), name): shapes for name, shapes in found.items()}
+    own = {spelt.get(same_name(name), same_name(name)): shapes for name, shapes in found.items()}
+    if len(own) < len(found):
+        twice = Counter(map(same_name, found)).most_common(1)[0][0]
+        raise InputError(f"{where}: {twice} is there twice, spelt in two ways; give each picture one entry")
     notes = ()
     if partial and (silent := [name for name, shapes in own.items() if not shapes]):
         own = {name: shapes for name, shapes in own.items() if shapes}
@@ -157,7 +157,10 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     chosen = {name: [shape for shape in shapes if shape.label in wanted] for name, shapes in own.items()}
     for name, shapes in chosen.items():
         if without := next((shape for shape in shapes if shape.no_area), None):
-            raise InputError(f"{where}: {without.label} of {name} {without.no_area}; outlines and masks are read")
+            raise InputError(
+                f"{where}: {without.label} of {name} {without.no_area}; polygons, rectangles, circles and run "
+                "lengths are read"
+            )
     return MaskShapes(chosen, {spelt.get(same_name(n), n): size for n, size in sizes.items()}, where, notes)
 
 
@@ -190,10 +193,16 @@ def _read_coco(path: Path) -> _Found:
             runs = np.array(counts if isinstance(counts, list) else _counts(counts))
             shapes.append(Shape(label, runs=runs, size=(int(width), int(height))))
         elif given:
-            shapes += [Shape(label, np.array(ring, float).reshape(-1, 2)) for ring in given]
+            shapes += [_coco_ring(label, ring) for ring in given]
         else:
             shapes.append(Shape(label, no_area="has no segmentation"))
     return found, sizes, False
+
+
+def _coco_ring(label: str, ring: Any) -> Shape:
+    outline = np.array(ring, float).reshape(-1, 2)
+    few = f"has an outline of {len(outline)} points" if len(outline) < 3 else ""
+    return Shape(label, None if few else outline, no_area=few)
 
 
 def _counts(text: str) -> list[int]:
@@ -220,7 +229,7 @@ def _read_labelme(folder: Path) -> _Found:
     for path in files_below(folder):
         if path.suffix.lower() != ".json":
             continue
-        content: Any = json.loads(_text(path))
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(content, dict) or "shapes" not in content:
             others.append(path)
             continue

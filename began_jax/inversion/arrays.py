@@ -18,7 +18,6 @@ from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.steps import best_of
 from began_jax.sharding import CPU_BATCH, automatic, parts_of, replicated
 
-UNLIKELY = 10.0  # value of an image that is meant to be in [-1, 1]: it is in 0..255
 DEVICE_BATCH = 256  # images optimised together on each GPU or TPU, where nothing is asked for
 
 Start = Any  # latents [count, ...], or a function images -> latents
@@ -160,8 +159,6 @@ def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"images are {images.dtype}; they must be uint8, or float in [-1, 1]")
     weights = None if weights is None else _checked_weights(np.asarray(weights), images)
-    if images.dtype != np.uint8 and np.nanmax(np.abs(images), initial=0) > UNLIKELY and weights is None:
-        raise InputError(f"images have values to {np.nanmax(np.abs(images)):g}; floats must be in [-1, 1], or uint8")
     if images.dtype != np.uint8 and not np.isfinite(images).all():
         if weights is not None:
             images = np.where(weights > 0, images, 0)  # a missing pixel may be anything, and 0 times NaN is not 0

@@ -30,6 +30,7 @@ def fitted(
     folder: Path,
     *,
     save_every: int = SAVE_EVERY,
+    save_seconds: float = 0.0,
     events: Path | None = None,
     record: Record | None = None,
 ) -> Loop[aspects.AspectState]:
@@ -41,7 +42,8 @@ def fitted(
         config: of the training, as `networks.fitting` gives it.
         examples: to learn from. Their rows are asked for by an image network alone.
         folder: of the checkpoints.
-        save_every: epochs between them.
+        save_every: epochs between them ...
+        save_seconds: ... but no sooner than this.
         events: folder of TensorBoard's files.
         record: given the state and the last metrics before each checkpoint of the network, with `steps_per_second`
             where it is known.
@@ -53,7 +55,8 @@ def fitted(
         InputError: the folder is of another configuration or of other latents.
         DivergedError: a loss is no longer finite.
     """
-    _agree(folder, recipe, config, {"latents": len(examples.z)} | networks.origin(run, config))
+    otherwise = "another --name" if folder.parent == run.folder / "aspect" else f"delete {folder}"
+    _agree(folder, recipe, config, {"latents": len(examples.z)} | networks.origin(run, config), otherwise)
     made = networks.of_run(run, config)
     if not checkpoints.exists(folder):
         image_network.clear(folder)  # of a network that is no longer there
@@ -71,7 +74,13 @@ def fitted(
         loop.log("aspect", epoch, values)
         return values
 
-    options = {"save_every": save_every, "record": recorded, "observe": observe, "events": events}
+    options = {
+        "save_every": save_every,
+        "save_seconds": save_seconds,
+        "record": recorded,
+        "observe": observe,
+        "events": events,
+    }
     state = made.init(config)
     with Loop("aspect", folder, state, config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place
@@ -81,11 +90,11 @@ def fitted(
         loop.exit_if_stopped()  # by a signal that came while it saved
         del trainer, pairs  # and what they have on the device
         beside = events and events / "images"  # each a curve of its own from epoch 1 on
-        image_network.fitted(run, config, examples, folder, save_every, beside)
+        image_network.fitted(run, config, examples, folder, save_every, save_seconds, beside)
     return loop
 
 
-def _agree(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> None:
+def _agree(folder: Path, recipe: str, config: AspectConfig, origin: dict, otherwise: str) -> None:
     """Store the configuration of a new network, or refuse one that contradicts the folder's."""
     wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
     # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.
@@ -93,5 +102,5 @@ def _agree(folder: Path, recipe: str, config: AspectConfig, origin: dict) -> Non
     used = checkpoints.exists(folder)
     # networks of before 0.3.0
     defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
-    options = {"free": free, "defaults": defaults, "otherwise": "another --name", "used": used}
+    options = {"free": free, "defaults": defaults, "otherwise": otherwise, "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

@@ -21,7 +21,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,13 +35,14 @@ from began_jax.images import to_float
 from began_jax.metrics import Ridge
 from began_jax.models import apply
 from began_jax.progress import Progress
-from began_jax.run import aspect_training, image_network, labels, networks, pairs
+from began_jax.run import aspect_training, checkpoints, image_network, labels, networks, pairs
 from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.sampling import evenly
 
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
+SAVE_SECONDS = 10.0  # between checkpoints of a G_a, whose epochs are steps where few images are annotated
 GENERATION = 2  # of the students' networks: results of others are not put beside theirs
 STUDENTS = ("real", "generated", "both", "pseudo")
 MIXED = ("both", "pseudo")
@@ -86,7 +87,7 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
         known["normaliser"] = "outer eyes"  # before 0.3.0 that of 68 points was the box about them
     if run.kind_place or run.kind.name not in UNITS:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
-    used = any(folder.glob("*/**/*.json"))
+    used = any(folder.glob("*/*.json")) or any(map(checkpoints.exists, folder.glob("aspect/*")))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "image_steps": 0}
     defaults |= {"schedule": "constant"}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
@@ -117,10 +118,10 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     }
 
 
-def recipe_before(run: Run) -> str:
-    """Return the name of the recipe whose results the run holds, or nothing."""
+def before(run: Run) -> dict[str, Any]:
+    """Return how the results were made that the run holds: the options of G_a, and its `recipe`; or nothing."""
     path = run.folder / "downstream" / "config.json"
-    return read_json(path).get("recipe", "") if path.is_file() else ""
+    return read_json(path) if path.is_file() else {}
 
 
 class _HeldOut(NamedTuple):
@@ -168,7 +169,9 @@ class _Knowing:
         examples = image_network.Examples(self._examples[0], self._rows, self._examples[1])
         config = aspects.with_epochs(aspects.fitting_batch(self._config, len(self._rows)), len(self._rows))
         folder, name = self._run.folder / "downstream" / "aspect", f"{config.labelled or 'all'}-seed{self._seed}"
-        loop = aspect_training.fitted(self._run, self._plan.name, config, examples, folder / name)
+        loop = aspect_training.fitted(
+            self._run, self._plan.name, config, examples, folder / name, save_seconds=SAVE_SECONDS
+        )
         loop.exit_if_stopped()
         return networks.load(self._run, name, folder)
 

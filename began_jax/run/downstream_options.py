@@ -1,6 +1,7 @@
 """The options of `evaluate.py --downstream`, and the plan that they make."""
 
 import argparse
+import dataclasses
 
 from began_jax import sampling, student
 from began_jax.errors import InputError
@@ -49,7 +50,8 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
         raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
     counts = downstream.parse_labels(args.downstream)
     fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
-    recipe = args.recipe or downstream.recipe_before(run) or networks.default_recipe(run, fewest)
+    before = downstream.before(run)
+    recipe = args.recipe or before.get("recipe") or networks.default_recipe(run, fewest)
     if args.student != student.NETWORKS[0] and run.kind.name != "landmarks":
         raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
     if args.truncation != 1 and args.sampler != "density":
@@ -57,6 +59,8 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
             f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
         )
     config = networks.possible(run, ASPECT_RECIPES[recipe])
+    if recipe == before.get("recipe"):  # which may have had fewer steps when these were made
+        config = dataclasses.replace(config, image_steps=before.get("image_steps", config.image_steps))
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none" and not config.image_steps:
         why = f"networks of recipe {recipe} have neither process nor image network, nor the run an encoder"
         raise InputError(f"--keep {args.keep}: {why}")

@@ -127,7 +127,13 @@ def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained
 
 
 def fitted(
-    run: Run, config: AspectConfig, examples: Examples, folder: Path, save_every: int, events: Path | None = None
+    run: Run,
+    config: AspectConfig,
+    examples: Examples,
+    folder: Path,
+    save_every: int,
+    save_seconds: float = 0.0,
+    events: Path | None = None,
 ) -> None:
     """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
     made = untrained(run, config, len(examples.z))
@@ -138,7 +144,7 @@ def fitted(
         loop.log("aspect", epoch, values)
         return values
 
-    options = {"observe": observe, "save_every": save_every, "events": events}
+    options = {"observe": observe, "save_every": save_every, "save_seconds": save_seconds, "events": events}
     with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place
         if loop.start < loop.total:
