@@ -193,6 +193,8 @@ def _check_unit(folder: Folder) -> None:
                 size = picture.size[::-1] if turned else picture.size
         except Exception as error:
             raise unreadable(folder.root / folder.ids[row], error) from None
+        if wrong := outside(points[row], *size):
+            raise InputError(f"{folder.root / folder.ids[row]}: {wrong}")
         beyond += mostly_outside(points[row], *size)
     if 2 * beyond > len(rows):
         raise InputError(
