@@ -157,11 +157,10 @@ def read_image(path: Path, channels: int) -> np.ndarray:
         if whole or picture.mode.startswith("I;16"):  # Pillow's own conversion clips 16 bits instead of scaling them
             values = np.asarray(picture)
             clear = picture.info.get("transparency")
-            seen = values[values != clear] if isinstance(clear, int) else values
-            if 0 < seen.max(initial=0) < 16384:  # 8 to 14 bits, which would be all but black
+            hidden = values == clear if isinstance(clear, int) else np.zeros(values.shape, bool)
+            if 0 < values[~hidden].max(initial=0) < 16384:  # 8 to 14 bits, which would be all but black
                 raise InputError(f"{path}: has 16 bits a pixel and values to {values.max()} only; scale them to 65535")
-            values = np.where(values == clear, 65535, values) if isinstance(clear, int) else values
-            picture = Image.fromarray((values // 257).astype(np.uint8))
+            picture = Image.fromarray(np.where(hidden, 255, values // 257).astype(np.uint8))
         elif picture.has_transparency_data:
             shown = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)

@@ -32,7 +32,7 @@ def answers(
 ) -> dict[str, np.ndarray]:
     """Return what each way answers for new latents, after it was given examples; the network's share is one of them."""
     own = dataclasses.replace(config, closed_form="none", read=False, image_steps=0)
-    own = aspects.with_epochs(aspects.fitting_batch(own, len(z)), len(z))
+    own = aspects.fitted_to(own, len(z))
     with tempfile.TemporaryDirectory() as folder:
         aspect_training.fitted(run, recipe, own, Examples(z, np.arange(0), y), Path(folder) / "aspect")
         alone = networks.load(run, "aspect", Path(folder)).annotate

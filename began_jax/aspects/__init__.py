@@ -20,6 +20,7 @@ from began_jax.aspects.training import check_batch as check_batch
 from began_jax.aspects.training import check_finite as check_finite
 from began_jax.aspects.training import end_epoch as end_epoch
 from began_jax.aspects.training import epoch_rows as epoch_rows
+from began_jax.aspects.training import fitted_to as fitted_to
 from began_jax.aspects.training import fitting_batch as fitting_batch
 from began_jax.aspects.training import init as init
 from began_jax.aspects.training import optimizer as optimizer

@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from began_jax.aspects.losses import LossName, cross_entropy, have_absent
+from began_jax.aspects.losses import LossName, cross_entropy, have_absent, with_target
 from began_jax.aspects.trainer import Trainer
 from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
@@ -120,8 +120,8 @@ def fit_aspect(
     predicted = _predicted(module, z)
     if loss == "cross_entropy":
         _check_classes(annotations, predicted)
-    if len(z) == len(annotations) and have_absent(annotations):  # one without any target teaches and measures nothing
-        some = np.asarray(jnp.isfinite(annotations).reshape(len(z), -1).any(1))
+    if len(z) == len(annotations) and have_absent(annotations):
+        some = with_target(annotations)
         z, annotations = z[some], annotations[some]
     config = with_epochs(config, len(z))
     trainer = Trainer(config, module, z, annotations, loss=loss)
@@ -178,8 +178,8 @@ def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
     floats = np.issubdtype(values.dtype, np.floating)
     values = values[~np.isnan(values)] if floats else values
     if targets.shape[1:] == predicted:
-        sums = np.nansum(np.asarray(targets, np.float64), -1)
-        wrong = sums[(abs(sums - 1) > 0.01) & ~np.isnan(np.asarray(targets, np.float64)).any(-1)]
+        sums = np.asarray(targets, np.float64).sum(-1)
+        wrong = sums[abs(sums - 1) > 0.01]  # NaN is not
         if len(wrong):
             raise InputError(
                 f"targets of an example add up to {wrong[0]:g}; probabilities, of the logits' shape, to 1 (or be NaN)"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -109,6 +110,11 @@ def log_loss(
 def have_absent(targets: Any) -> bool:
     """Say whether some values of targets are absent, that is NaN, such as landmarks that are not to be seen."""
     return jnp.issubdtype(targets.dtype, jnp.floating) and bool(jnp.isnan(targets).any())
+
+
+def with_target(targets: Any) -> np.ndarray:
+    """Return which examples have any value that is not absent, bool [count]: the others teach and measure nothing."""
+    return np.asarray(np.isfinite(np.asarray(targets, np.float32)).reshape(len(targets), -1).any(1))
 
 
 def _check_alike(predicted: Array, target: Array) -> None:

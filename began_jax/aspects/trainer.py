@@ -86,9 +86,8 @@ class Trainer:
         if sight is not None:
             held = held[:: -(-max(len(held), 1) // SEEN)]
         absent = losses.have_absent(targets)
-        if absent:  # an example without any target teaches nothing, and measures nothing
-            rows_of = np.asarray(targets, np.float32).reshape(len(targets), -1)
-            there = np.asarray(np.isfinite(rows_of).any(1))
+        if absent:
+            there = losses.with_target(targets)
             train, held = (jnp.asarray(rows[there[np.asarray(rows)]]) for rows in (train, held))
             if config.batch_size > len(train):
                 raise InputError(f"a batch of {config.batch_size} is larger than the {len(train)} that have a target")

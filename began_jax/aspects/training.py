@@ -253,6 +253,11 @@ def with_epochs(config: AspectConfig, count: int) -> AspectConfig:
     return dataclasses.replace(config, epochs=-(-config.steps // (training_count(config, count) // config.batch_size)))
 
 
+def fitted_to(config: AspectConfig, count: int) -> AspectConfig:
+    """Return the configuration as any `count` latents can be trained on: with `fitting_batch` and `with_epochs`."""
+    return with_epochs(fitting_batch(config, count), count)
+
+
 def check_batch(config: AspectConfig, count: int) -> None:
     """Raise InputError for a batch that is larger than what `count` latents leave to train on."""
     train = training_count(config, count)

@@ -20,6 +20,7 @@ from began_jax.data.builder import Example, Written, unannotated, write, written
 from began_jax.data.configs import FacesConfig, FolderConfig, IrisesConfig, command
 from began_jax.data.landmark_files import (
     absent_in_words,
+    fractions,
     match_landmarks,
     mostly_outside,
     outside,
@@ -231,8 +232,7 @@ class Examples(Sequence):
             points = folder.landmarks[index]
             if wrong := outside(points, w, h) or resized(folder.sizes.get(name), w, h):
                 raise InputError(f"{folder.root / name}: {wrong}")
-            fractions = (points.astype(np.float64) + 0.5) / (w, h)  # pixel centres are at integers
-            example["landmarks"] = fit_landmarks(fractions, (h, w), wanted)
+            example["landmarks"] = fit_landmarks(fractions(points, w, h), (h, w), wanted)
         if folder.attributes is not None:
             example["attributes"] = folder.attributes[index]
         if folder.masks is not None:

@@ -130,10 +130,10 @@ def resized(told: tuple[int, int] | None, width: int, height: int) -> str:
 
 def outside(points: np.ndarray, width: int, height: int) -> str:
     """Say which of a picture's points [K, 2] is more than the picture's size outside of it, or nothing."""
-    fractions = _fractions(points, width, height)
-    if not (np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2):
+    places = fractions(points, width, height)
+    if not (np.nanmin(places) < -1 or np.nanmax(places) > 2):
         return ""
-    x, y = points[int(np.nanargmax(np.abs(fractions - 0.5).max(-1)))]
+    x, y = points[int(np.nanargmax(np.abs(places - 0.5).max(-1)))]
     return (
         f"its landmark at ({x:g}, {y:g}) is more than a picture's size outside its {width}x{height} pixels "
         "(width x height); give (x, y) in pixels of the image"
@@ -142,12 +142,13 @@ def outside(points: np.ndarray, width: int, height: int) -> str:
 
 def mostly_outside(points: np.ndarray, width: int, height: int) -> bool:
     """Say whether most of a picture's points [K, 2] lie outside of it; one or two may be hidden there."""
-    fractions = _fractions(points, width, height)
-    there = fractions[np.isfinite(fractions).all(1)]
+    places = fractions(points, width, height)
+    there = places[np.isfinite(places).all(1)]
     beyond = ((there < -MARGIN) | (there > 1 + MARGIN)).any(1)
     return len(there) >= SEVERAL and bool(2 * beyond.sum() > len(there))
 
 
-def _fractions(points: np.ndarray, width: int, height: int) -> np.ndarray:
+def fractions(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return points [K, 2] in pixels of a picture as fractions of its width and height."""
     # pixel centres are at integers, so the picture spans -0.5 .. size - 0.5
     return (points.astype(np.float64) + 0.5) / (width, height)

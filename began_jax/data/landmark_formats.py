@@ -73,6 +73,14 @@ def _absent(
     return Landmarks(list(names), points, notes=notes)
 
 
+def _of_table(where: str, names: Sequence[str], table: np.ndarray) -> Landmarks:
+    """Return the landmarks of a table [N, K, 2 or 3] of x, y and perhaps visibility, NaN where nothing is said."""
+    if table.shape[2] == 2:
+        return _absent(where, names, table, None)
+    table[np.isnan(table).all(-1), 2] = 0
+    return _absent(where, names, table[..., :2], table[..., 2])
+
+
 def _read_npz(path: Path) -> Landmarks:
     where = f"--landmarks {path}"
     with np.load(path, allow_pickle=False) as arrays:
@@ -121,10 +129,7 @@ def _read_csv(path: Path) -> Landmarks:
                 raise InputError(f"{where}: line {reader.line_num}: {error}") from None
             names.append(fields[0].strip())
     table = np.reshape(np.array(rows, np.float32), (len(names), k, len(axes)))
-    if axes == "xy":
-        return _absent(where, names, table, None)
-    table[np.isnan(table).all(-1), 2] = 0
-    return _absent(where, names, table[..., :2], table[..., 2])
+    return _of_table(where, names, table)
 
 
 def _read_coco(path: Path) -> Landmarks:
@@ -192,9 +197,7 @@ def _read_lines(path: Path) -> Landmarks:
             )
         if given:
             table[i] = points
-    if shape[1] == 3:
-        table[np.isnan(table).all(-1), 2] = 0
-    return _absent(where, names, table[..., :2], table[..., 2] if shape[1] == 3 else None)
+    return _of_table(where, names, table)
 
 
 def _read_wflw(path: Path) -> Landmarks:

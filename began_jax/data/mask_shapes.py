@@ -39,17 +39,12 @@ class MaskShapes(NamedTuple):
 
     def described(self) -> str:
         """Return what differs where the masks do."""
-        drawn = [
-            (
-                n,
-                [
-                    (s.label, np.concatenate([np.ravel(v) for v in (s.outline, s.runs) if v is not None]).tolist())
-                    for s in of
-                ],
-            )
-            for n, of in sorted(self.of.items())
-        ]
-        return repr(drawn)
+
+        def drawn(shape: Shape) -> tuple[str, list[float]]:
+            parts = [np.ravel(each) for each in (shape.outline, shape.runs) if each is not None]
+            return shape.label, np.concatenate(parts).tolist()
+
+        return repr([(name, [drawn(shape) for shape in shapes]) for name, shapes in sorted(self.of.items())])
 
     def __contains__(self, name: object) -> bool:
         return name in self.of

@@ -153,9 +153,8 @@ def write_raw(
     work = _work(out)
     of_ids = hashlib.sha256("\n".join(recipe.ids).encode()).hexdigest()[:16]
     begun = {**metadata, "scheme": None, "pictures": len(recipe.ids), "ids": of_ids, "rules": RULES}
-    begun |= {name: told[name] for name in ("annotations", "content")} | {
-        "annotator_file": fingerprint(recipe.annotator or "")
-    }
+    begun |= {name: told[name] for name in ("annotations", "content")}
+    begun["annotator_file"] = fingerprint(recipe.annotator or "")
     remedy = f"delete {work}"
     defaults = {"partial": False, "scheme": None, "content": told["content"]}
     agree(work / "config.json", begun, "begun", defaults=defaults, otherwise=remedy)

@@ -167,7 +167,7 @@ class _Knowing:
     @functools.cached_property
     def _aspect(self) -> TrainedAspect:
         examples = image_network.Examples(self._examples[0], self._rows, self._examples[1])
-        config = aspects.with_epochs(aspects.fitting_batch(self._config, len(self._rows)), len(self._rows))
+        config = aspects.fitted_to(self._config, len(self._rows))
         folder, name = self._run.folder / "downstream" / "aspect", f"{config.labelled or 'all'}-seed{self._seed}"
         loop = aspect_training.fitted(
             self._run, self._plan.name, config, examples, folder / name, save_seconds=SAVE_SECONDS

@@ -113,7 +113,7 @@ def untrained(run: Run, config: AspectConfig, count: int) -> Untrained:
     def change(key: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
         return student.augment(key, images, targets, run.kind.moves)
 
-    own = aspects.with_epochs(aspects.fitting_batch(_recipe(config), learnt), learnt)
+    own = aspects.fitted_to(_recipe(config), learnt)
     return Untrained(made, own, learnt, loss, aspects.Sight(lambda _, images: to_float(images), (), change))
 
 

@@ -49,7 +49,8 @@ def parser() -> cli.ArgumentParser:
         "annotated in part (docs/aspects.md)",
     )
     cli.add_plan(parser)
-    parser.add_argument("--save-every", type=int, default=aspect_training.SAVE_EVERY, help="epochs between checkpoints")
+    about = "epochs between checkpoints: a stop loses no more"
+    parser.add_argument("--save-every", type=int, default=aspect_training.SAVE_EVERY, help=about)
     cli.add_options(parser, ASPECT_RECIPES)
     return parser
 
