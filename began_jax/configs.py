@@ -7,6 +7,9 @@ and `help()` of the class. A value that an option cannot have is refused when th
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jax.core import Tracer
+
+from began_jax.errors import InputError
 from began_jax.options import FRACTION, NOT_NEGATIVE, POSITIVE, SEED, Checked, Valid, described, option
 
 
@@ -224,6 +227,13 @@ class InvertConfig(Checked):
         valid=NOT_NEGATIVE,
     )
     seed: int = option(0, "of the uniform start", valid=SEED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("schedule", "beta1", "beta2") if self.optimizer == "bfgs" else ():
+            value = getattr(self, name)
+            if isinstance(value, Tracer) or value != getattr(InvertConfig, name):
+                raise InputError(f"{name} is {value}, which is for adam: bfgs finds the lengths of its steps itself")
 
 
 LABEL_SAMPLERS = ("uniform", "data")  # of `began_jax.sampling`, those whose images T labels

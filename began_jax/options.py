@@ -71,6 +71,12 @@ class Checked:
         check_options(type(self), vars(self), type(self).__name__ + ": {name} is {value}; it must be {words}")
 
 
+def check_config(config: Any, kind: type) -> None:
+    """Raise InputError unless `config` is one of the dataclass `kind`."""
+    if not isinstance(config, kind):
+        raise InputError(f"config is a {type(config).__name__}; it must be a began_jax.{kind.__name__}")
+
+
 def described(kind: type[T]) -> type[T]:
     """Decorate a dataclass of options so that its docstring, which `help` shows, says what each is."""
     lines = [kind.__doc__ or "", "", "Args:"]

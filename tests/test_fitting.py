@@ -239,6 +239,7 @@ def test_training_in_memory_refuses_what_it_cannot_train_on():
 WRONG = [
     (InvertConfig, dict(optimizer="lbfgs"), "InvertConfig: optimizer is lbfgs; it must be one of adam, bfgs"),
     (InvertConfig, dict(schedule="linear"), "schedule is linear; it must be one of constant, cosine"),
+    (InvertConfig, dict(optimizer="bfgs", beta1=0.5), "beta1 is 0.5, which is for adam"),
     (InvertConfig, dict(steps=-1), "steps is -1; it must be at least 0"),
     (InvertConfig, dict(steps=2.5), "steps is 2.5; it must be a whole number"),
     (InvertConfig, dict(learning_rate=0), "learning_rate is 0; it must be positive"),
@@ -266,6 +267,9 @@ REFUSED_UNTYPED = {
     "began_jax.nme_percent(z[None], z[None], 8, 8)": "landmarks are [1, 4, 3] of 8x8; they must be",
     "student.fit(None, [(np.asarray(x), z[:2])], student.Recipe())": "images must be uint8",
     "began_jax.invert_all(None, np.asarray(x), latent=4, sharding=jax.P())": "sharding is a P; it must be a",
+    "began_jax.invert_all(None, np.asarray(x), latent=4, config={'steps': 3})": "config is a dict; it must be a began_",
+    "began_jax.fit_aspect(z, z, config=None)": "config is a NoneType; it must be a began_jax.AspectConfig",
+    "began.fit(np.zeros((2, 8, 8, 1), np.uint8), None)": "config is a NoneType; it must be a began_jax.TrainConfig",
     "objective.l1(x.astype('uint8'), x.astype('uint8'))": "images are uint8",
     "objective.psnr_db(x, x[:1])": "both must be alike",
     "density.fit(z[0])": "latents are [3]",

@@ -386,7 +386,7 @@ def test_steps_0_writes_the_encoders_latents_and_their_error(run):
         (["--starts", 0], "--starts"),
         (["--tolerance", -1], "--tolerance is -1.0"),
         (["--steps", 0, "--tolerance", 0.1], "0 where --steps is"),
-        (["--optimizer", "bfgs", "--schedule", "cosine"], "--schedule cosine is for Adam"),
+        (["--optimizer", "bfgs", "--schedule", "cosine"], "schedule is cosine, which is for adam"),
         (["--prior-weight", "0.1"], "--prior-weight does nothing without --prior"),
     ],
 )

@@ -17,6 +17,7 @@ from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
+from began_jax.options import check_config
 
 OF_RUNS = ("target", "labelled", "closed_form", "read", "features", "image_steps")
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
@@ -99,6 +100,7 @@ def fit_aspect(
         >>> jax.jit(aspect)(z).shape, bool(abs(aspect(z) - z[:, :2] ** 2).mean() < 0.05)
         ((256, 2), True)
     """
+    check_config(config, AspectConfig)
     for name in OF_RUNS:
         if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")

@@ -15,6 +15,7 @@ from began_jax.configs import TrainConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models import apply
 from began_jax.models.configured import encoder_network, networks
+from began_jax.options import check_config
 from began_jax.sharding import automatic, check_split, jitted, replicated
 
 CHECK_EVERY = 100  # steps between two looks at whether the losses are finite
@@ -99,6 +100,7 @@ def fit(
         >>> trained.generate(np.zeros((3, 4), np.float32)).shape, len(trained.history["convergence"])
         ((3, 8, 8, 1), 20)
     """
+    check_config(config, TrainConfig)
     images, batch = np.asarray(images), config.batch_size
     wanted = (config.height, config.width, config.channels)
     if images.dtype != np.uint8 or images.shape[1:] != wanted:

@@ -16,6 +16,7 @@ from began_jax.inversion import starts
 from began_jax.inversion.loop import Count, Inverter, filling, ignore
 from began_jax.inversion.objective import Loss, Prior
 from began_jax.inversion.steps import best_of
+from began_jax.options import check_config
 from began_jax.sharding import CPU_BATCH, automatic, parts_of, replicated
 
 DEVICE_BATCH = 256  # images optimised together on each GPU or TPU, where nothing is asked for
@@ -98,6 +99,7 @@ def invert_all(
         >>> found.z.shape, bool(found.l1.max() < 0.01)
         ((3, 4), True)
     """
+    check_config(config, InvertConfig)
     images, weights = _checked(images, weights)
     progress = progress or ignore
     give = _starts(config, images, latent, start)

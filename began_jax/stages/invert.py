@@ -111,10 +111,6 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
         raise InputError(f"--images {args.photographs}: needs --out DIR for what is found")
     if config.tolerance and not config.steps:
         raise InputError(f"--tolerance is {config.tolerance}; it must be 0 where --steps is")
-    if config.optimizer == "bfgs" and "schedule" not in args:
-        config = dataclasses.replace(config, schedule="constant")  # the preset's is for Adam
-    if config.optimizer == "bfgs" and config.schedule != "constant":
-        raise InputError(f"--schedule {config.schedule} is for Adam: BFGS finds the lengths of its steps itself")
     if "prior_weight" in args and config.prior == "none":
         raise InputError("--prior-weight does nothing without --prior")
     if args.steps_per_call is not None and args.steps_per_call < 1:
