@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from began_jax.run.weights import pretrained
     from began_jax.sampling import bootstrap_latents, interpolate, interpolated_latents, uniform_latents
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 __all__ = [
     "ASPECT_RECIPES",

@@ -25,10 +25,10 @@ _LOST = re.compile("Gloo|NCCL|[Hh]eartbeat|Barrier failed|coordination service|C
 _UNWRITABLE = {"EACCES", "EPERM", "EEXIST", "ENOTDIR", "EISDIR", "EROFS", "ENOSPC", "EDQUOT"}
 
 
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         # "(default: None)" says nothing; such an option tells its default, if any, in words
-        return action.help if action.default is None else super()._get_help_string(action)
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
 
 
 class ArgumentParser(argparse.ArgumentParser):

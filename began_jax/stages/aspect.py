@@ -6,7 +6,7 @@
     python aspect.py --run runs/faces --target generated    # learn T(G(z)), labelled by T in worker processes
     python aspect.py --run runs/faces --suggest 50          # which images to annotate next -> RUN/suggested.txt
 
-The same command goes on where a stopped training left off, bit for bit.
+The same command goes on where a stopped training left off, on a CPU bit for bit.
 """
 
 import argparse
@@ -35,8 +35,9 @@ def parser() -> cli.ArgumentParser:
         help="where the options start from: paper, to the "
         "letter; a regularised network, which knows more about held-out images; that combined with a Gaussian process, "
         "or with an image network too; or features, a network that sees the inner layers of G beside both, which knows "
-        "the most from few labels; default: the paper's for the paper's presets, combined for the demos, features for "
-        "the others, but combined-images for landmarks of 2,000 images or more",
+        "the most from few labels; default: the paper's for the paper's presets, combined for the demos and the "
+        "synthetic ones, features for the others, but combined-images for landmarks of 2,000 images or more; -mask "
+        "is the same for masks",
     )
     parser.add_argument("--name", help="of this network in the run; default: the recipe's, and a --target's")
     cli.add_annotator(parser)

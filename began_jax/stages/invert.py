@@ -2,7 +2,7 @@
 
     python invert.py --run runs/demo
     python invert.py --run runs/demo --images photographs/ --out found    # pictures that are not in the data set
-    python invert.py --run runs/own --generator vae.py:GENERATOR --data data/faces    # a generator of yours
+    python invert.py --run runs/own --generator examples/vae.py:generator --data synthetic-faces    # one of yours
 
 Shards are written as they complete; the same command makes the missing ones only. Progress shows the error (L1 per
 pixel and channel, [-1, 1] scale) and the PSNR of the shards so far.
@@ -44,15 +44,18 @@ def parser() -> cli.ArgumentParser:
         "began_jax.Generator, whose code is run. All later stages go on with it (docs/library.md)",
     )
     parser.add_argument(
-        "--data", default="", help="of a run that begins with --generator: a folder that prepare.py made, or tfds:NAME"
+        "--data",
+        default="",
+        help="of a run that begins with --generator: a folder that prepare.py made, tfds:NAME, or "
+        "a built-in set (synthetic-faces, synthetic-irises)",
     )
     parser.add_argument(
         "--images",
         default="0",
         metavar="N|DIR",
-        help="invert only the first N images of the training split, rounded up to whole shards; 0: all of them. Or a "
-        "folder of photographs that are not in the data set: they are cropped as its pictures were, inverted, and "
-        "annotated in their own pixels -> --out",
+        help="invert only the first N images of the training split, rounded up to whole shards, and all of the test "
+        "split; 0: all of both. Or a folder of photographs that are not in the data set: they are cropped as its "
+        "pictures were, inverted, and annotated in their own pixels -> --out",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the photographs' latents and annotations go")
     parser.add_argument(

@@ -49,8 +49,8 @@ def parser() -> cli.ArgumentParser:
         prog=cli.program("prepare.py"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sources = "; ".join(f"{source}: {text}" for source, text in HELP.items())
-    parser.add_argument("source", metavar="kind", nargs="?", choices=tuple(KINDS), default="folder", help=sources)
-    out = "the data set's folder; must not exist, or be empty"
+    parser.add_argument("source", metavar="SOURCE", nargs="?", choices=tuple(KINDS), default="folder", help=sources)
+    out = "the data set's folder, a new one; the same command again goes on, or says that all is done"
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help=out)
     cli.add_options(parser, KINDS)
     return parser

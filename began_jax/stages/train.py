@@ -4,8 +4,8 @@
     python train.py faces --run runs/faces --data data/faces    # the paper's first experiment, for a GPU or TPU
     python train.py synthetic-faces --run runs/new --pretrained # no training: the weights that come along
 
-The same command goes on where a stopped run left off, bit for bit. Progress shows M, which falls; RUN/figures/training
-shows samples from the same latents as they learn.
+The same command goes on where a stopped run left off, on a CPU bit for bit. Progress shows M, which falls, and more
+(docs/training.md); RUN/figures/training shows samples from the same latents as they learn.
 """
 
 import argparse
