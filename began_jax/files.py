@@ -10,6 +10,11 @@ from typing import Any
 
 from began_jax.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], mark: str | None = None) -> Iterator[Path]:
@@ -26,6 +31,17 @@ def replacing(path: str | os.PathLike[str], mark: str | None = None) -> Iterator
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let no other process into its own such block of the same file, where the system has locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as file:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # of a network's disk, which may have none
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -35,21 +35,25 @@ def sampler(
     """Return the sampler of a name in SAMPLERS as a function of indices; all but `uniform` need Z_data.
 
     `jitter` is that of `data`, and `truncation` that of `density`, which is fitted here. `draw` is what a generator
-    draws its latents by in the place of `uniform`, a function of a key.
+    draws its latents by in the place of `uniform`, a function of a key. The function is a pytree, as an argument of one
+    that is jitted too: then Z_data is no constant of it.
     """
     if name == "uniform":
-        if draw is not None:
-            return lambda indices: jax.vmap(draw)(_keys(key, indices))
-        return lambda indices: uniform_latents(key, indices, latent_size)
+        own = None if draw is None else lambda key, indices: jax.vmap(draw)(_keys(key, indices))
+        return _of_key(own or (lambda key, indices: uniform_latents(key, indices, latent_size)), key)
     if name == "density":
         rows = np.asarray(z_data)
         mixture = density.fit(rows[evenly(np.arange(len(rows)), FITTED)])
-        return lambda indices: density_latents(key, indices, mixture, truncation)
+        return _of_key(density_latents, key, mixture, truncation)
     latents = jnp.asarray(z_data)
-    return {
-        "data": lambda indices: bootstrap_latents(key, indices, latents, jitter),
-        "interpolated": lambda indices: interpolated_latents(key, indices, latents),
-    }[name]
+    if name == "data":
+        return _of_key(bootstrap_latents, key, latents, jitter)
+    return {"interpolated": _of_key(interpolated_latents, key, latents)}[name]
+
+
+def _of_key(function: Callable, key: Key[Array, ""], *values: Any) -> Callable:
+    """Return a function (key, indices, values) as one of indices alone, which is a pytree of the key and the values."""
+    return jax.tree_util.Partial(lambda key, values, indices: function(key, indices, *values), key, values)
 
 
 def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array, " count"]:

@@ -5,7 +5,7 @@ real or generated pairs, in the same way.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -102,25 +102,46 @@ def fit(
         DivergedError: the loss is no longer finite at the end.
     """
     _check(sets, recipe)
-    schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
-    optimizer = optax.adamw(schedule, weight_decay=recipe.weight_decay)
-    each = [len(part) for part in np.array_split(np.arange(recipe.batch_size), len(sets))]
     given = [(jnp.asarray(images), jnp.asarray(targets)) for images, targets in sets]
     absent = any(have_absent(targets) for _, targets in given)
     key_init, key_steps = jax.random.split(jax.random.key(seed))
     if start is None:
         start = network.init(key_init, jnp.zeros((1, *given[0][0].shape[1:])))["params"]
 
+    what = (network, recipe, absent, moves, loss)
+    try:
+        step = _step(*what)
+    except TypeError:  # a network or a loss of the user's may have no hash
+        step = _step.__wrapped__(*what)
+    parameters = jax.tree.map(jnp.array, start)  # what is donated is a copy of it
+    state, value = (parameters, _optimizer(recipe).init(parameters)), jnp.zeros(())
+    for number in range(recipe.steps):
+        state, value = step(state, given, key_steps, jnp.asarray(number))
+        step_done()
+    require_finite({"loss": float(value)}, "a student's training diverged", "use fewer or cleaner pairs")
+    return state[0]
+
+
+def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.steps)
+    return optax.adamw(schedule, weight_decay=recipe.weight_decay)
+
+
+@lru_cache(maxsize=16)
+def _step(network: nn.Module, recipe: Recipe, absent: bool, moves: Moves | None, loss: Loss) -> Callable:
+    """Return the jitted step of a training, which others of the same kind and sizes of sets need not compile again."""
+    optimizer = _optimizer(recipe)
+
     def mean_loss(parameters: Any, images: Array, targets: Array) -> Array:
         return loss(apply(network, parameters, images), targets, absent).mean()
 
     @partial(jax.jit, donate_argnums=0)
-    def step(state: tuple[Any, Any], sets: Any, number: Array) -> tuple[tuple[Any, Any], Array]:
+    def step(state: tuple[Any, Any], sets: Any, key: Key[Array, ""], number: Array) -> tuple[tuple[Any, Any], Array]:
         parameters, moments = state
-        key = jax.random.fold_in(key_steps, number)
-        drawn = []
-        for i, ((images, targets), count) in enumerate(zip(sets, each, strict=True)):
-            rows = jax.random.randint(jax.random.fold_in(key, i), (count,), 0, len(images))
+        key, drawn = jax.random.fold_in(key, number), []
+        places = np.array_split(np.arange(recipe.batch_size), len(sets))
+        for i, ((images, targets), own) in enumerate(zip(sets, places, strict=True)):
+            rows = jax.random.randint(jax.random.fold_in(key, i), (len(own),), 0, len(images))
             drawn.append((to_float(images[rows]), targets[rows].astype(jnp.float32)))
         images, targets = (jnp.concatenate(column) for column in zip(*drawn, strict=True))
         images, targets = augment(jax.random.fold_in(key, len(sets)), images, targets, moves)
@@ -128,13 +149,7 @@ def fit(
         update, moments = optimizer.update(gradient, moments, parameters)
         return (optax.apply_updates(parameters, update), moments), value
 
-    parameters = jax.tree.map(jnp.array, start)  # what is donated is a copy of it
-    state, value = (parameters, optimizer.init(parameters)), jnp.zeros(())
-    for number in range(recipe.steps):
-        state, value = step(state, given, jnp.asarray(number))
-        step_done()
-    require_finite({"loss": float(value)}, "a student's training diverged", "use fewer or cleaner pairs")
-    return state[0]
+    return step
 
 
 def _check(sets: Sequence[Set], recipe: Recipe) -> None:

@@ -179,6 +179,18 @@ def test_validation_latents_are_never_trained_on():
     assert other_history[0][0]["validation_loss"] > history[0][0]["validation_loss"] + 10
 
 
+def test_of_many_images_evenly_spaced_ones_validate_which_bounds_the_memory(monkeypatch):
+    monkeypatch.setattr(aspects.trainer, "SEEN", 2)
+    network, shape = NETWORKS["mask"]
+    config = AspectConfig(**TINY, validation=0.5)
+    counts = []
+    for pixels in (5 * 64, 3 * 64):
+        monkeypatch.setattr(aspects.trainer, "SEEN_PIXELS", pixels)
+        counts.append(len(aspects.Trainer(config, network, *examples(shape, 20))._held[0]))
+    assert counts == [5, 3]
+    assert len(aspects.Trainer(config, Affine(), *examples((2,), 20))._held[0]) == 10
+
+
 def test_the_best_parameters_are_those_of_the_epoch_with_the_lowest_validation_error():
     config = AspectConfig(
         epochs=12, batch_size=4, learning_rate=0.3, validation=0.25

@@ -1,7 +1,9 @@
 """Few labels: latents that the encoder reads, data sets annotated in part, what pairs are worth to a student."""
 
 import dataclasses
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -219,9 +221,45 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     real = ["--sampler", "images", "--out", tmp_path / "real"]
     assert_refused(run, "generate.py", run, *real, wanted=["exists and is not empty"])  # it has the old annotations
     assert more > len(rows) and f"of {more} latents" in done("aspect.py", run, *again, "--name", "more")
+    # Other annotations of as many images make another network too, and other results.
+    np.savez(tmp_path / "few.npz", name=names, landmarks=every + 1)
+    shutil.rmtree(tmp_path / "data")
+    done("prepare.py", None, *prepared)
+    wanted = [f"annotations {more} (", "--name"]
+    assert_refused(run, "aspect.py", run, *again, "--name", "more", wanted=wanted)
     low = ["--low-quality", "--data", tmp_path / "data", "--height", 16, "--width", 16, "--steps", 2, *TRAIN]
     status, _, err = call("train.py", tmp_path / "other", "faces", *low)
     assert status == 2 and "--low-quality needs" in err
+
+
+def test_the_newest_network_is_that_of_the_last_checkpoint_whatever_a_copy_says(trained, tmp_path):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    shutil.rmtree(run / "aspect", ignore_errors=True)
+    for name in ("first", "second"):
+        done("aspect.py", run, "--recipe", "regularised", "--epochs", 2, "--name", name)
+    for path in (run / "aspect" / "first").rglob("*"):
+        os.utime(path, (2e9, 2e9))
+    assert networks.newest(Run.open(run)) == "second"
+    found = figures(run)
+    assert found["aspect/name"] == "second" and found["aspect/steps_per_second"] > 0
+    done("aspect.py", run, "--recipe", "regularised", "--epochs", 2, "--name", "first")  # is there already
+
+
+def test_baselines_of_very_many_annotations_learn_from_evenly_spaced_ones(trained, tmp_path, monkeypatch):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    done("aspect.py", run, "--recipe", "regularised", "--epochs", 2, "--name", "any")
+    monkeypatch.setattr(evaluate, "BASELINE_NUMBERS", 98 * 5)
+    train, test = evaluate.measured_splits(Run.open(run))
+    assert train.rows.tolist() == [0, 4, 9, 14, 19] and len(train.truth) == 5 and len(train.z) == 20
+    assert len(test.rows) == len(test.truth) == 4
+
+
+def test_stages_that_record_at_once_lose_no_figure(trained, tmp_path):
+    run = Run.open(Path(shutil.copytree(trained, tmp_path / "run")))
+    stages = [f"stage{i}" for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda stage: [run.record(stage, {"number": i}) for i in range(20)], stages))
+    assert all(run.figure(f"{stage}/number") == 19 for stage in stages)
 
 
 def table(run):
@@ -335,9 +373,13 @@ def test_what_pairs_are_worth_is_measured_once_and_goes_on_where_it_stopped(trai
     assert [line.split("|")[-2].strip() == "-" for line in table(run)[2:]] == [False, True]
     done("evaluate.py", run, "--consistency", 0)
     assert "<td>-</td>" in (run / "report.html").read_text() or ">-<" in (run / "report.html").read_text()
+    status, _, err = call("evaluate.py", run, "--keep", 0.5)
+    assert status == 2 and "--keep does nothing without --downstream" in err
+    status, _, err = call("evaluate.py", run, "--consistency", 0, "--annotator", "dlib")
+    assert status == 2 and "--annotator does nothing with --consistency 0" in err
     status, _, err = call("evaluate.py", run, *options, "--first", 1)
     assert status == 2 and "--first is 1.0; it must be at least 0 and less than 1" in err
-    refusals = {"8,none": "--downstream is 8,none", "2": "numbers of at least 3", "21": "--labelled is 21"}
+    refusals = {"8,none": "--downstream is 8,none", "2": "numbers of at least 3", "8,21": "--downstream 21: only 20"}
     for given, wanted in refusals.items():
         status, _, err = call("evaluate.py", run, *options[:2], "--downstream", given, *options[4:])
         assert status == 2 and wanted in err, err

@@ -5,6 +5,7 @@ import functools
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -388,12 +389,40 @@ def test_steps_0_writes_the_encoders_latents_and_their_error(run):
         (["--steps", 0, "--tolerance", 0.1], "0 where --steps is"),
         (["--optimizer", "bfgs", "--schedule", "cosine"], "schedule is cosine, which is for adam"),
         (["--prior-weight", "0.1"], "--prior-weight does nothing without --prior"),
+        (["--window", 5], "--window does nothing without --tolerance"),
+        (["--seed", 5], "--seed does nothing with --start zero"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(run, options, wanted):
     status, _, told = run[1](*options)
     assert status == 2
     assert wanted in told
+
+
+def test_an_inversion_that_stopped_early_is_not_read_as_the_whole(run):
+    folder, invert = run
+    options = ["--shard-size", 8, "--steps", 0, "--start", "encoder"]
+    assert invert(*options, "--images", 8)[0] == 0
+    assert len(Run.open(folder).latents("train")["z"]) == 8  # all that was asked for
+    assert invert(*options)[0] == 0
+    assert len(Run.open(folder).latents("train")["z"]) == 20
+    shutil.rmtree(folder / "latents" / "train" / "2")
+    with pytest.raises(InputError, match=r"16 of 20 train images are inverted: run the same invert\.py"):
+        Run.open(folder).latents("train")
+    assert invert(*options)[0] == 0
+    assert len(Run.open(folder).latents("train")["z"]) == 20
+
+
+def test_options_bind_as_soon_as_a_shard_is_there_and_not_before(run, monkeypatch):
+    folder, invert = run
+    options = ["--shard-size", 8, "--start", "encoder"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Latents, "save", mock.Mock(side_effect=KeyboardInterrupt))
+        assert invert(*options, "--steps", 0)[0] == 130
+    assert invert(*options, "--steps", 1)[0] == 0
+    status, _, told = invert(*options, "--steps", 0)
+    assert status == 2 and "inverted with steps 1, and now 0" in told
+    assert Run.open(folder).inversion[0].steps == 1
 
 
 def test_slots_that_would_lose_images_are_refused():

@@ -154,6 +154,15 @@ def test_which_t_a_run_takes(made):
     assert not run.with_name("third").exists()
 
 
+def test_a_t_whose_file_has_changed_is_another_one(made):
+    run, config, data, t = made
+    labels.choose(Run(run, config, data), t + "spread")
+    collect(made, count=5)
+    (run.parent / "t.py").write_text(T + "\n# another threshold\n")
+    with pytest.raises(InputError, match=r"labelled with code \w+, and now \w+ is asked for.*delete"):
+        labels.choose(Run(run, config, data), None)
+
+
 def test_what_an_aspect_network_learns_from(made):
     run, config, data, t = made
     pairs = {

@@ -157,6 +157,24 @@ def test_one_call_equals_the_pure_function_and_its_results_depend_on_no_neighbou
     )
 
 
+def test_an_encoder_that_starts_is_asked_once_a_batch_in_one_shape():
+    images, config = images_of(7), InvertConfig(steps=2, starts=3, start="uniform")
+    shapes, calls = [], []
+
+    def encode(x):
+        shapes.append(x.shape)
+        jax.debug.callback(lambda: calls.append(1))
+        return x.reshape(len(x), -1)[:, :6]
+
+    found = invert_all(generate, images, start=encode, config=config, batch_size=3)
+    jax.effects_barrier()
+    assert [shape[0] for shape in shapes] == [3] and len(calls) == 3  # batches of 3, 3 and 1 images
+    own = invert_all(generate, images, start=images.reshape(7, -1)[:, :6], config=config, batch_size=7)
+    np.testing.assert_allclose(found.z, own.z, atol=1e-5)
+    with pytest.raises(InputError, match="start gives 6 latents for 3 images"):
+        invert_all(generate, images, start=lambda x: jnp.zeros((2 * len(x), 6)), config=config, batch_size=3)
+
+
 def test_uint8_images_are_scaled_and_progress_counts_every_step():
     images, told = images_of(5), []
     stored = np.round((images + 1) * 127.5).astype(np.uint8)

@@ -31,6 +31,15 @@ def test_samples_do_not_depend_on_the_batch(name):
     assert not np.allclose(whole[:4], draw(jax.random.key(8), jnp.arange(4)))
 
 
+@pytest.mark.parametrize("name", sampling.SAMPLERS)
+def test_a_sampler_is_an_argument_of_what_is_jitted_and_its_data_no_constant(name):
+    draw = sampling.sampler(name, KEY, 64, Z_DATA, truncation=0.9 if name == "density" else 1.0)
+    drawn = jax.jit(lambda sample, numbers: sample(numbers))
+    np.testing.assert_allclose(drawn(draw, jnp.arange(5)), draw(jnp.arange(5)), rtol=1e-5, atol=1e-6)
+    closed = jax.make_jaxpr(lambda sample, numbers: sample(numbers))(draw, jnp.arange(5))
+    assert sum(np.size(constant) for constant in closed.consts) < 64
+
+
 def test_uniform_fills_the_cube():
     z = np.asarray(sampling.uniform_latents(KEY, 1000))
     jitted = jax.jit(sampling.uniform_latents)(KEY, jnp.arange(1000))

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -145,6 +146,14 @@ def test_a_finished_run_is_left_as_it_is_with_the_same_closing_line(start, unint
     assert after == before
 
 
+def test_a_training_that_goes_on_keeps_the_generator_that_the_latents_belong_to(uninterrupted, start, tmp_path):
+    run = Path(shutil.copytree(uninterrupted[0], tmp_path / "run"))
+    assert call("invert.py", run, "--steps", 0, "--shard-size", 8)[0] == 0
+    finish(start(run, "--steps", 60))
+    assert {30, 60} <= set(steps(run)) and len(steps(run)) <= 5
+    assert Run.open(run).inverted.step == 30
+
+
 REFUSALS = {
     "unknown preset": (["cats", "--data", "DATA"], ["'cats'", "faces, irises, faces-sharp, irises-sharp, demo"]),
     "no --data": (["faces"], ["preset faces needs --data"]),
@@ -169,6 +178,7 @@ REFUSALS = {
     "low quality": (["faces", "--data", "DATA", "--low-quality"], ["--low-quality needs", "masks", "has landmarks"]),
     "option": (["faces", "--data", "DATA", "--colour", "3"], ["--colour"]),
     "no folder": (["faces", "--data", "DATA", "--run", __file__], [__file__, "cannot be written", "another place"]),
+    "floor": (["faces", "--data", "DATA", "--learning-rate-floor", "1e-4"], ["floor does nothing without --patience"]),
     "patience": (["faces", "--data", "DATA", "--patience", "-5"], ["--patience is -5", "at least 0"]),
 }
 

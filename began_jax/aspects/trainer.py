@@ -1,5 +1,6 @@
 """The epochs of an aspect network's training, jitted where they run fastest."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -27,7 +28,17 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.models import Network
 
-SEEN = 256  # validation latents at most, evenly spaced, whose inputs are looked at together: these may be large
+# Validation examples are looked at together, evenly spaced ones of them: at most so many where a sight makes inputs of
+# them, and so many pixels where they or their targets are images, since all of a network's layers are in memory.
+SEEN, SEEN_PIXELS = 256, 2**22
+
+
+def _at_once(latents: Array, targets: Array, sight: Sight | None) -> int:
+    """Return how many validation examples are looked at together."""
+    if sight is not None:
+        return SEEN
+    pixels = max((math.prod(each.shape[1:3]) for each in (latents, targets) if each.ndim >= 4), default=0)
+    return max(SEEN, SEEN_PIXELS // pixels) if pixels else len(latents)
 
 
 class Trainer:
@@ -83,8 +94,7 @@ class Trainer:
             raise InputError("a latent is not finite")
         error = losses.of(loss)
         train, held = validation_split(config, len(latents))
-        if sight is not None:
-            held = held[:: -(-max(len(held), 1) // SEEN)]
+        held = held[:: -(-max(len(held), 1) // _at_once(latents, targets, sight))]
         absent = losses.have_absent(targets)
         if absent:
             there = losses.with_target(targets)

@@ -102,7 +102,6 @@ def invert_all(
     check_config(config, InvertConfig)
     images, weights = _checked(images, weights)
     progress = progress or ignore
-    give = _starts(config, images, latent, start)
     apply = generate if parameters is not None else lambda _, z: generate(z)
     one_start = dataclasses.replace(config, starts=1)
     if sharding is not None and not isinstance(sharding, jax.sharding.Sharding):
@@ -112,6 +111,7 @@ def invert_all(
         parameters = jax.device_put(parameters, replicated(sharding.mesh))  # pyright: ignore[reportArgumentType]
     inverse = Inverter(one_start, apply, parameters, sharding, None, loss, prior)
     size = _batch_size(batch_size, len(images), parts_of(sharding))
+    give = _starts(config, images, latent, start, size)
 
     def batches() -> Iterator[tuple[Any, ...]]:
         for first in range(0, len(images), size):
@@ -185,9 +185,9 @@ def _checked_weights(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 
 def _starts(
-    config: InvertConfig, images: np.ndarray, latent: Any, start: Start | None
+    config: InvertConfig, images: np.ndarray, latent: Any, start: Start | None, size: int
 ) -> Callable[[np.ndarray, np.ndarray, int], Any]:
-    """Return the function (images, their rows, number of the start) -> latents."""
+    """Return the function (at most `size` images, their rows, number of the start) -> latents."""
     if start is None:
         if config.start == "encoder":
             raise InputError("start is encoder in the configuration: give start=encode, images -> latents, too")
@@ -200,18 +200,25 @@ def _starts(
         if starts.rows(start) != len(images):
             raise InputError(f"start has {starts.rows(start)} latents for {len(images)} images; it must have one each")
 
+    shapes: Any = None
+
     def given(x: np.ndarray, rows: np.ndarray, number: int) -> Any:
-        first = jax.tree.map(lambda leaf: leaf[rows], start) if encode is None else encode(x)
+        nonlocal shapes
+        if number:  # the first start comes before, and tells the shapes
+            return jax.tree.map(np.asarray, starts.start(config, rows, shapes, number))
+        rows = rows[filling(len(rows), size)]  # copies, so that there is one shape
+        found = jax.tree.map(lambda leaf: leaf[rows], start) if encode is None else encode(x[rows - rows[0]])
+        if starts.rows(found) != size:
+            raise InputError(f"start gives {starts.rows(found)} latents for {size} images; it must give one each")
+        first = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(x)], found)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(first)):
             raise InputError("start gives a latent that is not finite")
-        if starts.rows(first) != len(rows):
-            raise InputError(f"start gives {starts.rows(first)} latents for {len(rows)} images; it must give one each")
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), first)
         if latent is not None and jax.tree.map(lambda a: a.shape, starts.like(latent)) != jax.tree.map(
             lambda a: a.shape, shapes
         ):
             raise InputError(f"start gives latents of {shapes}, and latent says {latent}; both must be alike")
-        return jax.tree.map(np.asarray, starts.start(config, rows, shapes, number) if number else first)
+        return first
 
     return given
 

@@ -9,8 +9,9 @@ Among several processes a manager belongs to all of them, which save and restore
 
 import dataclasses
 import hashlib
+import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def manager(
     folder: Path,
     *,
     keep: int | None = 3,
+    beside: Collection[int] = (),
     read_only: bool = False,
     items: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Manager:
@@ -52,6 +54,7 @@ def manager(
     Args:
         folder: of the checkpoints.
         keep: how many.
+        beside: steps that are kept too.
         read_only: leave the folder as it is; a reader is alone.
         items: those of a checkpoint with the class of Orbax's handler of each. Then this process uses the manager
             without the others, which may have managers of the same folder.
@@ -60,7 +63,7 @@ def manager(
     if keep is not None:
         score = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
         best = policies.BestN(get_metric_fn=score, reverse=True, n=1)
-        policy = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
+        policy = policies.AnyPreservationPolicy([policies.LatestN(keep), best, policies.CustomSteps(list(beside))])
         given = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
     # Orbax's own read_only logs three warnings each time; a reader need only leave the folder as it is.
     given |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
@@ -181,6 +184,15 @@ def restore_latest(checkpoints: ocp.CheckpointManager, like: Any) -> tuple[int, 
     """Return (step, state) of the newest checkpoint, or None where there is none."""
     step = checkpoints.latest_step()
     return None if step is None else (step, restore(checkpoints, step, like))
+
+
+def written(folder: Path) -> float:
+    """Return when the newest checkpoint of a folder was written, in seconds; a copy of it knows that too."""
+    newest = folder / str(max(ocp.utils.checkpoint_steps(Path(folder).resolve())))
+    try:
+        return json.loads((newest / "_CHECKPOINT_METADATA").read_text())["commit_timestamp_nsecs"] / 1e9
+    except (OSError, ValueError, KeyError, TypeError):
+        return newest.stat().st_mtime
 
 
 def exists(folder: Path) -> bool:

@@ -215,6 +215,11 @@ def add_annotator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes that T runs in; default: one a core")
 
 
+def given(parser: argparse.ArgumentParser, args: argparse.Namespace) -> set[str]:
+    """Return the names of the options that have another value than by default."""
+    return {name for name, value in vars(args).items() if value != parser.get_default(name)}
+
+
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Add the option that says what a stage needs instead of starting it."""
     parser.add_argument(

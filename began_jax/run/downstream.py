@@ -42,7 +42,6 @@ from began_jax.run.generator import batched
 from began_jax.sampling import evenly
 
 MOST = 20_000  # annotated images that a student is given or tested on: they are in memory
-SAVE_SECONDS = 10.0  # between checkpoints of a G_a, whose epochs are steps where few images are annotated
 GENERATION = 2  # of the students' networks: results of others are not put beside theirs
 STUDENTS = ("real", "generated", "both", "pseudo")
 MIXED = ("both", "pseudo")
@@ -89,10 +88,12 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
     used = any(folder.glob("*/*.json")) or any(map(checkpoints.exists, folder.glob("aspect/*")))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "image_steps": 0}
-    defaults |= {"schedule": "constant"}
+    defaults |= {"schedule": "constant", "annotations": known.get("annotations")}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     annotated = len(run.annotated("train", inverted["train"]))
+    if max(plan.labels) > annotated:
+        raise InputError(f"--downstream {max(plan.labels)}: only {annotated:,} inverted training images are annotated")
     asked = [(way, count) for count in plan.labels for way in ways]
     asked = [(way, count) for way, count in asked if way != "pseudo" or (count or annotated) < inverted["train"]]
     cells = [(count, seed) for count in plan.labels for seed in range(plan.seeds)]
@@ -132,9 +133,9 @@ class _HeldOut(NamedTuple):
 
 
 def _held_out(run: Run) -> _HeldOut:
-    """Return the annotated held-out images, of many the first ones."""
+    """Return the annotated held-out images, of many every so many."""
     z, source = run.latents("test")["z"], run.data.source("test")
-    rows = run.annotated("test", len(z))[:MOST]
+    rows = evenly(run.annotated("test", len(z)), MOST)
     images = images_of(source, rows)
     return _HeldOut(rows, z[rows], images, np.stack([source.annotation(int(row)) for row in rows]))
 
@@ -169,9 +170,7 @@ class _Knowing:
         examples = image_network.Examples(self._examples[0], self._rows, self._examples[1])
         config = aspects.fitted_to(self._config, len(self._rows))
         folder, name = self._run.folder / "downstream" / "aspect", f"{config.labelled or 'all'}-seed{self._seed}"
-        loop = aspect_training.fitted(
-            self._run, self._plan.name, config, examples, folder / name, save_seconds=SAVE_SECONDS
-        )
+        loop = aspect_training.fitted(self._run, self._plan.name, config, examples, folder / name)
         loop.exit_if_stopped()
         return networks.load(self._run, name, folder)
 

@@ -2,12 +2,16 @@
 
 import argparse
 import dataclasses
+from collections.abc import Collection
 
 from began_jax import sampling, student
 from began_jax.errors import InputError
+from began_jax.options import flag
 from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import downstream, networks, pairs
 from began_jax.run.folder import Run
+
+OPTIONS = ("seeds", "student_steps", "student", "first", "pairs", "sampler", "keep", "truncation", "recipe")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +39,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--recipe", choices=tuple(ASPECT_RECIPES), help="of G_a; default: that of the run's preset")
 
 
-def check(args: argparse.Namespace) -> None:
-    """Raise InputError for a number out of its range."""
+def check(args: argparse.Namespace, given: Collection[str]) -> None:
+    """Raise InputError for a number out of its range, or an option that was given without --downstream."""
+    if not args.downstream and (idle := [name for name in OPTIONS if name in given]):
+        raise InputError(f"{flag(idle[0])} does nothing without --downstream")
     if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1 or args.truncation < 0:
         given = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
         raise InputError(f"{given}; --truncation: at least 0")
@@ -54,10 +60,7 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     recipe = args.recipe or before.get("recipe") or networks.default_recipe(run, fewest)
     if args.student != student.NETWORKS[0] and run.kind.name != "landmarks":
         raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
-    if args.truncation != 1 and args.sampler != "density":
-        raise InputError(
-            f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
-        )
+    pairs.check_draw(args.sampler, sampling.JITTER, args.truncation)
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if recipe == before.get("recipe"):  # which may have had fewer steps when these were made
         config = dataclasses.replace(config, image_steps=before.get("image_steps", config.image_steps))

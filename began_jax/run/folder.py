@@ -6,10 +6,14 @@ RUN/generator/     training checkpoints        RUN/latents/SPLIT/   one checkpoi
 RUN/generator.json a generator of the user's in their place
 RUN/aspect/NAME/   aspect checkpoints          RUN/metrics.json     `stage/name`: figure
 RUN/figures/       pictures                    RUN/events/          TensorBoard
+RUN/labels/        T's labels of new images    RUN/annotator/       T, where it is a network that was trained for it
+RUN/downstream/    see `downstream`            RUN/kind.json        a kind of annotation of the user's
+RUN/suggested.txt  images to annotate next     RUN/report.html      all that was measured
 """
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +27,7 @@ from began_jax.configs import InvertConfig, TrainConfig, train_config
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
-from began_jax.files import agree, read_json, write_json
+from began_jax.files import agree, alone, read_json, write_json
 from began_jax.presets import OWN
 from began_jax.run import checkpoints, own_generator
 from began_jax.run.generator import Generator, of_training
@@ -151,10 +155,16 @@ class Run:
     def record(self, stage: str, figures: Mapping[str, Any], keep: tuple[str, ...] = ()) -> None:
         """Replace the figures of a stage in RUN/metrics.json, but `keep` the old ones of these names if not given."""
         path = self.folder / "metrics.json"
-        old = read_json(path) if path.exists() else {}
         keys = {f"{stage}/{name}" for name in keep}
-        kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
-        write_json(path, kept | {f"{stage}/{name}": value for name, value in figures.items()})
+        with alone(path):  # another stage may write its own now
+            old = read_json(path) if path.exists() else {}
+            kept = {key: value for key, value in old.items() if not key.startswith(stage + "/") or key in keys}
+            write_json(path, kept | {f"{stage}/{name}": value for name, value in figures.items()})
+
+    def figure(self, name: str) -> Any:
+        """Return a value of RUN/metrics.json, or None where it has none of this name."""
+        path = self.folder / "metrics.json"
+        return read_json(path).get(name) if path.exists() else None
 
     def training(self, which: str | int = "latest") -> began.BeganState:
         """Return the state of the run's training: its latest, its best (lowest mean M), or that of a step.
@@ -220,7 +230,12 @@ class Run:
             raise InputError(f"{self.folder / 'latents'} holds no latents: run invert.py --run {self.folder} first")
         stored = read_json(path)
         step = stored.pop("generator_step")
+        stored.pop("images", None)
         return InvertConfig(**stored), step
+
+    def inverted_steps(self) -> list[int]:
+        """Return the step of the generator that the run's latents belong to, if there are any."""
+        return [self.inversion[1]] if (self.folder / "latents" / "config.json").is_file() else []
 
     @functools.cached_property
     def inverted(self) -> Generator:
@@ -233,8 +248,20 @@ class Run:
         return self.inverted.images
 
     def latents(self, split: str) -> dict[str, Any]:
-        """Return what a split was inverted to, in the data set's order: see `Latents.load`."""
-        return Latents(self.folder / "latents" / split, read_only=True).load()
+        """Return what a split was inverted to, in the data set's order: see `Latents.load`.
+
+        Raises:
+            InputError: as there, and where not all is inverted that invert.py was asked for.
+        """
+        found = Latents(self.folder / "latents" / split, read_only=True).load()
+        stored = read_json(self.folder / "latents" / "config.json")
+        wanted, size, asked = self.data.splits[split], stored["shard_size"], stored.get("images")
+        if split == "train" and asked:
+            wanted = min(wanted, -(-asked // size) * size)
+        if asked is not None and len(found["z"]) < wanted:  # runs of before 0.3.0 do not say what was asked for
+            few = f"{len(found['z']):,} of {wanted:,} {split} images are inverted"
+            raise InputError(f"{self.folder / 'latents'}: {few}: run the same invert.py command again")
+        return found
 
     def annotated(self, split: str, count: int) -> np.ndarray:
         """Return which of the first `count` images of a split are annotated: their numbers, in order.
@@ -250,11 +277,22 @@ class Run:
 
     def annotations(self, split: str, count: int, dtype: Any = np.float32) -> np.ndarray:
         """Return the annotations of the images that `annotated` names, [rows, ...]."""
-        source, rows = self.data.source(split), self.annotated(split, count)
-        found = np.empty((len(rows), *self.data.shape), dtype)
+        return self.annotations_of(split, self.annotated(split, count), dtype)
+
+    def annotations_of(self, split: str, rows: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+        """Return the annotations of these images, which have one, [rows, ...]."""
+        source, found = self.data.source(split), np.empty((len(rows), *self.data.shape), dtype)
         for i, row in enumerate(rows):
             found[i] = source.annotation(int(row))
         return found
+
+    def digest(self) -> str:
+        """Return what differs where the annotations of the inverted training images do: their number, and a hash."""
+        source, rows = self.data.source("train"), self.annotated("train", len(self.latents("train")["z"]))
+        found = hashlib.sha256(rows.tobytes())
+        for row in rows:
+            found.update(source.annotation(int(row)).tobytes())
+        return f"{len(rows)} ({found.hexdigest()[:16]})"
 
     def start_anew(self) -> str:
         """Return what has to go where the latents are to be made in another way: they, and all that came of them."""

@@ -56,7 +56,9 @@ def choose(run: Run, given: str | None) -> str:
     name = plugins.absolute(given or before or run.data.metadata.get("annotator") or NETWORK)
     if name != NETWORK:
         annotator.load(name)  # what it lacks is said before anything is written
-    agree(path, {"annotator": name}, "labelled", otherwise=f"delete {path.parent}", used=used)
+    code = plugins.fingerprint(name)
+    known, defaults = {"annotator": name} | ({"code": code} if code else {}), {"code": code}  # stored since 0.3.0
+    agree(path, known, "labelled", otherwise=f"delete {path.parent}", used=used, defaults=defaults)
     return name
 
 
@@ -118,7 +120,7 @@ def collect(
             (sampler, shard): np.asarray(drawn[sampler](jnp.arange(shard * SHARD, (shard + 1) * SHARD)))
             for sampler, shard in missing
         }
-        generate = run.generator(step).pictures
+        generate = run.inverted.pictures
         if name == NETWORK:
             _label(latents, stores, generate, learnt_annotator.load(run), SHARD, name, run.data)
         else:
@@ -187,10 +189,9 @@ def training_pairs(
     pairs, dtype = [], np.uint8 if run.kind.name == "mask" else np.float32
     if aspect.target != "generated":
         z = run.latents("train")["z"]
-        annotations = run.annotations("train", len(z), dtype)
         rows = learnt_from(run, aspect)
         z = reading.of_images(run, "train", rows, z[rows]) if aspect.read else z[rows]
-        pairs.append((z, annotations[labelled(aspect, len(annotations))]))
+        pairs.append((z, run.annotations_of("train", rows, dtype)))
     if aspect.target != "dataset":
         name = choose(run, given)
         samplers = LABEL_SAMPLERS if aspect.label_sampler == "mixed" else (aspect.label_sampler,)

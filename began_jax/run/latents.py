@@ -108,14 +108,16 @@ class Latents:
                 raise InputError(f"{self.folder} holds no latents: run invert.py first")
             if shards != list(range(len(shards))):
                 missing = min(set(range(shards[-1])) - set(shards))
-                raise InputError(f"{self.folder} lacks shard {missing}: run the same invert.py command again")
+                raise InputError(
+                    f"{self.folder} lacks shard {missing}: run the same command again that made the others"
+                )
             parts = [self._load(reader, shard) for shard in shards]
         columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "id"}
         return columns | {"id": [name for part in parts for name in part["id"]]}
 
     def _load(self, reader: ocp.CheckpointManager, shard: int) -> dict[str, Any]:
         folder = self.folder / str(shard)
-        remedy = "delete that folder and run the same invert.py command again"
+        remedy = "delete that folder and run the same command again that made it"
         if damage := checkpoints.damage(folder):
             raise InputError(f"{folder} is damaged: {damage}; {remedy}")
         try:

@@ -20,9 +20,11 @@ from began_jax.images import to_float
 from began_jax.models.configured import computation_dtype
 from began_jax.models.heads import ImageToMask, ImageToVector
 from began_jax.models.layers import apply
+from began_jax.run import checkpoints
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.loop import Loop
+from began_jax.sampling import evenly
 
 # The noise on the images (jitter, in each pixel's standard deviations) is what G(z) differs from a photograph by.
 RECIPE = AspectConfig(epochs=12, batch_size=32, learning_rate=1e-3, weight_decay=0.01, validation=0.05, jitter=0.1)
@@ -40,13 +42,14 @@ def network_of(run: Run) -> nn.Module:
 def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]]]:
     """Return the learnt T of a run as a function over blocks of images; it trains, or goes on training, if need be."""
     data, folder = run.data, run.folder / "annotator"
-    rows = data.annotated("train")[:LIMIT]
+    rows = evenly(data.annotated("train"), LIMIT)
     count = len(rows)
     network = network_of(run)
     recipe = dataclasses.replace(RECIPE, batch_size=min(RECIPE.batch_size, -(-count // 2)))
     if run.kind.name == "mask":  # every pixel is a target, so fewer passes teach as much
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
-    agree(folder / "config.json", {"epochs": recipe.epochs, "images": count}, "trained")
+    known, used = {"epochs": recipe.epochs, "images": count}, checkpoints.exists(folder)
+    agree(folder / "config.json", known, "trained", otherwise=f"delete {folder}", used=used)
     state = aspects.init(recipe, network, (data.height, data.width, data.channels))
 
     def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
@@ -76,6 +79,6 @@ def _trainer(recipe: AspectConfig, network: nn.Module, run: Run, rows: np.ndarra
 def _record(run: Run, annotate: Callable[[np.ndarray], np.ndarray]) -> None:
     data, kind = run.data, run.kind
     if "test" in data.splits:
-        held_out = chosen(data.source("test"), data.annotated("test")[:LIMIT])
+        held_out = chosen(data.source("test"), evenly(data.annotated("test"), LIMIT))
         error = kind.score(annotate(to_float(held_out["image"])), held_out[kind.name], data).mean()
         run.record("annotator", {f"heldout_{kind.metric}": float(error)})

@@ -2,7 +2,7 @@
 
 import collections
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -91,6 +91,7 @@ class Loop(Generic[State]):
         observe: told the number of a step and its metrics; what it returns is shown beside the progress line.
         unpack: from a call's metrics, fetched, to those of each of its steps.
         in_flight: calls whose metrics are not yet read, at most; None for `IN_FLIGHT`, or 0 on a CPU.
+        beside: steps whose checkpoints are kept though there are newer ones.
     """
 
     def __init__(
@@ -109,8 +110,9 @@ class Loop(Generic[State]):
         observe: Callable[[int, Values], Mapping[str, float]] = lambda number, values: values,
         unpack: Callable[[Any], list[Values]] = _one,
         in_flight: int | None = None,
+        beside: Collection[int] = (),
     ) -> None:
-        self._saved = checkpoints.manager(folder)
+        self._saved = checkpoints.manager(folder, beside=beside)
         found = checkpoints.restore_latest(self._saved, state)
         self.state: State = state if found is None else found[1]
         self.start: int = self.state.done

@@ -22,11 +22,16 @@ from began_jax.run.generator import Generator
 
 
 def origin(run: Run, config: AspectConfig) -> dict[str, Any]:
-    """Return what the latents that an aspect network learns from belong to: another origin makes another network."""
+    """Return what the pairs that an aspect network learns from belong to: another origin makes another network.
+
+    The annotations of a data set that is annotated in part may change, and are told by their digest.
+    """
     how, step = run.inversion
     if config.target == "generated":
         return {"generator_step": step}
-    return {"generator_step": step} | {f"inversion_{name}": value for name, value in dataclasses.asdict(how).items()}
+    known: dict[str, Any] = {"annotations": run.digest()} if run.data.partial else {}
+    known |= {f"inversion_{name}": value for name, value in dataclasses.asdict(how).items()}
+    return {"generator_step": step} | known
 
 
 def trained(run: Run) -> list[Path]:
@@ -39,7 +44,7 @@ def newest(run: Run) -> str:
     found = trained(run)
     if not found:
         raise InputError(f"{run.folder / 'aspect'} holds no aspect network: run aspect.py --run {run.folder} first")
-    return max(found, key=lambda path: max(p.stat().st_mtime for p in path.iterdir())).name
+    return max(found, key=checkpoints.written).name
 
 
 def shows_layers(run: Run) -> bool:

@@ -4,7 +4,6 @@ Or, with IMAGES as the sampler, the data set's own images in the place of new on
 with these annotations, and all others with what the network says of the latents that they were inverted to.
 """
 
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -39,6 +38,16 @@ class Draw(NamedTuple):
     part: tuple[int, int] = (0, 1)  # (i, n): of the samples' batches every n-th, from the i-th on
 
 
+def check_draw(sampler: str, jitter: float, truncation: float) -> None:
+    """Raise InputError for options of a draw that do nothing with its sampler."""
+    for name, value, default, whose in (
+        ("jitter", jitter, sampling.JITTER, "data"),
+        ("truncation", truncation, 1.0, "density"),
+    ):
+        if value != default and sampler != whose:
+            raise InputError(f"--{name} {value} does nothing with --sampler {sampler}, only with {whose}")
+
+
 class Pairs(NamedTuple):
     """Latents [N, latent], their images uint8 [N, H, W, C], annotations [N, ...] and, where it is known, doubts [N].
 
@@ -50,15 +59,6 @@ class Pairs(NamedTuple):
     annotations: np.ndarray
     doubt: np.ndarray | None
     numbers: np.ndarray
-
-
-def digest(run: Run) -> str:
-    """Return what differs where the annotations of the inverted training images do."""
-    source, rows = run.data.source("train"), run.annotated("train", len(run.latents("train")["z"]))
-    found = hashlib.sha256(rows.tobytes())
-    for row in rows:
-        found.update(source.annotation(int(row)).tobytes())
-    return found.hexdigest()[:16]
 
 
 def drawn(run: Run, aspect: TrainedAspect, count: int, draw: Draw, seed: int, first: int = 0) -> Iterator[Pairs]:
@@ -98,14 +98,22 @@ def _of_samples(run: Run, aspect: TrainedAspect, draw: Draw, seed: int) -> Sourc
     generator, key, annotate = run.inverted, jax.random.key(seed), annotated(run, aspect)
     given = (generator.latent_size, run.latents("train")["z"], draw.jitter, draw.truncation, generator.draw)
 
+    @jax.jit
+    def latents(sample: Callable, numbers: jax.Array) -> jax.Array:  # Z_data is an argument, not a constant
+        return sample(numbers)
+
     def pairs(sample: Callable, first: int) -> Pairs:
         numbers = np.arange(first, first + BATCH)
-        z = np.asarray(sample(jnp.asarray(numbers)))  # whole batches, so that every call has one shape
+        z = np.asarray(latents(sample, jnp.asarray(numbers)))  # whole batches, so that every call has one shape
         images, annotations, *doubts = annotate(z)
         return Pairs(z, images, annotations, doubts[0] if doubts else None, numbers)
 
-    sample, other = (jax.jit(sampling.sampler(draw.sampler, k, *given)) for k in (key, jax.random.fold_in(key, 1)))
-    return lambda first: pairs(sample, first), (pairs(other, first) for first in range(0, JUDGED, BATCH)), math.inf
+    def judged() -> Iterator[Pairs]:
+        other = sampling.sampler(draw.sampler, jax.random.fold_in(key, 1), *given)
+        yield from (pairs(other, first) for first in range(0, JUDGED, BATCH))
+
+    sample = sampling.sampler(draw.sampler, key, *given)
+    return lambda first: pairs(sample, first), judged(), math.inf
 
 
 def annotated(run: Run, aspect: TrainedAspect) -> Callable[[np.ndarray], tuple[np.ndarray, ...]]:

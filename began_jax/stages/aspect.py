@@ -20,6 +20,7 @@ from began_jax import aspects, gaussian_process, sharding
 from began_jax.configs import AspectConfig
 from began_jax.errors import InputError
 from began_jax.files import replacing
+from began_jax.options import flag
 from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import aspect_training, cli, closed_form, image_network, labels, networks, plan, reading
 from began_jax.run.folder import Run
@@ -50,7 +51,7 @@ def parser() -> cli.ArgumentParser:
         "annotated in part (docs/aspects.md)",
     )
     cli.add_plan(parser)
-    about = "epochs between checkpoints: a stop loses no more"
+    about = "epochs between checkpoints, which are ten seconds apart at least; a stop saves what is reached"
     parser.add_argument("--save-every", type=int, default=aspect_training.SAVE_EVERY, help=about)
     cli.add_options(parser, ASPECT_RECIPES)
     return parser
@@ -95,6 +96,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
         raise InputError(f"--closed-form {config.closed_form} needs --validation: its share is found on those latents")
     if config.labelled and config.target == "generated":
         raise InputError("--labelled does nothing with --target generated, which learns from no annotated image")
+    idle = [name for name in ("labels", "label_sampler") if hasattr(args, name)]
+    idle += [name for name in ("annotator", "workers") if getattr(args, name) is not None]
+    if config.target == "dataset" and idle:
+        raise InputError(f"{flag(idle[0])} does nothing with --target dataset, which learns from no generated image")
     if config.label_seed and not config.labelled:
         raise InputError("--label-seed needs --labelled: it is the seed of that choice")
     return args, run, config
@@ -117,9 +122,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.keep_kind()
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
 
-    def record(state: aspects.AspectState, metrics: dict[str, float]) -> None:
-        found = {"epochs": state.done, "best_loss": state.score} | metrics
-        run.record("aspect", found, keep=("steps_per_second",))
+    def record(state: aspects.AspectState, metrics: dict[str, float], *keep: str) -> None:
+        before = run.figure("aspect/name")  # figures are kept of this network, not of another one
+        found = {"name": folder.name, "epochs": state.done, "best_loss": state.score} | metrics
+        run.record("aspect", found, keep=(*keep, "steps_per_second") if before == folder.name else ())
 
     rows = labels.learnt_from(run, config) if config.image_steps else np.arange(0)
     options = {"save_every": args.save_every, "events": run.folder / "events" / f"aspect-{folder.name}"}
@@ -127,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     loop = aspect_training.fitted(run, args.recipe, config, examples, folder, record=record, **options)
 
     done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""
-    found: dict[str, float] = {"epochs": loop.state.done, "best_loss": loop.state.score}
+    found: dict[str, float] = {}
     if (config.closed_form == "process" or config.image_steps) and not loop.stopped:
         aspect = networks.load(run, folder.name)
         if config.closed_form == "process":
@@ -136,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if config.image_steps:
             found["image_share"] = aspect.look_share
             beside += f", and beside an image network with the share {aspect.look_share:.2f}"
-        run.record("aspect", found, keep=("loss", "validation_loss", "steps_per_second"))
+        record(loop.state, found, "loss", "validation_loss")
     print(f"aspect: {done} of {len(latents):,} latents, best loss {loop.state.score:.3e}{beside} -> {folder}")
     loop.exit_if_stopped()
 

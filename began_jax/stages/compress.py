@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (partial / "compressed.json").write_text(json.dumps(belongs_to(run) | {"images": len(ids)}, indent=2) + "\n")
         counts = {split: len(found["z"]) for split, found in parts.items()}
         found = measured(run, counts, z, packed)  # before OUT takes its name, so that a stop leaves nothing half done
-    run.record("compress", found | {"bits": bits, "images": len(ids)})
+        run.record("compress", found | {"bits": bits, "images": len(ids)})
     beside = ", ".join(
         f"{form.upper()} {found[f'{form}_psnr_db']:.2f} dB at {found[f'{form}_bits_a_pixel']:.3f}"
         for form in compression.FORMATS

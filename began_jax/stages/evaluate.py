@@ -16,6 +16,7 @@ recall, density and coverage, a Fréchet distance, the energy by octave, and the
 neighbours.png shows those that are the most like a training image, and below each its nearest ones.
 """
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -37,9 +38,11 @@ from began_jax.plugins import load as plugin
 from began_jax.run import cli, consistency, doubt, downstream, downstream_options, measures, networks, pairs, report
 from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
+from began_jax.sampling import evenly
 
 SHOWN, WORST = 16, 8  # held-out images in the pictures
 KEPT = (90, 75, 50)  # percent with the least doubt, whose error is stated
+BASELINE_NUMBERS = 2**25  # of the annotations that ridge regression learns from, which makes several copies of them
 
 Networks = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 
@@ -81,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("consistency", "generator_images"):
         if getattr(args, name) < 0:
             raise InputError(f"{flag(name)} is {getattr(args, name)}; it must be at least 0")
-    downstream_options.check(args)
+    downstream_options.check(args, given := cli.given(parser(), args))
+    if not args.consistency and (idle := {"annotator", "workers"} & given):
+        raise InputError(f"{flag(min(idle))} does nothing with --consistency 0: no T is asked")
     if 0 < args.generator_images < measures.LEAST:
         least = f"at least {measures.LEAST}, or 0 for none"
         raise InputError(f"--generator-images is {args.generator_images}; it must be {least}")
@@ -90,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     space = {}  # the default one of `Quality`
     if args.features:
         space = {"function": plugin(args.features, "--features"), "name": absolute(args.features)}
-    if args.downstream:
-        sharding.use_cpu_devices(1, kernel_gradients=True)  # before JAX is used: networks are trained
+    if args.downstream or args.consistency:
+        sharding.use_cpu_devices(1, kernel_gradients=True)  # before JAX is used: networks are trained, T perhaps too
     run = Run.open(args.run)
     name, names = args.aspect or networks.newest(run), [path.name for path in networks.trained(run)]
     if name not in names:
@@ -163,16 +168,20 @@ class Split(NamedTuple):
 
 
 def measured_splits(run: Run) -> tuple[Split, Split]:
-    """Return the training split, and the held-out one or, where nothing is held out, the training split again."""
+    """Return the training split, and the held-out one or, where nothing is held out, the training split again.
 
-    def read(split: str, prefix: str) -> Split:
+    The first is for baselines. Of very many annotations it has evenly spaced ones, as many as memory allows.
+    """
+
+    def read(split: str, prefix: str, most: int | None = None) -> Split:
         found = run.latents(split)
-        truth = run.annotations(split, len(found["z"]))
         rows = run.annotated(split, len(found["z"]))
-        return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], rows, truth)
+        rows = evenly(rows, most or len(rows))
+        return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], rows, run.annotations_of(split, rows))
 
-    train = read("train", "training")
-    return train, read("test", "heldout") if "test" in run.data.splits else train
+    held_out = "test" in run.data.splits
+    train = read("train", "training", max(BASELINE_NUMBERS // math.prod(run.data.shape), 1) if held_out else None)
+    return train, read("test", "heldout") if held_out else train
 
 
 def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
@@ -194,7 +203,7 @@ def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarr
         f"{prefix}_psnr_db": float(test.psnr_db.mean()),
         f"{prefix}_l1": float(test.l1.mean()),
         "training_latents": len(train.z),
-        "training_annotations": len(train.truth),
+        "training_annotations": len(run.annotated("train", len(train.z))),
     }
 
 

@@ -112,10 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
     if (args.count is not None and args.count < 1) or args.jitter < 0 or args.truncation < 0:
         raise InputError("--count must be at least 1, --jitter and --truncation at least 0")
-    if args.truncation != 1 and args.sampler != "density":
-        raise InputError(
-            f"--truncation {args.truncation} does nothing with --sampler {args.sampler}, only with density"
-        )
+    pairs.check_draw(args.sampler, args.jitter, args.truncation)
     if not 0 < args.keep <= 1:
         raise InputError(f"--keep is {args.keep}; it must be more than 0 and at most 1")
     part = part_of(args.part)
@@ -171,8 +168,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             write(made.z, made.images, run.data.known(made.annotations), **known)
             bar.update(len(made.z))
         bar.close()
-    if first_part and not own_images:
-        run.record("generate", {"images": args.count, "images_per_second": bar.rate})
+        if first_part and not own_images:
+            run.record("generate", {"images": args.count, "images_per_second": bar.rate})
     finish(args.out, run, wanted)
     sampled = "of the data set" if own_images else f"{run.inverted.named(args.sampler)} latents"
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
@@ -225,7 +222,7 @@ def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> d
     """Return what OUT/dataset.json tells of its origin."""
     own = {"generator": name} if (name := own_generator.name_of(run.folder)) else {}
     told = own | landmark_schemes.stored(run.data.points)
-    told |= {"annotations": pairs.digest(run)} if args.sampler == pairs.IMAGES else {}
+    told |= {"annotations": run.digest()} if args.sampler == pairs.IMAGES else {}
     return told | {
         "run": str(args.run),
         "generator_step": run.inverted.step,

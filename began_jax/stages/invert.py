@@ -13,6 +13,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ from began_jax.errors import InputError
 from began_jax.files import agree, read_json
 from began_jax.presets import INVERT_PRESETS, OWN
 from began_jax.progress import Progress
-from began_jax.run import cli, photographs, plan, shards
+from began_jax.run import checkpoints, cli, photographs, plan, shards
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.objective import codes_of
@@ -112,6 +113,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
         raise InputError(f"--{'plan' if args.plan else 'checkpoint'}: goes with the data set's images, not photographs")
     if args.photographs and not args.out:
         raise InputError(f"--images {args.photographs}: needs --out DIR for what is found")
+    if hasattr(args, "window") and not config.tolerance:
+        raise InputError("--window does nothing without --tolerance")
+    if hasattr(args, "seed") and config.start != "uniform" and config.starts == 1:
+        raise InputError(f"--seed does nothing with --start {config.start} alone: it is that of drawn starts")
     if config.tolerance and not config.steps:
         raise InputError(f"--tolerance is {config.tolerance}; it must be 0 where --steps is")
     if "prior_weight" in args and config.prior == "none":
@@ -135,11 +140,16 @@ def run_of(args: argparse.Namespace) -> Run:
 
 def preset_of(run: Run) -> InvertConfig:
     """Return where the options of a run's inversion start from: those that it began with, or its preset's."""
-    if (run.folder / "latents" / "config.json").is_file():
+    if has_shards(run):
         return run.inversion[0]
     if run.config.preset == OWN and not run.config.encoder_weight:
         return dataclasses.replace(INVERT_PRESETS[OWN], start="zero")
     return INVERT_PRESETS.get(run.config.preset, INVERT_PRESETS["faces"])
+
+
+def has_shards(run: Run) -> bool:
+    """Return whether anything of a run was inverted, which says how the rest must be."""
+    return any(checkpoints.exists(run.folder / "latents" / split) for split in shards.SPLITS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -161,10 +171,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     with sharding.first_process_first("configuration"):
         config, mesh = fitted(run, config, generator)
         invert = shards.inverter(config, generator, mesh, args.steps_per_call, lambda: codes_of(run, generator))
-        wanted = dataclasses.asdict(config) | {"generator_step": generator.step}
+        wanted = dataclasses.asdict(config) | {"generator_step": generator.step, "images": args.images}
         if args.generator:
             run.keep_generator(args.generator)
-        options = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
+        options: dict[str, Any] = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
+        # Other processes have the first one's, which is perhaps a moment old.
+        options |= {"free": ("images",), "used": has_shards(run) or jax.process_index() > 0}
         agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
 
     found = shards.Shards(run, config.shard_size, args.images)

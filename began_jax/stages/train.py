@@ -107,6 +107,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
         raise InputError("--save-every, --sample-every and --steps-per-call must be at least 1")
     if not args.save_seconds >= 0:
         raise InputError(f"--save-seconds is {args.save_seconds}; it must be at least 0")
+    if hasattr(args, "learning_rate_floor") and not config.patience:
+        raise InputError("--learning-rate-floor does nothing without --patience")
     if args.measure_every < 0:
         raise InputError(f"--measure-every is {args.measure_every}; it must be at least 0")
     return args, config
@@ -170,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return shown(values)
 
     options = {"save_every": args.save_every, "save_seconds": args.save_seconds, "stride": stride, "record": record}
+    options |= {"beside": run.inverted_steps()}
     options |= {"observe": observe, "unpack": packed.steps, "events": run.folder / "events" / "train"}
     with (
         Loop("train", run.folder / "generator", init(), config.steps, **options) as loop,
