@@ -230,12 +230,13 @@ class InvertConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("schedule", "beta1", "beta2") if self.optimizer == "bfgs" else ():
+        for name in OF_ADAM if self.optimizer == "bfgs" else ():
             value = getattr(self, name)
             if isinstance(value, Tracer) or value != getattr(InvertConfig, name):
                 raise InputError(f"{name} is {value}, which is for adam: bfgs finds the lengths of its steps itself")
 
 
+OF_ADAM = ("schedule", "beta1", "beta2")  # options of an inversion that BFGS has no use for
 LABEL_SAMPLERS = ("uniform", "data")  # of `began_jax.sampling`, those whose images T labels
 
 

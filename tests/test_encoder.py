@@ -1,5 +1,7 @@
 """The encoder beside the two players, an option beyond the paper."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,10 @@ from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.run import objective, shards
 from began_jax.run.generator import of_training
+
+
+def image_shape(config):
+    return config.height, config.width, config.channels
 
 
 def codes_of(rng, mean, mixing, batch):
@@ -33,6 +39,21 @@ def test_moment_mismatch_equals_a_loop_over_pairs():
     pairs = [(a @ b) + (a @ b) ** 2 for i, a in enumerate(codes) for j, b in enumerate(codes) if i != j]
     expected = (np.mean(pairs) - 2 / 3 * np.mean([a @ a for a in codes]) + 3 / 9) / 3
     np.testing.assert_allclose(reconstruction.moment_mismatch(jnp.asarray(codes)), expected, rtol=1e-5)
+
+
+def test_a_batch_unlike_all_others_moves_the_encoder_by_two_steps_and_not_by_ten(tiny_config):
+    config = tiny_config(encoder_weight=1.0, beta1=0.0)
+    advance = jax.jit(lambda state, x: began.step(config, state, x)[0])
+    x = np.random.default_rng(0).integers(0, 256, (config.batch_size, *image_shape(config)), np.uint8)
+    state = advance(began.init(config), x)
+    tiny = jax.tree.map(lambda moment: moment * 1e-8, state.encoder_optimizer.nu)  # as if all before had been alike
+    memory = state.encoder_optimizer._replace(nu=tiny, count=jnp.asarray(1000, jnp.int32))
+    spiked = dataclasses.replace(state, encoder_optimizer=memory)
+    for before, most in ((state, 1.5), (spiked, 2.0)):
+        moved = jax.tree.map(lambda a, b: (a - b) / config.learning_rate, advance(before, x).encoder, before.encoder)
+        steps = [float(np.sqrt((leaf**2).mean())) for leaf in jax.tree.leaves(moved)]
+        assert max(steps) < most * 1.01
+    assert max(steps) == pytest.approx(2, rel=1e-2)
 
 
 def test_no_encoder_has_no_parameters(tiny_config):

@@ -310,8 +310,17 @@ def test_few_labels_are_drawn_by_their_seed(faces, tmp_path):
         (["--labelled", 21], ["--labelled is 21", "20 annotated images"]),
         (["--labelled", 8, "--target", "generated"], ["--labelled does nothing"]),
         (["--label-seed", 1], ["--label-seed needs --labelled"]),
+        (["--labels", 100], ["--labels does nothing with --target dataset"]),
+        (["--annotator", "network"], ["--annotator does nothing with --target dataset"]),
     ):
         assert_refused(run, "aspect.py", run, *options, wanted=wanted)
+    for script, options, wanted in (
+        ("evaluate.py", ["--keep", 0.5], "--keep does nothing without --downstream"),
+        ("evaluate.py", ["--consistency", 0, "--annotator", "dlib"], "--annotator does nothing with --consistency 0"),
+        ("evaluate.py", ["--downstream", "8,21"], "--downstream 21: only 20"),
+        ("generate.py", ["--out", tmp_path / "g", "--jitter", 1], "--jitter 1.0 does nothing with --sampler uniform"),
+    ):
+        assert_refused(run, script, run, *options, wanted=[wanted])
 
 
 def test_after_a_diverged_aspect_training_another_learning_rate_may_take_its_name(faces, tmp_path):

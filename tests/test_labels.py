@@ -159,7 +159,7 @@ def test_a_t_whose_file_has_changed_is_another_one(made):
     labels.choose(Run(run, config, data), t + "spread")
     collect(made, count=5)
     (run.parent / "t.py").write_text(T + "\n# another threshold\n")
-    with pytest.raises(InputError, match=r"labelled with code \w+, and now \w+ is asked for.*delete"):
+    with pytest.raises(InputError, match=r"labelled with annotator_file \w+, and now \w+ is asked for.*delete"):
         labels.choose(Run(run, config, data), None)
 
 

@@ -133,6 +133,6 @@ def test_a_student_learns_the_same_again_from_sets_that_share_its_batches(points
     trained = error([few, many])
     assert student._step.cache_info().misses == before + 1
     assert len(done) == 40 and trained == error([few, many]) != error([few, many], seed=1)
-    assert student._step.cache_info().misses == before + 1  # nor is it compiled again for another seed
+    assert student._step.cache_info().misses == before + 1  # another seed is an argument
     assert trained < 0.3 * error([few, many], recipe._replace(steps=1))
     assert trained < error([many]) or trained < error([few])  # who has seen all knows more than who has not

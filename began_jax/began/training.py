@@ -21,6 +21,9 @@ from began_jax.models.configured import check_networks, encoder_network, network
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 AUGMENT_FOLD = 2**32 - 2  # of a step's key, for the changes that --augment makes
+# Root mean square of Adam's step of each array of E at most (Shazeer and Stern, 2018), which is 1 as a rule. A single
+# batch in which codes are alike makes steps of 10, after which the tanh that E ends with is 1 for all images, for good.
+E_STEP = 2.0
 M_DECAY = 0.999  # of the running mean of M: about 1,000 steps, to see a stall through the noise of one batch
 
 
@@ -238,13 +241,15 @@ def step(
     )
     adam = optimizer(config)
 
-    def update(params, grads, opt_state):
+    def update(params, grads, opt_state, most=None):
         direction, opt_state = adam.update(grads, opt_state, params)
+        if most is not None:
+            direction, _ = optax.clip_by_block_rms(most).update(direction, optax.EmptyState())
         return jax.tree.map(lambda p, d: p - state.learning_rate * d, params, direction), opt_state
 
     generator, generator_optimizer = update(state.generator, grads_g, state.generator_optimizer)
     discriminator, discriminator_optimizer = update(state.discriminator, grads_d, state.discriminator_optimizer)
-    encoder, encoder_optimizer = update(state.encoder, grads_e, state.encoder_optimizer)
+    encoder, encoder_optimizer = update(state.encoder, grads_e, state.encoder_optimizer, E_STEP)
     measure, k = convergence(config, losses), state.k
     if config.objective == "began":
         k = next_k(state.k, losses["loss_real"], losses["loss_generated"], config.gamma, config.lambda_k)

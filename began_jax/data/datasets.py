@@ -89,6 +89,11 @@ class DataSet:
         return np.where(np.isin(np.arange(annotations.shape[1]), unseen)[:, None], np.nan, annotations)
 
     @property
+    def changeable(self) -> bool:
+        """Whether annotations may change though the data set stays the same, as of one of `prepare.py --partial`."""
+        return "annotated" in self.metadata
+
+    @property
     def partial(self) -> bool:
         """Whether some of the training examples are not annotated."""
         return len(self.annotated("train")) < self.splits.get("train", 0)

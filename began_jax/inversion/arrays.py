@@ -206,11 +206,13 @@ def _starts(
         nonlocal shapes
         if number:  # the first start comes before, and tells the shapes
             return jax.tree.map(np.asarray, starts.start(config, rows, shapes, number))
-        rows = rows[filling(len(rows), size)]  # copies, so that there is one shape
-        found = jax.tree.map(lambda leaf: leaf[rows], start) if encode is None else encode(x[rows - rows[0]])
-        if starts.rows(found) != size:
-            raise InputError(f"start gives {starts.rows(found)} latents for {size} images; it must give one each")
-        first = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(x)], found)
+        if encode is None:
+            first = jax.tree.map(lambda leaf: leaf[rows], start)
+        else:
+            found = encode(x[filling(len(x), size)])  # copies fill a short batch up, so that there is one shape
+            if starts.rows(found) != size:
+                raise InputError(f"start gives {starts.rows(found)} latents for {size} images; it must give one each")
+            first = jax.tree.map(lambda leaf: np.asarray(leaf)[: len(x)], found)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(first)):
             raise InputError("start gives a latent that is not finite")
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), first)

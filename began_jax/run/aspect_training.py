@@ -18,8 +18,6 @@ from began_jax.run.folder import Run
 from began_jax.run.image_network import Examples
 from began_jax.run.loop import Loop
 
-SAVE_EVERY = 10  # epochs between checkpoints, ...
-SAVE_SECONDS = 10.0  # ... which are so many seconds apart at least: where few images are annotated, epochs are steps
 Record = Callable[[aspects.AspectState, dict[str, float]], None]
 
 
@@ -30,7 +28,7 @@ def fitted(
     examples: Examples,
     folder: Path,
     *,
-    save_every: int = SAVE_EVERY,
+    save_every: int | None = None,
     events: Path | None = None,
     record: Record | None = None,
 ) -> Loop[aspects.AspectState]:
@@ -42,7 +40,7 @@ def fitted(
         config: of the training, as `networks.fitting` gives it.
         examples: to learn from. Their rows are asked for by an image network alone.
         folder: of the checkpoints.
-        save_every: epochs between them, which are `SAVE_SECONDS` apart at least.
+        save_every: epochs between them; None for `image_network.between_saves`.
         events: folder of TensorBoard's files.
         record: given the state and the last metrics before each checkpoint of the network, with `steps_per_second`
             where it is known.
@@ -74,8 +72,7 @@ def fitted(
         return values
 
     options = {
-        "save_every": save_every,
-        "save_seconds": SAVE_SECONDS,
+        "save_every": save_every or image_network.between_saves(config.epochs),
         "record": recorded,
         "observe": observe,
         "events": events,
@@ -89,7 +86,7 @@ def fitted(
         loop.exit_if_stopped()  # by a signal that came while it saved
         del trainer, pairs  # and what they have on the device
         beside = events and events / "images"  # each a curve of its own from epoch 1 on
-        image_network.fitted(run, config, examples, folder, save_every, SAVE_SECONDS, beside)
+        image_network.fitted(run, config, examples, folder, save_every, beside)
     return loop
 
 
@@ -101,6 +98,6 @@ def _agree(folder: Path, recipe: str, config: AspectConfig, origin: dict, otherw
     used = checkpoints.exists(folder)
     # networks of before 0.3.0
     defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
-    defaults |= {"annotations": wanted.get("annotations")}
+    defaults |= {name: origin.get(name) for name in ("annotations", "labels_of")}
     options = {"free": free, "defaults": defaults, "otherwise": otherwise, "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

@@ -92,8 +92,6 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     annotated = len(run.annotated("train", inverted["train"]))
-    if max(plan.labels) > annotated:
-        raise InputError(f"--downstream {max(plan.labels)}: only {annotated:,} inverted training images are annotated")
     asked = [(way, count) for count in plan.labels for way in ways]
     asked = [(way, count) for way, count in asked if way != "pseudo" or (count or annotated) < inverted["train"]]
     cells = [(count, seed) for count in plan.labels for seed in range(plan.seeds)]

@@ -44,8 +44,8 @@ def check(args: argparse.Namespace, given: Collection[str]) -> None:
     if not args.downstream and (idle := [name for name in OPTIONS if name in given]):
         raise InputError(f"{flag(idle[0])} does nothing without --downstream")
     if min(args.seeds, args.student_steps, args.pairs) < 1 or not 0 < args.keep <= 1 or args.truncation < 0:
-        given = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
-        raise InputError(f"{given}; --truncation: at least 0")
+        ranges = "--seeds, --student-steps, --pairs: at least 1 each; --keep: more than 0 and at most 1"
+        raise InputError(f"{ranges}; --truncation: at least 0")
     if not 0 <= args.first < 1:
         raise InputError(f"--first is {args.first}; it must be at least 0 and less than 1")
 
@@ -55,6 +55,9 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     if "test" not in run.data.splits:
         raise InputError("--downstream needs held-out images, and the data set has no test split: prepare.py --holdout")
     counts = downstream.parse_labels(args.downstream)
+    annotated = len(run.annotated("train", len(run.latents("train")["z"])))
+    if max(counts) > annotated:
+        raise InputError(f"--downstream {max(counts)}: only {annotated:,} inverted training images are annotated")
     fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
     before = downstream.before(run)
     recipe = args.recipe or before.get("recipe") or networks.default_recipe(run, fewest)

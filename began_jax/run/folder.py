@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from began_jax import began, kinds, plugins
-from began_jax.configs import InvertConfig, TrainConfig, train_config
+from began_jax.configs import OF_ADAM, InvertConfig, TrainConfig, train_config
 from began_jax.data.datasets import DataSet, open_data
 from began_jax.data.synthetic import dataset as synthetic
 from began_jax.errors import InputError
@@ -231,11 +231,14 @@ class Run:
         stored = read_json(path)
         step = stored.pop("generator_step")
         stored.pop("images", None)
+        if stored.get("optimizer") == "bfgs":  # which took options of Adam before 0.3.0, and did nothing with them
+            stored = {name: value for name, value in stored.items() if name not in OF_ADAM}
         return InvertConfig(**stored), step
 
     def inverted_steps(self) -> list[int]:
         """Return the step of the generator that the run's latents belong to, if there are any."""
-        return [self.inversion[1]] if (self.folder / "latents" / "config.json").is_file() else []
+        path = self.folder / "latents" / "config.json"
+        return [read_json(path)["generator_step"]] if path.is_file() else []
 
     @functools.cached_property
     def inverted(self) -> Generator:
@@ -254,6 +257,7 @@ class Run:
             InputError: as there, and where not all is inverted that invert.py was asked for.
         """
         found = Latents(self.folder / "latents" / split, read_only=True).load()
+        _ = self.inversion  # says what is missing, if anything is
         stored = read_json(self.folder / "latents" / "config.json")
         wanted, size, asked = self.data.splits[split], stored["shard_size"], stored.get("images")
         if split == "train" and asked:
@@ -286,13 +290,14 @@ class Run:
             found[i] = source.annotation(int(row))
         return found
 
+    @functools.cached_property
     def digest(self) -> str:
-        """Return what differs where the annotations of the inverted training images do: their number, and a hash."""
+        """What differs where the annotations of the inverted training images do."""
         source, rows = self.data.source("train"), self.annotated("train", len(self.latents("train")["z"]))
         found = hashlib.sha256(rows.tobytes())
         for row in rows:
             found.update(source.annotation(int(row)).tobytes())
-        return f"{len(rows)} ({found.hexdigest()[:16]})"
+        return found.hexdigest()[:16]
 
     def start_anew(self) -> str:
         """Return what has to go where the latents are to be made in another way: they, and all that came of them."""

@@ -37,6 +37,7 @@ from began_jax.sampling import evenly
 
 MOST = 20_000  # images that it is trained on: all of them are on the device
 EQUAL = 0.5  # share of each, where no example tells which one is the better
+LEAST, CHECKPOINTS = 10, 40  # epochs between checkpoints at least, and checkpoints of a training at most beyond that
 _ITEM = "answers"
 
 
@@ -126,13 +127,17 @@ def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained
     return aspects.Trainer(made.config, made.network, *pairs, sight=made.sight, loss=made.loss)
 
 
+def between_saves(epochs: int) -> int:
+    """Return the epochs between checkpoints: of few annotated images, where epochs are steps, they are many."""
+    return max(LEAST, -(-epochs // CHECKPOINTS))
+
+
 def fitted(
     run: Run,
     config: AspectConfig,
     examples: Examples,
     folder: Path,
-    save_every: int,
-    save_seconds: float = 0.0,
+    save_every: int | None = None,
     events: Path | None = None,
 ) -> None:
     """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
@@ -144,7 +149,8 @@ def fitted(
         loop.log("aspect", epoch, values)
         return values
 
-    options = {"observe": observe, "save_every": save_every, "save_seconds": save_seconds, "events": events}
+    every = save_every or between_saves(made.config.epochs)
+    options = {"observe": observe, "save_every": every, "events": events}
     with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place
         if loop.start < loop.total:

@@ -56,9 +56,9 @@ def choose(run: Run, given: str | None) -> str:
     name = plugins.absolute(given or before or run.data.metadata.get("annotator") or NETWORK)
     if name != NETWORK:
         annotator.load(name)  # what it lacks is said before anything is written
-    code = plugins.fingerprint(name)
-    known, defaults = {"annotator": name} | ({"code": code} if code else {}), {"code": code}  # stored since 0.3.0
-    agree(path, known, "labelled", otherwise=f"delete {path.parent}", used=used, defaults=defaults)
+    file = {"annotator_file": plugins.fingerprint(name)}  # stored since 0.3.0
+    known = {"annotator": name} | (file if file["annotator_file"] else {})
+    agree(path, known, "labelled", otherwise=f"delete {path.parent}", used=used, defaults=file)
     return name
 
 
@@ -106,11 +106,13 @@ def collect(
     """
     _, step = run.inversion
     wanted = {"annotator": name, "generator_step": step, "jitter": sampling.JITTER}
+    learnt = {"annotations": run.digest} if name == NETWORK and run.data.changeable else {}  # stored since 0.3.0
     stores, missing = {}, []
     for sampler in samplers:
         folder = run.folder / "labels" / f"{purpose}-{sampler}"
-        remedy = f"delete {folder.parent}"
-        agree(folder / "config.json", wanted, "labelled", otherwise=remedy, used=checkpoints.exists(folder))
+        remedy = f"delete {folder.parent}" + (f" and {run.folder / 'annotator'}" if learnt else "")
+        used = checkpoints.exists(folder)
+        agree(folder / "config.json", wanted | learnt, "labelled", otherwise=remedy, used=used, defaults=learnt)
         stores[sampler] = Latents(folder)
         there = stores[sampler].done()
         missing += [(sampler, shard) for shard in range(-(-count // SHARD)) if shard not in there]

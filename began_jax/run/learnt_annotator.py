@@ -49,7 +49,9 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
     if run.kind.name == "mask":  # every pixel is a target, so fewer passes teach as much
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
     known, used = {"epochs": recipe.epochs, "images": count}, checkpoints.exists(folder)
-    agree(folder / "config.json", known, "trained", otherwise=f"delete {folder}", used=used)
+    learnt = {"annotations": run.digest} if data.changeable else {}  # stored since 0.3.0
+    otherwise = f"delete {folder} and {run.folder / 'labels'}"
+    agree(folder / "config.json", known | learnt, "trained", otherwise=otherwise, used=used, defaults=learnt)
     state = aspects.init(recipe, network, (data.height, data.width, data.channels))
 
     def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:

@@ -24,14 +24,17 @@ from began_jax.run.generator import Generator
 def origin(run: Run, config: AspectConfig) -> dict[str, Any]:
     """Return what the pairs that an aspect network learns from belong to: another origin makes another network.
 
-    The annotations of a data set that is annotated in part may change, and are told by their digest.
+    So do the annotations of a data set that was prepared with --partial, which may change, and the T of new images.
     """
     how, step = run.inversion
-    if config.target == "generated":
-        return {"generator_step": step}
-    known: dict[str, Any] = {"annotations": run.digest()} if run.data.partial else {}
-    known |= {f"inversion_{name}": value for name, value in dataclasses.asdict(how).items()}
-    return {"generator_step": step} | known
+    known: dict[str, Any] = {"generator_step": step}
+    labels = run.folder / "labels" / "config.json"
+    if config.target != "dataset" and labels.is_file():
+        known["labels_of"] = " ".join(map(str, read_json(labels).values()))
+    if config.target != "generated":
+        known |= {f"inversion_{name}": value for name, value in dataclasses.asdict(how).items()}
+        known |= {"annotations": run.digest} if run.data.changeable else {}
+    return known
 
 
 def trained(run: Run) -> list[Path]:

@@ -51,8 +51,8 @@ def parser() -> cli.ArgumentParser:
         "annotated in part (docs/aspects.md)",
     )
     cli.add_plan(parser)
-    about = "epochs between checkpoints, which are ten seconds apart at least; a stop saves what is reached"
-    parser.add_argument("--save-every", type=int, default=aspect_training.SAVE_EVERY, help=about)
+    about = "epochs between checkpoints; default: 10, or a 40th of all where that is more. A stop saves what is reached"
+    parser.add_argument("--save-every", type=int, help=about)
     cli.add_options(parser, ASPECT_RECIPES)
     return parser
 
@@ -90,7 +90,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
     config = networks.possible(run, config)
     if args.name and (Path(args.name).name != args.name or args.name == ".."):
         raise InputError(f"--name is {args.name}; it must be the name of one folder")
-    if args.save_every < 1:
+    if args.save_every is not None and args.save_every < 1:
         raise InputError(f"--save-every is {args.save_every}; it must be at least 1")
     if config.closed_form != "none" and not config.validation:
         raise InputError(f"--closed-form {config.closed_form} needs --validation: its share is found on those latents")
@@ -123,9 +123,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = run.folder / "aspect" / (args.name or default_name(args.recipe, config))
 
     def record(state: aspects.AspectState, metrics: dict[str, float], *keep: str) -> None:
-        before = run.figure("aspect/name")  # figures are kept of this network, not of another one
-        found = {"name": folder.name, "epochs": state.done, "best_loss": state.score} | metrics
-        run.record("aspect", found, keep=(*keep, "steps_per_second") if before == folder.name else ())
+        found = {"epochs": state.done, "best_loss": state.score} | metrics
+        same = not keep or run.figure("aspect/best_loss") == state.score  # figures of another network are not kept
+        run.record("aspect", found, keep=(*keep, "steps_per_second") if same else ())
 
     rows = labels.learnt_from(run, config) if config.image_steps else np.arange(0)
     options = {"save_every": args.save_every, "events": run.folder / "events" / f"aspect-{folder.name}"}

@@ -222,7 +222,7 @@ def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> d
     """Return what OUT/dataset.json tells of its origin."""
     own = {"generator": name} if (name := own_generator.name_of(run.folder)) else {}
     told = own | landmark_schemes.stored(run.data.points)
-    told |= {"annotations": run.digest()} if args.sampler == pairs.IMAGES else {}
+    told |= {"annotations": run.digest} if args.sampler == pairs.IMAGES else {}
     return told | {
         "run": str(args.run),
         "generator_step": run.inverted.step,

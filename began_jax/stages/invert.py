@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from began_jax import sharding
-from began_jax.configs import InvertConfig
+from began_jax.configs import OF_ADAM, InvertConfig
 from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
 from began_jax.files import agree, read_json
@@ -101,7 +101,11 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, InvertCo
     """Return the command line, the run, and its preset with the options that were given."""
     args = parser().parse_args(argv)
     run = run_of(args)
-    config = cli.given_options(args, preset_of(run))
+    preset = preset_of(run)
+    if getattr(args, "optimizer", "") == "bfgs":  # the preset's own are for Adam
+        own = {name: getattr(InvertConfig, name) for name in OF_ADAM}
+        preset = dataclasses.replace(preset, **own)
+    config = cli.given_options(args, preset)
     args.photographs = None if re.fullmatch(r"-?\d+", args.images) else Path(args.images)
     args.images = 0 if args.photographs else int(args.images)
     if args.images < 0:
@@ -176,7 +180,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.keep_generator(args.generator)
         options: dict[str, Any] = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
         # Other processes have the first one's, which is perhaps a moment old.
-        options |= {"free": ("images",), "used": has_shards(run) or jax.process_index() > 0}
+        idle = OF_ADAM if config.optimizer == "bfgs" else ()
+        options |= {"free": ("images", *idle), "used": has_shards(run) or jax.process_index() > 0}
         agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
 
     found = shards.Shards(run, config.shard_size, args.images)
@@ -232,10 +237,14 @@ def of_photographs(args: argparse.Namespace, run: Run, config: InvertConfig) -> 
     print(f"invert: {found['photographs']:,} photographs, L1 {found['l1']:.4f}{left_out} -> {args.out}")
 
 
-def kept_size(run: Run, config: InvertConfig) -> int:
-    """Return the size of a shard: the given one, or the one that the run keeps, or 0 where there is none."""
+def kept_size(run: Run, config: InvertConfig, written: bool = False) -> int:
+    """Return the size of a shard: the given one, or the one that the run keeps, or 0 where there is none.
+
+    It keeps the one of its shards, or the one that another process has `written` for those to come.
+    """
     stored = run.folder / "latents" / "config.json"
-    return config.shard_size or (read_json(stored)["shard_size"] if stored.exists() else 0)
+    kept = stored.exists() and (written or has_shards(run))
+    return config.shard_size or (read_json(stored)["shard_size"] if kept else 0)
 
 
 def fitted(run: Run, config: InvertConfig, generator: Generator) -> tuple[InvertConfig, jax.sharding.Mesh]:
@@ -243,7 +252,7 @@ def fitted(run: Run, config: InvertConfig, generator: Generator) -> tuple[Invert
     devices = None
     # A kept size was perhaps found for other devices than those that are here.
     if config.shard_size == 0 or (run.folder / "latents" / "config.json").exists():
-        size = kept_size(run, config) or shards.largest_shard(config, generator)
+        size = kept_size(run, config, jax.process_index() > 0) or shards.largest_shard(config, generator)
         config = dataclasses.replace(config, shard_size=size)
         devices = sharding.most_devices(size, jax.local_device_count())
     return config, sharding.data_mesh(config.shard_size, devices, local=True)

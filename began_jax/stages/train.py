@@ -107,7 +107,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
         raise InputError("--save-every, --sample-every and --steps-per-call must be at least 1")
     if not args.save_seconds >= 0:
         raise InputError(f"--save-seconds is {args.save_seconds}; it must be at least 0")
-    if hasattr(args, "learning_rate_floor") and not config.patience:
+    begun = args.run is not None and (args.run / "config.json").is_file()  # perhaps with this option, which is kept
+    if hasattr(args, "learning_rate_floor") and not config.patience and not begun:
         raise InputError("--learning-rate-floor does nothing without --patience")
     if args.measure_every < 0:
         raise InputError(f"--measure-every is {args.measure_every}; it must be at least 0")
