@@ -24,6 +24,7 @@ from began_jax.models.layers import average_pool, nearest_upsample
 Images = Float[Array | np.ndarray, "batch height width channels"]
 
 DETAIL = 2.0  # weight of each level of the pyramid's differences, beside 1 of what is left below them
+END = 0.999  # of the tanh: codes beyond it count as -1 or 1
 
 
 def pixel_difference(x: Images, y: Images) -> Float[Array, ""]:
@@ -85,8 +86,8 @@ def encoder_loss(
     x: Images,
     generated: Images,
     z: Float[Array, "batch latent"],
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the whole loss, and R of the pixels or of the pyramid."""
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, ""]]]:
+    """Return the whole loss, R of the pixels or of the pyramid, and the share of codes at an end of E's tanh."""
     network = encoder_network(config)
     code = apply(network, encoder, x)
     y = apply(networks(config)[0], generator, code)
@@ -98,7 +99,8 @@ def encoder_loss(
             *(_features(config, jax.lax.stop_gradient(discriminator), v) for v in (x, y))
         )
     consistency = ((apply(network, encoder, generated) - z) ** 2).mean()
-    return config.encoder_weight * (total + consistency + moment_mismatch(code)), reconstruction
+    saturated = (jnp.abs(code) > END).mean()
+    return config.encoder_weight * (total + consistency + moment_mismatch(code)), (reconstruction, saturated)
 
 
 def _features(config: TrainConfig, discriminator: Any, images: Images) -> list[Array]:
@@ -111,10 +113,12 @@ def _features(config: TrainConfig, discriminator: Any, images: Images) -> list[A
 def gradients(
     config: TrainConfig, state: Any, x: Images, generated: Images, z: Float[Array, "batch latent"]
 ) -> tuple[Any, Any, dict[str, Array]]:
-    """Return the gradients of the loss with respect to E and to G, and R as `reconstruction`."""
+    """Return the gradients of the loss with respect to E and to G, and `reconstruction` R and `saturated`."""
 
     def loss(encoder, generator):
         return encoder_loss(config, encoder, generator, state.discriminator, x, generated, z)
 
-    (_, reconstruction), found = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(state.encoder, state.generator)
-    return *found, {"reconstruction": reconstruction}
+    (_, (reconstruction, saturated)), found = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
+        state.encoder, state.generator
+    )
+    return *found, {"reconstruction": reconstruction, "saturated": saturated}

@@ -56,6 +56,16 @@ def test_a_batch_unlike_all_others_moves_the_encoder_by_two_steps_and_not_by_ten
     assert max(steps) == pytest.approx(2, rel=1e-2)
 
 
+def test_an_encoder_that_has_died_is_told_by_its_codes(tiny_config):
+    config = tiny_config(encoder_weight=1.0)
+    advance = jax.jit(lambda state, x: began.step(config, state, x)[1])
+    x = np.random.default_rng(0).integers(0, 256, (config.batch_size, *image_shape(config)), np.uint8)
+    state = began.init(config)
+    assert float(advance(state, x)["saturated"]) == 0
+    far = jax.tree.map_with_path(lambda path, leaf: leaf + 1e3 * ("bias" in str(path)), state.encoder)
+    assert float(advance(dataclasses.replace(state, encoder=far), x)["saturated"]) == 1
+
+
 def test_no_encoder_has_no_parameters(tiny_config):
     assert jax.tree.leaves(jax.eval_shape(lambda: began.init(tiny_config())).encoder) == []
 

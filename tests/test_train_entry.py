@@ -21,6 +21,7 @@ from began_jax.configs import TrainConfig
 from began_jax.presets import TRAIN_PRESETS
 from began_jax.run import checkpoints
 from began_jax.run.folder import Run
+from began_jax.stages import train as stage
 from began_jax.stages.train import mesh_of
 
 SIZE = ["--height", "16", "--width", "16", "--filters", "4", "--encoder-filters", "4,6", "--latent-size", "8"]
@@ -152,6 +153,17 @@ def test_a_training_that_goes_on_keeps_the_generator_that_the_latents_belong_to(
     finish(start(run, "--steps", 60))
     assert {30, 60} <= set(steps(run)) and len(steps(run)) <= 5
     assert Run.open(run).inverted.step == 30
+
+
+def test_an_encoder_that_has_died_is_said_once(tmp_path, tiny_faces, monkeypatch):
+    command = ["faces-sharp", "--data", tiny_faces, *SIZE, "--measure-every", 0, "--save-every", 100]
+    monkeypatch.setattr(stage, "LOG_EVERY", 1)
+    status, _, told = call("train.py", tmp_path / "run", *command, "--steps", 2)
+    assert status == 0 and "encoder" not in told
+    monkeypatch.setattr(stage, "DEAD", -1)
+    status, _, told = call("train.py", tmp_path / "run", *command, "--steps", 5)
+    assert status == 0 and told.count("train: step 3: the encoder answers -1 or 1 for everything") == 1
+    assert told.count("the encoder answers") == 1
 
 
 REFUSALS = {

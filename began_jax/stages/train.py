@@ -37,6 +37,7 @@ MEASURED = 500  # generated images that are measured while training, beside as m
 BLOCK = 100  # ... and drawn so many at a time
 BEGAN_ALONE = ("loss_power", "gamma", "lambda_k", "k_0", "separate_latents")  # options of one objective
 RELATIVISTIC_ALONE = ("gradient_penalty", "penalty_share", "augment")
+DEAD = 0.9  # share of codes that are -1 or 1, beyond which an encoder is taken for dead
 LOG_EVERY = 50  # steps between two points of TensorBoard's curves
 
 
@@ -166,10 +167,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     measured = args.measure_every and measures.available(run.data, MEASURED) >= measures.LEAST
     measure = Measurement(run) if measured and jax.process_index() == 0 else None
 
+    told: list[int] = []  # when the encoder was found dead
+
     def observe(number: int, values: dict[str, float]) -> dict[str, float]:
         began.check_finite(values, number)
         if number % LOG_EVERY == 0:
             loop.log("train", number, values)
+            if values.get("saturated", 0) > DEAD and not told and jax.process_index() == 0:
+                told.append(number)
+                what = "the encoder answers -1 or 1 for everything, and may never learn again"
+                remedy = "if `reconstruction` does not fall, start another run with another --seed"
+                print(f"train: step {number}: {what}; {remedy}", file=sys.stderr)
         return shown(values)
 
     options = {"save_every": args.save_every, "save_seconds": args.save_seconds, "stride": stride, "record": record}
