@@ -219,7 +219,7 @@ def step(
         `convergence`), `learning_rate`, and `diversity`, the standard deviation over the generated batch divided by
         that over the real batch (near 0: mode collapse). BEGAN's objective adds `loss_real` L(x) and `loss_generated`
         L(G(z)), the relativistic one `loss_generator` L_G, `gap` and `penalty`; an encoder adds `reconstruction`, and
-            `saturated`, the share of its codes that are -1 or 1 (near 1: it has died, since a tanh has no slope there).
+        `saturated`, the share of its codes that are -1 or 1 (near 1: it has died, since a tanh has no slope there).
 
     Examples:
         >>> import jax, numpy as np

@@ -16,7 +16,7 @@ from began_jax.presets import ASPECT_RECIPES
 from began_jax.run import checkpoints, closed_form, image_network, networks
 from began_jax.run.folder import Run
 from began_jax.run.image_network import Examples
-from began_jax.run.loop import Loop
+from began_jax.run.loop import Loop, between_saves
 
 Record = Callable[[aspects.AspectState, dict[str, float]], None]
 
@@ -40,7 +40,7 @@ def fitted(
         config: of the training, as `networks.fitting` gives it.
         examples: to learn from. Their rows are asked for by an image network alone.
         folder: of the checkpoints.
-        save_every: epochs between them; None for `image_network.between_saves`.
+        save_every: epochs between them; None for `loop.between_saves`.
         events: folder of TensorBoard's files.
         record: given the state and the last metrics before each checkpoint of the network, with `steps_per_second`
             where it is known.
@@ -72,7 +72,7 @@ def fitted(
         return values
 
     options = {
-        "save_every": save_every or image_network.between_saves(config.epochs),
+        "save_every": save_every or between_saves(config.epochs),
         "record": recorded,
         "observe": observe,
         "events": events,

@@ -222,13 +222,17 @@ class Run:
         config = dataclasses.replace(self.config, remat=remat or self.config.remat)
         return of_training(config, self.training(which))
 
-    @functools.cached_property
-    def inversion(self) -> tuple[InvertConfig, int]:
-        """How the latents were made, and the step of the generator that they belong to; InputError before invert.py."""
+    def _inverted_with(self) -> dict[str, Any]:
+        """Return what invert.py was asked for, as it is stored; InputError before it."""
         path = self.folder / "latents" / "config.json"
         if not path.is_file():
             raise InputError(f"{self.folder / 'latents'} holds no latents: run invert.py --run {self.folder} first")
-        stored = read_json(path)
+        return read_json(path)
+
+    @functools.cached_property
+    def inversion(self) -> tuple[InvertConfig, int]:
+        """How the latents were made, and the step of the generator that they belong to; InputError before invert.py."""
+        stored = self._inverted_with()
         step = stored.pop("generator_step")
         stored.pop("images", None)
         if stored.get("optimizer") == "bfgs":  # which took options of Adam before 0.3.0, and did nothing with them
@@ -237,8 +241,8 @@ class Run:
 
     def inverted_steps(self) -> list[int]:
         """Return the step of the generator that the run's latents belong to, if there are any."""
-        path = self.folder / "latents" / "config.json"
-        return [read_json(path)["generator_step"]] if path.is_file() else []
+        there = (self.folder / "latents" / "config.json").is_file()
+        return [self._inverted_with()["generator_step"]] if there else []
 
     @functools.cached_property
     def inverted(self) -> Generator:
@@ -257,8 +261,7 @@ class Run:
             InputError: as there, and where not all is inverted that invert.py was asked for.
         """
         found = Latents(self.folder / "latents" / split, read_only=True).load()
-        _ = self.inversion  # says what is missing, if anything is
-        stored = read_json(self.folder / "latents" / "config.json")
+        stored = self._inverted_with()
         wanted, size, asked = self.data.splits[split], stored["shard_size"], stored.get("images")
         if split == "train" and asked:
             wanted = min(wanted, -(-asked // size) * size)
@@ -298,6 +301,11 @@ class Run:
         for row in rows:
             found.update(source.annotation(int(row)).tobytes())
         return found.hexdigest()[:16]
+
+    @property
+    def learnt_annotations(self) -> dict[str, str]:
+        """What is stored of the annotations that something has learnt, where they may change; else nothing."""
+        return {"annotations": self.digest} if self.data.changeable else {}
 
     def start_anew(self) -> str:
         """Return what has to go where the latents are to be made in another way: they, and all that came of them."""

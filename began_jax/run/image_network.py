@@ -32,12 +32,11 @@ from began_jax.run import checkpoints, closed_form
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
 from began_jax.run.latents import read_columns, write_columns
-from began_jax.run.loop import Loop
+from began_jax.run.loop import Loop, between_saves
 from began_jax.sampling import evenly
 
 MOST = 20_000  # images that it is trained on: all of them are on the device
 EQUAL = 0.5  # share of each, where no example tells which one is the better
-LEAST, CHECKPOINTS = 10, 40  # epochs between checkpoints at least, and checkpoints of a training at most beyond that
 _ITEM = "answers"
 
 
@@ -125,11 +124,6 @@ def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained
     images, targets = images_of(run.data.source("train"), examples.rows[rows]), examples.targets[rows]
     pairs = (jnp.asarray(images), jnp.asarray(targets))
     return aspects.Trainer(made.config, made.network, *pairs, sight=made.sight, loss=made.loss)
-
-
-def between_saves(epochs: int) -> int:
-    """Return the epochs between checkpoints: of few annotated images, where epochs are steps, they are many."""
-    return max(LEAST, -(-epochs // CHECKPOINTS))
 
 
 def fitted(

@@ -106,7 +106,7 @@ def collect(
     """
     _, step = run.inversion
     wanted = {"annotator": name, "generator_step": step, "jitter": sampling.JITTER}
-    learnt = {"annotations": run.digest} if name == NETWORK and run.data.changeable else {}  # stored since 0.3.0
+    learnt = run.learnt_annotations if name == NETWORK else {}  # stored since 0.3.0
     stores, missing = {}, []
     for sampler in samplers:
         folder = run.folder / "labels" / f"{purpose}-{sampler}"

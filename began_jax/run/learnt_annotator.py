@@ -49,7 +49,7 @@ def load(run: Run) -> Callable[[Iterable[np.ndarray]], Iterator[list[np.ndarray]
     if run.kind.name == "mask":  # every pixel is a target, so fewer passes teach as much
         recipe = dataclasses.replace(recipe, epochs=-(-recipe.epochs // 2))
     known, used = {"epochs": recipe.epochs, "images": count}, checkpoints.exists(folder)
-    learnt = {"annotations": run.digest} if data.changeable else {}  # stored since 0.3.0
+    learnt = run.learnt_annotations  # stored since 0.3.0
     otherwise = f"delete {folder} and {run.folder / 'labels'}"
     agree(folder / "config.json", known | learnt, "trained", otherwise=otherwise, used=used, defaults=learnt)
     state = aspects.init(recipe, network, (data.height, data.width, data.channels))

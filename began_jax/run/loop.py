@@ -18,6 +18,7 @@ from began_jax.run import checkpoints, cli
 # there, and many collectives in flight can deadlock.
 IN_FLIGHT = 4
 _SAVE = 64  # beside the number of a signal: the first process asks all of them for a checkpoint
+LEAST_EPOCHS, CHECKPOINTS = 10, 40  # between checkpoints of an aspect, and the most of those where epochs are many
 
 
 def strongest(signals: jax.Array) -> jax.Array:
@@ -57,6 +58,11 @@ class Packed:
     def steps(self, fetched: np.ndarray) -> list[Values]:
         """Return the metrics of each step of a call: from [metrics], or [steps, metrics]."""
         return [dict(zip(self.names, map(float, row), strict=True)) for row in np.atleast_2d(fetched)]
+
+
+def between_saves(epochs: int) -> int:
+    """Return the epochs between checkpoints of an aspect: many where few are annotated, since epochs are steps then."""
+    return max(LEAST_EPOCHS, -(-epochs // CHECKPOINTS))
 
 
 def _one(fetched: Mapping[str, Any]) -> list[Values]:

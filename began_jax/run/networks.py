@@ -33,7 +33,7 @@ def origin(run: Run, config: AspectConfig) -> dict[str, Any]:
         known["labels_of"] = " ".join(map(str, read_json(labels).values()))
     if config.target != "generated":
         known |= {f"inversion_{name}": value for name, value in dataclasses.asdict(how).items()}
-        known |= {"annotations": run.digest} if run.data.changeable else {}
+        known |= run.learnt_annotations
     return known
 
 

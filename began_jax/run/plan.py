@@ -71,7 +71,7 @@ def text(stage: str, calls: Sequence[Call], facts: Mapping[str, str]) -> str:
 
 
 def _checkpoint(state: Any) -> str:
-    return f"{shown(size(state))}; the newest three, the best and that of the latents are kept"
+    return f"{shown(size(state))}; the newest three and the best are kept"
 
 
 def training(config: TrainConfig, mesh: Mesh) -> str:

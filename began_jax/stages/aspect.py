@@ -96,8 +96,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
         raise InputError(f"--closed-form {config.closed_form} needs --validation: its share is found on those latents")
     if config.labelled and config.target == "generated":
         raise InputError("--labelled does nothing with --target generated, which learns from no annotated image")
-    idle = [name for name in ("labels", "label_sampler") if hasattr(args, name)]
-    idle += [name for name in ("annotator", "workers") if getattr(args, name) is not None]
+    given = cli.given(parser(), args)
+    idle = [name for name in ("labels", "label_sampler", "annotator", "workers") if name in given]
     if config.target == "dataset" and idle:
         raise InputError(f"{flag(idle[0])} does nothing with --target dataset, which learns from no generated image")
     if config.label_seed and not config.labelled:
