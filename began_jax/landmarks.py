@@ -190,7 +190,7 @@ def completed(targets: Float[np.ndarray, "count ..."]) -> Float[np.ndarray, "cou
     Closed-form answers need whole rows; what is trained or measured leaves absent values out instead. Without a NaN the
     targets come back as they are. Of rows with more than 1,000 values an absent one is its mean.
     """
-    if not np.issubdtype(np.asarray(targets).dtype, np.floating) or not np.isnan(targets).any():
+    if targets.dtype.kind in "biu" or not np.isnan(targets).any():
         return targets
     values = np.asarray(targets, np.float64).reshape(len(targets), -1)
     absent = np.isnan(values)

@@ -188,7 +188,7 @@ def rms_error(
     """
     _same_shape(predicted, truth)
     squares = (np.asarray(predicted, np.float32) - truth) ** 2
-    absent = np.isnan(truth) if np.issubdtype(truth.dtype, np.floating) else np.zeros(truth.shape, bool)
+    absent = np.isnan(truth)
     return np.sqrt(_mean_present(squares.reshape(len(squares), -1), absent.reshape(len(squares), -1)))
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from began_jax import density
 from began_jax.errors import InputError
+from began_jax.sharding import freed
 
 Indices = Int[Array | np.ndarray, " count"]
 
@@ -66,6 +67,11 @@ def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 
+def _each(draw: Callable, keys: Key[Array, " count"], *values: Any) -> Float[Array, "count latent"]:
+    """Return what is drawn by each key from the same values."""
+    return freed(lambda keys, *values: jax.vmap(lambda k: draw(k, *values))(keys), keys, *values, like=keys)
+
+
 def _rows(latents: Any) -> Array:
     """Return Z_data as JAX's array, since numpy has no row of a traced number; InputError where it is none."""
     if latents.ndim != 2 or not len(latents) or latents.dtype.kind in "biu":
@@ -106,15 +112,14 @@ def bootstrap_latents(
         >>> bootstrap_latents(jax.random.key(0), 5, z_data, jitter=0.1).shape
         (5, 2)
     """
-    latents = _rows(latents)
-    deviation = jitter * latents.std(axis=0)
 
-    def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
+    def draw(key: Key[Array, ""], latents: Array, deviation: Array) -> Float[Array, " latent"]:
         row_key, noise_key = jax.random.split(key)
         z = latents[jax.random.randint(row_key, (), 0, latents.shape[0])]
         return z + deviation * jax.random.normal(noise_key, z.shape, z.dtype)
 
-    return jax.vmap(draw)(_keys(key, indices))
+    latents = _rows(latents)
+    return _each(draw, _keys(key, indices), latents, jitter * latents.std(axis=0))
 
 
 def interpolated_latents(
@@ -128,15 +133,14 @@ def interpolated_latents(
         >>> interpolated_latents(jax.random.key(0), 5, jnp.eye(3)).shape
         (5, 3)
     """
-    latents = _rows(latents)
 
-    def draw(key: Key[Array, ""]) -> Float[Array, " latent"]:
+    def draw(key: Key[Array, ""], latents: Array) -> Float[Array, " latent"]:
         rows_key, place_key = jax.random.split(key)
         z0, z1 = latents[jax.random.randint(rows_key, (2,), 0, latents.shape[0])]
         t = jax.random.uniform(place_key, (), latents.dtype)
         return (1 - t) * z0 + t * z1
 
-    return jax.vmap(draw)(_keys(key, indices))
+    return _each(draw, _keys(key, indices), _rows(latents))
 
 
 def density_latents(
@@ -155,7 +159,7 @@ def density_latents(
         >>> density_latents(jax.random.key(0), 5, mixture, truncation=0.9).shape
         (5, 3)
     """
-    return jax.vmap(lambda k: density.sample(mixture, k, truncation))(_keys(key, indices))
+    return _each(lambda k, m, t: density.sample(m, k, t), _keys(key, indices), mixture, truncation)
 
 
 def evenly(rows: Int[np.ndarray, " rows"], count: int) -> Int[np.ndarray, " count"]:

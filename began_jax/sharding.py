@@ -207,6 +207,32 @@ def automatic(place: jax.sharding.Sharding | None) -> jax.sharding.Sharding | No
     return NamedSharding(Mesh(place.mesh.devices, place.mesh.axis_names, axis_types=axes), place.spec)
 
 
+def freed(function: Callable, *args: Any, like: Any) -> Any:
+    """Return a function's results for arrays that may be split over Explicit axes, which are Auto ones inside it.
+
+    Args:
+        function: of pure arrays.
+        args: its arguments, pytrees of arrays.
+        like: an array, or a pytree whose first is one, whose first axis is split as that of each result is to be.
+    """
+    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args)]
+    mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
+    if mesh is None:
+        return function(*args)
+    spec = PartitionSpec(*jax.typeof(jax.tree.leaves(like)[0]).sharding.spec[:1])
+    return jax.sharding.auto_axes(function, out_sharding=NamedSharding(mesh, spec))(*args)
+
+
+def gathered(tree: Any) -> Any:
+    """Return a tree whose arrays on a mesh of Explicit axes are brought to the host; others stay as they are."""
+
+    def one(leaf: Any) -> Any:
+        explicit = isinstance(leaf, jax.Array) and AxisType.Explicit in jax.typeof(leaf).sharding.mesh.axis_types
+        return np.asarray(leaf) if explicit else leaf
+
+    return jax.tree.map(one, tree)
+
+
 def jitted(function: Callable, place: jax.sharding.Sharding | None, **options: Any) -> Callable:
     """Return a function jitted, which runs on the mesh of `automatic`'s sharding whatever `jax.set_mesh` has set."""
     compiled = jax.jit(function, **options)

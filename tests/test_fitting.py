@@ -109,7 +109,7 @@ def test_cross_entropy_is_that_of_numpy(absent):
 
 
 def test_classes_are_learnt_by_their_logits():
-    for targets in (CLASSES, np.eye(3, dtype="f4")[CLASSES]):
+    for targets in (CLASSES, np.eye(3, dtype="f4")[CLASSES], np.eye(3, dtype=int)[CLASSES]):
         aspect = fit_aspect(Z, targets, loss="cross_entropy", config=QUICK)
         assert (np.asarray(aspect(Z)).argmax(-1) == CLASSES).mean() > 0.9
     own = fit_aspect(Z, SIGNS, loss=lambda predicted, target: jnp.abs(predicted - target).mean(1), config=QUICK)
@@ -151,6 +151,7 @@ REFUSED = {
     "loss's shape": (dict(loss=lambda predicted, target: jnp.zeros(())), r"loss gives \(\)"),
     "of a run": (dict(config=AspectConfig(read=True)), "read is True, which fit_aspect does not serve"),
     "of a run too": (dict(config=AspectConfig(image_steps=5)), "image_steps is 5, which fit_aspect does not serve"),
+    "of T's labels": (dict(config=AspectConfig(labels=5)), "labels is 5, which fit_aspect does not serve"),
     "apply alone": (dict(apply=lambda p, z: z), "apply is given, and network is not the parameters"),
     "apply beside a module": (dict(network=nn.Dense(3), apply=lambda p, z: z), "apply is given"),
     "nothing": (dict(targets=SIGNS[:, :0]), "there are none"),
@@ -208,7 +209,27 @@ def test_training_in_memory_equals_its_steps_on_passes_over_the_images(devices):
         np.testing.assert_allclose(trained.history["convergence"][number], metrics["convergence"], rtol=2e-3)
     assert told == list(range(1, 10)) and trained.state.done == 9
     z = np.zeros((3, 4), "f4")
-    assert trained.generate(z).shape == (3, 8, 8, 1) and trained.encode(trained.generate(z)).shape == (3, 4)
+    images = trained.generate(z)
+    assert images.shape == (3, 8, 8, 1) and trained.encode(images).shape == (3, 4)
+    if devices == 2:  # of explicit axes, which refuse the reshapes of a decoder
+        for function, value in ((trained.generate, RNG.uniform(-1, 1, (4, 4))), (trained.encode, IMAGES[:4] / 255)):
+            value = value.astype("f4")
+            found = jax.jit(function)(jax.device_put(value, split))
+            assert found.sharding.spec[0] == "x"
+            np.testing.assert_allclose(found, function(value), atol=1e-5)
+        assert int(step(state, jax.device_put(IMAGES[:4], split))[0].done) == 10
+
+
+def test_an_annotation_is_learnt_from_latents_split_over_explicit_axes_as_from_others():
+    split = jax.NamedSharding(jax.make_mesh((2,), ("x",), devices=jax.devices()[:2]), jax.P("x"))
+    z, signs = jax.device_put((Z, SIGNS), split)
+    config = dataclasses.replace(QUICK, members=2)
+    wanted = fit_aspect(Z, SIGNS, config=config)
+    with jax.set_mesh(split.mesh):
+        found = fit_aspect(z, signs, config=config)
+        for function in (found, found.std, jax.jit(found)):
+            np.testing.assert_allclose(function(z), function(Z), atol=1e-5)
+    np.testing.assert_allclose(found(Z), wanted(Z), atol=1e-6)
 
 
 def test_training_in_memory_refuses_what_it_cannot_train_on():

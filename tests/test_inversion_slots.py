@@ -434,3 +434,9 @@ def test_slots_that_would_lose_images_are_refused():
         next(inverse.refilled([(7, images[:0], z[:0])], slots=2))
     with pytest.raises(InputError, match="batch 8 has 2 images and 1 latents"):
         next(inverse.refilled([(8, images, z[:1])], slots=2))
+    for weights in (images - 1, images * np.nan):
+        with pytest.raises(InputError, match="weights must be finite and at least 0"):
+            next(inverse.refilled([(9, images, z, weights)], slots=2))
+    for batches in ([(1, images, z), (2, images, z, images + 1)], [(2, images, z, images + 1), (1, images, z)]):
+        with pytest.raises(InputError, match="batch 2 has weights, and batch 1 none; give them to all or none"):
+            next(inverse.refilled(batches, slots=4))

@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -173,6 +174,8 @@ def test_rms_error_is_the_root_of_the_mean_square_of_any_shape():
         np.testing.assert_allclose(metrics.rms_error(a, b), expected, rtol=1e-5)
     mask = rng.integers(0, 2, (7, 4, 4, 1)).astype(np.uint8)  # where a difference of uint8 would wrap round
     np.testing.assert_allclose(metrics.rms_error(1.0 - mask.astype(np.float32), mask), 1)
+    truth = np.array([[1, np.nan], [2, 3]], jnp.bfloat16)  # no kind of float to numpy, and its NaN is absent as any
+    np.testing.assert_allclose(metrics.rms_error(np.zeros((2, 2), np.float32), truth), [1, np.sqrt(6.5)])
 
 
 def test_rank_correlation_sees_the_order_alone():

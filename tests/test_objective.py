@@ -288,6 +288,11 @@ def test_the_pure_function_refuses_what_it_does_not_do():
         Inverter(InvertConfig(starts=2), lambda _, z: generate(z), {})
     with pytest.raises(InputError, match=r"Inverter\.refilled serves it"):
         Inverter(InvertConfig(tolerance=0.1), lambda _, z: generate(z), {})(X, z)
+    for of_it in (0 * X - 1, X * np.nan):
+        with pytest.raises(InputError, match="weights must be finite and at least 0"):
+            invert(InvertConfig(steps=1), generate, X, z, weights=of_it)
+        with pytest.raises(InputError, match="weights must be finite and at least 0"):
+            Inverter(InvertConfig(steps=1), lambda _, z: generate(z), {})(X, z, weights=of_it)
     with pytest.raises(InputError, match="start is encoder"):
         inversion.start(InvertConfig(start="encoder"), np.arange(2), 6)
     for images in (np.zeros((2, 2, 3, 2), np.uint8), X[:1]):

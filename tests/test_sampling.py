@@ -80,6 +80,17 @@ def test_numpy_latents_and_counts_give_what_jax_ones_do():
     np.testing.assert_array_equal(walked, sampling.interpolate(jnp.asarray(z[0]), jnp.asarray(z[1])))
 
 
+@pytest.mark.parametrize("name", sampling.SAMPLERS)
+def test_latents_and_indices_may_be_split_over_explicit_axes(name):
+    mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+    rows, numbers = jax.device_put((Z_DATA, np.arange(4)), jax.NamedSharding(mesh, jax.P("x")))
+    wanted = sampling.sampler(name, KEY, 64, Z_DATA)(4)
+    for z_data, indices in ((rows, 4), (rows, numbers), (Z_DATA, numbers)):
+        if name != "uniform" or indices is numbers:
+            given = np.asarray(z_data) if indices is numbers else z_data  # which lies on no device of its own
+            np.testing.assert_allclose(sampling.sampler(name, KEY, 64, given)(indices), wanted, atol=1e-6)
+
+
 def test_a_walk_needs_two_latents():
     # Whole numbers, all of whose stops would be whole; jaxtyping refuses them first where it looks on.
     with pytest.raises((InputError, TypeCheckError)):

@@ -18,8 +18,12 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
 from began_jax.options import check_config
+from began_jax.sharding import gathered
 
-OF_RUNS = ("target", "labelled", "closed_form", "read", "features", "image_steps")
+OF_RUNS = (  # options of AspectConfig
+    *("target", "labels", "label_sampler", "labelled", "label_seed"),
+    *("closed_form", "read", "features", "image_steps"),
+)
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
 
 
@@ -78,8 +82,8 @@ def fit_aspect(
 
     Args:
         latents: [count, ...] float, such as those of `invert_all`; a tree of arrays is learnt from as one vector.
-        targets: [count, ...] float; uint8 masks in {0, 1}; or classes [count, ...] from 0 for "cross_entropy". Values
-            that are NaN are absent and left out.
+        targets: [count, ...] float; uint8 masks in {0, 1}; or for "cross_entropy" classes [count, ...] from 0, or
+            probabilities or one-hot ones [count, ..., classes]. Values that are NaN are absent and left out.
         network: a linen module, an nnx or equinox module (equinox: for one example), or parameters that go with
             `apply`; by default (for classes that are integers, or probabilities) table 2's layers with a linear output,
             in deviations from the mean of the targets, or a logit for each class.
@@ -101,6 +105,20 @@ def fit_aspect(
         ((256, 2), True)
     """
     check_config(config, AspectConfig)
+    latents, targets = gathered((latents, targets))
+    with jax.set_mesh(None):
+        return _fit(latents, targets, network, loss, config, apply, progress)
+
+
+def _fit(
+    latents: Any,
+    targets: Any,
+    network: Any,
+    loss: Any,
+    config: AspectConfig,
+    apply: Callable[[Any, Array], Array] | None,
+    progress: Callable[[int, dict[str, Array]], None] | None,
+) -> Aspect:
     for name in OF_RUNS:
         if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")
@@ -136,8 +154,8 @@ def fit_aspect(
         if epoch % CHECK_EVERY == 0 or epoch == config.epochs:
             require_finite(metrics, f"training diverged at epoch {epoch}", "lower learning_rate")
     columns = {name: np.array([metrics[name] for metrics in history]) for name in history[0]}
-    # Those of an ensemble lie on the devices that trained it; from here on they are the caller's.
-    best = jax.device_put(state.best_parameters, jax.local_devices()[0])
+    # Those of an ensemble lie on the devices that trained it; from here on they go wherever the caller's latents are.
+    best = jax.tree.map(jnp.asarray, jax.device_get(state.best_parameters))
     return Aspect(module, best, config.members, columns, _shapes(latents))
 
 
@@ -177,7 +195,7 @@ def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
     if not predicted:
         raise InputError("the network predicts [batch]; the logits of the classes must be its last axis")
     values = np.asarray(targets)
-    floats = np.issubdtype(values.dtype, np.floating)
+    floats = jnp.issubdtype(values.dtype, jnp.floating)
     values = values[~np.isnan(values)] if floats else values
     if targets.shape[1:] == predicted:
         sums = np.asarray(targets, np.float64).sum(-1)
@@ -196,9 +214,14 @@ def _check_classes(targets: Array, predicted: tuple[int, ...]) -> None:
 
 def _outputs(targets: Array, loss: Any) -> tuple[int, ...]:
     """Return the shape of the predictions of one latent."""
-    if loss == "cross_entropy" and jnp.issubdtype(targets.dtype, jnp.integer):
+    if loss == "cross_entropy" and jnp.issubdtype(targets.dtype, jnp.integer) and not _one_hot(targets):
         return (*targets.shape[1:], int(targets.max()) + 1)
     return targets.shape[1:]
+
+
+def _one_hot(targets: Array) -> bool:
+    """Return whether whole numbers are no classes, but 0 and 1 for each class."""
+    return targets.ndim > 1 and targets.shape[-1] > 1 and bool((targets.sum(-1, dtype=int) == 1).all())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A step of BEGAN training and what surrounds it: pure functions of one state."""
 
 import dataclasses
+import functools
 import typing
 from typing import Any
 
@@ -18,6 +19,7 @@ from began_jax.errors import InputError, require_finite
 from began_jax.images import to_float
 from began_jax.models import apply
 from began_jax.models.configured import check_networks, encoder_network, networks
+from began_jax.sharding import freed
 
 SAMPLE_FOLD = 2**32 - 1  # no training step has this number, so the pictures use latents of their own
 AUGMENT_FOLD = 2**32 - 2  # of a step's key, for the changes that --augment makes
@@ -237,6 +239,12 @@ def step(
         raise InputError("low_quality is not a step's: call augment.low_quality_batch before, and leave it out")
     if config.augment and config.objective == "began":
         raise InputError(f"augment is {','.join(config.augment)}, which needs --objective relativistic")
+    return freed(functools.partial(_step, config, sharding), state, images, like=state.step)
+
+
+def _step(
+    config: TrainConfig, sharding: NamedSharding | None, state: BeganState, images: Array
+) -> tuple[BeganState, dict[str, Array]]:
     grads_g, grads_d, grads_e, losses = gradients(
         config, state, to_float(images), jax.random.fold_in(state.key, state.step), sharding
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -14,7 +15,7 @@ from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion import starts
 from began_jax.inversion.loop import Count, Inverter, filling, ignore
-from began_jax.inversion.objective import Loss, Prior
+from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.steps import best_of
 from began_jax.options import check_config
 from began_jax.sharding import CPU_BATCH, automatic, parts_of, replicated
@@ -158,7 +159,7 @@ def _checked(images: Any, weights: Any) -> tuple[np.ndarray, np.ndarray | None]:
     images = np.asarray(images)
     if not images.ndim or not len(images):
         raise InputError("there are no images to invert")
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+    if images.dtype != np.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(f"images are {images.dtype}; they must be uint8, or float in [-1, 1]")
     weights = None if weights is None else _checked_weights(np.asarray(weights), images)
     if images.dtype != np.uint8 and not np.isfinite(images).all():
@@ -176,8 +177,7 @@ def _checked_weights(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
     fits = weights.ndim == images.ndim and all(own in (1, other) for own, other in pairs)
     if not fits:
         raise InputError(f"weights are {weights.shape}; they must broadcast to the images' {images.shape}")
-    if not np.isfinite(weights).all() or weights.min() < 0:
-        raise InputError("weights must be finite and at least 0")
+    check_weights(weights)
     unseen = np.flatnonzero(~weights.reshape(len(weights), -1).any(1))
     if len(unseen):
         raise InputError(f"the weights of image {unseen[0]} are all 0, so there is nothing to invert it by")

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.inversion import starts
-from began_jax.inversion.objective import Loss, Prior
+from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.objective import of as objective_of
 from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
 from began_jax.sharding import automatic, check_split, jitted, parts_of
@@ -39,7 +39,19 @@ class _Batch:
         if not self.size or self.size != latents:
             found = f"{self.size} images and {latents} latents"
             raise InputError(f"batch {key} has {found}; it must have as many of both, at least one")
+        check_weights(self.data[1])
         self.rows: list[dict[str, Any]] = [{} for _ in range(self.size)]  # empty until its image has left
+
+
+def _alike(batches: Iterable[_Batch]) -> Iterator[_Batch]:
+    """Give batches on; InputError where one has weights and another none, since they share the slots."""
+    first = None
+    for batch in batches:
+        first = batch if first is None else first
+        if (first.data[1] is None) != (batch.data[1] is None):
+            having, lacking = (first, batch) if batch.data[1] is None else (batch, first)
+            raise InputError(f"batch {having.key} has weights, and batch {lacking.key} none; give them to all or none")
+        yield batch
 
 
 class Inverter:
@@ -133,6 +145,7 @@ class Inverter:
         if self._config.tolerance:
             raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
         check_split(len(images), self._devices)
+        check_weights(weights)
         data, z = jax.device_put(((images, weights), z), self._sharding)
         state, done = self._init(z), 0
         while done < self._config.steps:
@@ -163,12 +176,13 @@ class Inverter:
             (key, results) as batches are complete: the results of `finish`, and the `steps` [n] that each image had.
 
         Raises:
-            InputError: there is no slot, or a batch has no image, so that it would never be complete.
+            InputError: there is no slot; a batch has no image, so that it would never be complete; or some batches have
+                weights, and others none.
         """
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")
         check_split(slots, self._devices)
-        queue = ((batch, row) for batch in (_Batch(*b) for b in batches) for row in range(batch.size))
+        queue = ((batch, row) for batch in _alike(_Batch(*b) for b in batches) for row in range(batch.size))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
         state = None

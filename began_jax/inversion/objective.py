@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
@@ -135,6 +136,14 @@ def check_alike(generated: Any, images: Any, weights: Weights | None = None) -> 
     )
     if not fitting or len(weights) != len(images):
         raise InputError(f"weights are {weights.shape}; they must be {images.shape}, or 1 along axes but the first")
+
+
+def check_weights(weights: Any) -> None:
+    """Raise InputError where a weight is negative or not finite. Those that are traced cannot be looked at."""
+    if weights is None or isinstance(weights, Tracer):
+        return
+    if not np.isfinite(values := np.asarray(weights)).all() or values.min(initial=0) < 0:
+        raise InputError("weights must be finite and at least 0")
 
 
 def _check_vector(name: str, value: Any, batch: int) -> Array:

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.inversion import bfgs, starts
-from began_jax.inversion.objective import PIXELS, Images, Loss, Objective, Prior, Weights, l1, psnr_db
+from began_jax.inversion.objective import PIXELS, Images, Loss, Objective, Prior, Weights, check_weights, l1, psnr_db
 from began_jax.inversion.objective import of as objective_of
 
 LONG_BFGS = 60  # steps; after more of them the rounding of TensorFloat-32 makes BFGS reject half of its trials
@@ -226,6 +226,7 @@ def invert(
         True
     """
     check_one_start(config, "invert")
+    check_weights(weights)
     objective = objective_of(config, loss, prior)
     state, _ = jax.lax.scan(
         lambda s, _: (step(config, generate, s, images, weights, objective), None), init(config, z), length=config.steps

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from began_jax.sharding import freed
+
 
 @runtime_checkable
 class Network(Protocol):
@@ -22,8 +24,8 @@ class Network(Protocol):
 
 
 def apply(network: Network, parameters: Any, inputs: Any) -> Any:
-    """Return the outputs [batch, ...] of a network for inputs [batch, ...]."""
-    return network.apply({"params": parameters}, inputs)
+    """Return the outputs [batch, ...] of a network for inputs [batch, ...], which may be split over Explicit axes."""
+    return freed(lambda p, x: network.apply({"params": p}, x), parameters, inputs, like=inputs)
 
 
 @jax.custom_jvp

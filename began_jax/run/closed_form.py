@@ -68,7 +68,7 @@ def best_share(answers: np.ndarray, others: np.ndarray, targets: np.ndarray, exp
         targets: y, those of them that are NaN count nowhere.
         expected: the share that one would give without examples, to which it is nearer where these are few.
     """
-    there = ~np.isnan(targets) if np.issubdtype(targets.dtype, np.floating) else True
+    there = ~np.isnan(targets)
     apart = np.where(there, np.asarray(answers, np.float64) - others, 0)
     missing = np.where(there, np.asarray(targets, np.float64) - others, 0)
     best = np.clip((apart * missing).sum() / max((apart**2).sum(), 1e-30), 0, 1)
