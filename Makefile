@@ -40,7 +40,7 @@ ALONE = OPENBLAS_NUM_THREADS=1
 .PHONY: demo demo-irises demo-train demo-irises-train weights environment test test-all quick test-entries test-lowest test-wheel lint format bench docs notebook eye-network clean
 
 demo: PRESET = synthetic-faces
-demo: IMAGES = 1024
+demo: IMAGES = 768
 demo-irises: PRESET = synthetic-irises
 demo-irises: IMAGES = 512
 # A part of the training images is inverted, and all held-out ones.

@@ -7,6 +7,7 @@ areas where it shrinks and interpolates where it enlarges. Landmarks and masks f
 """
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,10 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageOps
 
 from began_jax.errors import InputError
+
+# What Pillow's decoders of 16 bits a colour, of which it keeps 8, are told: of PNG and TIFF, of PPM, of SGI.
+DEEP = re.compile(r"(RGB[AaX]*|LA);16[BLN]|ppm.*65535|SGI16")
+ORIENTATION, PHOTOMETRIC = 0x0112, 0x0106  # numbers of tags in EXIF and TIFF
 
 
 class Crop(NamedTuple):
@@ -139,6 +144,28 @@ def unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: cannot be decoded as an image ({reason}); replace or remove it")
 
 
+def _most(picture: Image.Image) -> int:
+    """Return the largest value of a picture's grey or colours, where these are to be seen."""
+    values = np.asarray(picture)
+    if picture.mode not in ("LA", "RGBA"):
+        return int(values.max())
+    return int(np.where(values[..., -1:] > 0, values[..., :-1], 0).max())
+
+
+def white_is_0(stored: Image.Image) -> bool:
+    """Return whether 16-bit values of an opened picture are to be inverted, which Pillow does for 8 bits alone."""
+    return stored.format == "TIFF" and stored.mode.startswith("I;16") and stored.getexif().get(PHOTOMETRIC) == 0
+
+
+def upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Return (width, height) of an opened picture as EXIF turns it upright, from its header where that says it."""
+    if picture.format == "TIFF":  # which some versions of Pillow turn by themselves
+        picture = ImageOps.exif_transpose(picture)
+    width, height = picture.size
+    turned = picture.format != "TIFF" and picture.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
 def read_image(path: Path, channels: int) -> np.ndarray:
     """Decode a picture to uint8 [h, w, channels], grey or RGB.
 
@@ -150,7 +177,9 @@ def read_image(path: Path, channels: int) -> np.ndarray:
     """
     try:
         with Image.open(path) as stored:
-            picture, container = ImageOps.exif_transpose(stored), stored.format
+            container, deep = stored.format, DEEP.search(str(getattr(stored, "tile", "")))
+            inverted = white_is_0(stored)
+            picture = ImageOps.exif_transpose(stored)
         whole = picture.mode == "I" and container == "PPM"  # 16 bits of a .pgm
         if picture.mode in ("I", "F") and not whole:
             raise InputError(f"{path}: has 32-bit pixels; store it with 8 or 16 bits a channel")
@@ -160,8 +189,13 @@ def read_image(path: Path, channels: int) -> np.ndarray:
             hidden = values == clear if isinstance(clear, int) else np.zeros(values.shape, bool)
             if 0 < values[~hidden].max(initial=0) < 16384:  # 8 to 14 bits, which would be all but black
                 raise InputError(f"{path}: has 16 bits a pixel and values to {values.max()} only; scale them to 65535")
+            values = 65535 - values if inverted else values
             picture = Image.fromarray(np.where(hidden, 255, values // 257).astype(np.uint8))
-        elif picture.has_transparency_data:
+        elif deep and 0 < (most := _most(picture)) < 64:  # of the upper 8 bits, which are all that Pillow gives
+            raise InputError(
+                f"{path}: has 16 bits a channel and values to about {257 * most} only; scale them to 65535"
+            )
+        if picture.has_transparency_data:
             shown = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         picture = picture.convert("RGB") if picture.mode == "LAB" else picture

@@ -26,7 +26,7 @@ _IRISES: dict[str, Any] = dict(height=96, width=128, channels=1)
 _DEMO: dict[str, Any] = _SHARP | dict(height=48, width=48, filters=16, encoder_filters=(32, 48, 64), steps=6000)
 _DEMO_IRISES: dict[str, Any] = _DEMO | dict(width=64, channels=1)
 # The same for longer: what comes along.
-_FACES: dict[str, Any] = _DEMO | dict(height=64, width=64, steps=13_000)
+_FACES: dict[str, Any] = _DEMO | dict(height=64, width=64, steps=26_000)
 _EYES: dict[str, Any] = _DEMO_IRISES | dict(height=64, width=80, encoder_filters=(32, 48, 64, 64))
 
 TRAIN_PRESETS: dict[str, TrainConfig] = {

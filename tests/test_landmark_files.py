@@ -74,12 +74,13 @@ def test_every_way_to_say_that_a_point_is_absent(tmp_path):
 
 def test_what_cannot_be_meant_is_refused_with_a_remedy(tmp_path):
     path = tmp_path / "points.csv"
-    half = POINTS.copy()
+    half, unsaid = POINTS.copy(), table(POINTS).replace(str(POINTS[0, 0, 0]), "NA", 1)
     half[2, 1, 0] = np.nan
     for text, message in (
         (table(with_absent(0)), r"3 points lie at \(0, 0\), the first of 1\.jpg; leave the fields of an absent"),
         (table(half), r"1 rows; the first is 2\.jpg; give both x and y"),
         (table(POINTS / 48), "looks like fractions"),
+        (unsaid, "line 2: could not convert string to float: 'NA'; leave the fields of an absent point empty"),
         (table(POINTS) + table(POINTS, head=""), r"0\.jpg is there twice"),
         (table(POINTS, ["no" + name for name in IDS]), r"for 0 of 6 .* the first name in the file is no0\.jpg"),
         (
@@ -147,6 +148,10 @@ def test_lists_of_other_sets(tmp_path):
     (tmp_path / "wflw.txt").write_bytes("\r\n".join(lines).encode())
     np.testing.assert_allclose(match_landmarks(tmp_path / "wflw.txt", names, tmp_path).points, points, rtol=1e-6)
     assert match_landmarks(tmp_path / "wflw.txt", names, tmp_path, only=49).points.shape == (2, 49, 2)
+    (tmp_path / "minus.txt").write_text(
+        " ".join([*["-1"] * 4, *map(str, points[1].ravel()[4:]), *"1234", *"010010", "a.jpg"])
+    )
+    assert np.isnan(match_landmarks(tmp_path / "minus.txt", names[1:], tmp_path).points[0, :2]).all()
     rows = [{"file_name": n, "landmarks": p[:3].tolist()} for p, n in zip(points, names, strict=True)]
     rows[0]["landmarks"][1] = [None, None]
     (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -1,19 +1,23 @@
 """Files whose plain reading would be wrong: read as they are meant, or refused in one line."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 from ways import call, done
 
+from began_jax.data import mask_planes
 from began_jax.data.attribute_files import match_attributes
 from began_jax.data.celeba import read_attributes
+from began_jax.data.datasets import open_data
 from began_jax.data.landmark_files import match_landmarks
 from began_jax.data.mask_files import inside, match_masks, read_mask
 from began_jax.data.mask_shapes import holds_shapes, match_shapes
 from began_jax.errors import InputError
-from began_jax.images import read_image
+from began_jax.images import read_image, upright_size
 
 IDS = [f"p{i}.png" for i in range(4)]
 HALF = np.arange(16)[:, None].repeat(16, 1) < 8
@@ -79,10 +83,20 @@ def test_of_labelme_only_shapes_of_the_class_that_is_inside_must_have_an_area(tm
     text(tmp_path / "classes.json", "{}")
     pictures(tmp_path, ["a.png", "b.png"])
     assert holds_shapes(tmp_path, tmp_path / "elsewhere")
+    (tmp_path / "classes.json").unlink()
+    assert holds_shapes(tmp_path, tmp_path / "elsewhere")  # as many files as copies of the images
     found = match_shapes(tmp_path, ["a.png", "b.png"], False, "iris")
     np.testing.assert_array_equal(found.read("a.png", 16, 16)[..., 0], np.arange(16)[None].repeat(16, 0) < 12)
     with pytest.raises(InputError, match=r"centre of a.png is a point; polygons, rectangles"):
         match_shapes(tmp_path, ["a.png", "b.png"], False, "iris,centre")
+    for kind, points, said in (
+        ("polygon", corners[:2], "an outline of 2"),
+        ("circle", corners[:1], "is a circle of 1"),
+    ):
+        text(tmp_path / "c.json", json.dumps({"shapes": [{"label": "iris", "shape_type": kind, "points": points}]}))
+        with pytest.raises(InputError, match=f"iris of c.png .*{said} point"):
+            match_shapes(tmp_path, ["a.png", "b.png", "c.png"], False, "iris")
+    (tmp_path / "c.json").unlink()
     for path in tmp_path.glob("[ab].json"):
         path.write_text(path.read_text().replace("iris", "iris, left"))
     assert match_shapes(tmp_path, ["a.png", "b.png"], False, "iris, left").read("b.png", 16, 16).sum() == 192
@@ -136,6 +150,32 @@ def test_jpeg_of_the_best_quality_has_two_values_and_others_with_a_1_have_three(
         masks_of(tmp_path)
 
 
+def test_of_jpeg_no_exact_values_are_taken(tmp_path):
+    classes = np.pad(np.full((8, 8), 255, np.uint8), 12, constant_values=128)
+    classes = np.pad(classes, 8)
+    blue = np.stack([0 * classes, 0 * classes, classes], -1)
+    for values, given, said in (
+        (classes, "128", "near to --mask-values 128, but not equal; .* a range, such as 100-160, or 1.5-2.5 for 2"),
+        (blue, "#000080", "near to --mask-values #000080, but not equal; store exact colours, as PNG"),
+        (blue, None, "JPEG blurs colours, so store exact colours, as PNG"),
+    ):
+        for i in range(4):
+            Image.fromarray(np.roll(values, i, 0)).save(tmp_path / f"p{i}.jpg", quality=85)
+        with pytest.raises(InputError, match=said):
+            masks_of(tmp_path, given)
+    for i in range(4):
+        Image.fromarray(classes).save(tmp_path / f"p{i}.jpg", quality=85)
+    np.testing.assert_allclose(masks_of(tmp_path, "64-190").mean(), (classes == 128).mean(), atol=0.02)
+    again = [np.asarray(Image.open(tmp_path / f"p{i}.jpg")) for i in range(4)]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    pictures(tmp_path, make=again.__getitem__)  # what was JPEG once
+    with pytest.raises(InputError, match="near to --mask-values 128, but not equal; leave it out"):
+        masks_of(tmp_path, "128")
+    pictures(tmp_path, make=lambda i: np.kron(np.arange(36, dtype=np.uint8).reshape(6, 6), np.ones((8, 8), np.uint8)))
+    assert masks_of(tmp_path, "5").mean() == 1 / 36  # many classes are no blur
+
+
 def coco(path, annotations, names=IDS, **more):
     images = [{"id": i, "file_name": name} | more for i, name in enumerate(names)]
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "iris"}]}
@@ -148,16 +188,46 @@ def test_coco_masks_are_of_their_pictures_size_or_refused(tmp_path):
         return match_shapes(coco(tmp_path / "c.json", each), IDS, False).read("p0.png", 16, 16)[..., 0]
 
     np.testing.assert_array_equal(read({"size": [16, 16], "counts": [0, 128, 128]}), HALF.T)
+    np.testing.assert_array_equal(read(np.ravel(SQUARE).tolist()), HALF.T)  # the one ring alone
     for wrong, said in (
         (dict(segmentation={"size": [8, 32], "counts": [0, 128, 128]}), "run lengths of 32x8 for p0.png, of 16x16"),
         (dict(segmentation={"size": [16, 16], "counts": [0, 128]}), "run lengths of 128 for p0.png, of 16x16 pixels"),
         (dict(segmentation=[], bbox=[0, 0, 8, 8]), "iris of p0.png has no segmentation"),
         (dict(segmentation=[[0, 0, 8, 8]]), "iris of p0.png has an outline of 2 points"),
+        (dict(segmentation=[[0, 0, 8, 8, 3]]), "iris of p0.png has an outline of 5 numbers, which are no pairs"),
+        (dict(segmentation=[[0, 0, 8, 0, 8, float("nan")]]), "iris of p0.png has a point that is no number"),
+        (dict(segmentation=[[0, 0, 8, 0, 8, None]]), "iris of p0.png has a point that is no number"),
+        (
+            dict(segmentation=[[0, 0, 0.5, 0, 0.5, 1]]),
+            "all coordinates of p0.png lie within 1, which looks like fractions",
+        ),
+        (
+            dict(segmentation=[[0, 0, 8, 0, 8, 40]]),
+            r"p0.png reaches from \(0, 0\) to \(8, 40\), outside its 16x16",
+        ),
+        (dict(segmentation=[[20, 0, 24, 0, 24, 9]]), r"reaches from \(20, 0\) to \(24, 9\), outside its 16x16"),
         (dict(segmentation=[SQUARE], category_id="1"), "an annotation is of category_id '1', which is not in its list"),
         (dict(segmentation=[SQUARE], image_id=9), "an annotation is of image_id 9, which is not in its list"),
     ):
         with pytest.raises(InputError, match=said):
             read(**wrong)
+
+
+def test_a_coco_file_has_each_id_and_each_picture_once(tmp_path):
+    found = [{"id": 0, "image_id": 1, "category_id": 1, "segmentation": [np.ravel(SQUARE).tolist()]}]
+    points = [{"id": 0, "image_id": 1, "category_id": 1, "keypoints": [3, 4, 2]}]
+    path = tmp_path / "c.json"
+    for change, said in (
+        (lambda c: c["images"][0].update(id=1), "id 1 is twice among its images"),
+        (lambda c: c["images"][0].update(file_name="p2.png"), r"file_name p2\.png is twice among its images"),
+        (lambda c: c["categories"].append({"id": 1, "name": "pupil"}), "id 1 is twice among its categories"),
+    ):
+        for annotations, read in ((found, match_shapes), (points, lambda p, ids, _: match_landmarks(p, ids, p, True))):
+            content = json.loads(coco(path, annotations).read_text())
+            change(content)
+            text(path, json.dumps(content))
+            with pytest.raises(InputError, match=said):
+                read(path, IDS, True)
 
 
 def test_a_picture_that_is_listed_without_a_shape_is_not_annotated_with_partial(tmp_path):
@@ -203,6 +273,9 @@ def test_landmarks_in_another_unit_are_refused(tmp_path):
     path = text(tmp_path / "one.csv", "name,x0,y0", *lines)
     with pytest.raises(InputError, match="looks like fractions"):
         match_landmarks(path, IDS, tmp_path)
+    mixed = [f"{name},3,4,5,6" if i else f"{name},0.3,0.4,0.5,0.6" for i, name in enumerate(IDS)]
+    with pytest.raises(InputError, match=r"p0.png lie within 0.6, which looks like fractions, where others are pixels"):
+        match_landmarks(text(tmp_path / "mixed.csv", "name,x0,y0,x1,y1", *mixed), IDS, tmp_path)
     images = pictures(tmp_path / "I")
     for name, factor in (("right", 1), ("twice", 2)):
         lines = [f"{name}," + ",".join(f"{factor * v}" for v in (10, 10, 11, 12, 12, 10, 5, 6)) for name in IDS]
@@ -211,6 +284,27 @@ def test_landmarks_in_another_unit_are_refused(tmp_path):
         status, _, said = call("prepare.py", None, *given)
         assert status == (0 if factor == 1 else 2), said
     assert "most landmarks of 4 in 4 pictures lie outside of them, as those of larger pictures do" in said
+    status, _, said = call("prepare.py", None, "faces", "--detector", "whole", "--workers", 0, *given)
+    assert status == 2 and "most landmarks of 4 in 4 pictures lie outside of them" in said
+
+
+def test_celebas_list_is_of_its_pictures_or_refused(tmp_path):
+    (tmp_path / "C").mkdir()
+    pictures(tmp_path / "C" / "img_align_celeba")
+    names = " ".join(f"{part}_{axis}" for part in ("le", "re", "n", "lm", "rm") for axis in "xy")
+    run = ("faces", "--images", tmp_path / "C", "--annotation", "landmarks5", "--detector", "whole", "--workers", 0)
+    run = (*run, "--height", 16, "--width", 16)
+    for case, values, said in (
+        ("larger", (40, 50, 60, 50, 50, 60, 45, 70, 55, 70), "most landmarks of 4 in 4 pictures lie outside"),
+        ("fractions", (0.4, 0.5, 0.6, 0.5, 0.5, 0.6, 0.4, 0.7, 0.5, 0.7), "which looks like fractions"),
+        ("absent", (-1, -1, 10, 5, 8, 8, 5, 11, 10, 11), ""),
+    ):
+        rows = [" ".join(map(str, (name, *values))) for name in IDS]
+        text(tmp_path / "C" / "list_landmarks_align_celeba.txt", "4", names, *rows)
+        status, _, error = call("prepare.py", None, *run, "--out", tmp_path / case)
+        assert status == (2 if said else 0) and said in error, error
+    found = open_data(tmp_path / "absent").source("train")[0]["landmarks"]
+    assert np.isnan(found[0]).all() and np.isfinite(found[1:]).all()
 
 
 def test_lines_of_landmarks_may_say_that_there_are_none(tmp_path):
@@ -223,6 +317,12 @@ def test_lines_of_landmarks_may_say_that_there_are_none(tmp_path):
     assert np.isnan(found[[1, 3]]).all()
     with pytest.raises(InputError, match=r"no finite number in 2 rows; .* --partial keeps"):
         match_landmarks(path, IDS, tmp_path)
+    path = text(tmp_path / "v.jsonl", json.dumps({"file_name": "p0.png", "landmarks": [[1, 2]], "visible": [1]}))
+    with pytest.raises(InputError, match=r"line 1 has visible; give points as \[x, y, v\]"):
+        match_landmarks(path, IDS, tmp_path)
+    np.savez(tmp_path / "v.npz", name=IDS, landmarks=np.ones((4, 2, 2)), occluded=np.zeros((4, 2)))
+    with pytest.raises(InputError, match="occluded has a value for each point; call it visible, or leave it out"):
+        match_landmarks(tmp_path / "v.npz", IDS, tmp_path)
     for wrong in ([1, 2, 3, 4], [[1, 2]], [[1, 2], [3, "x"]]):
         path = text(tmp_path / "l.jsonl", lines[0], json.dumps({"file_name": "p1.png", "landmarks": wrong}))
         with pytest.raises(InputError, match="line 2 has points"):
@@ -251,6 +351,50 @@ def test_fewer_bits_than_a_file_has_are_refused_and_not_dark(tmp_path, bits):
             read_image(tmp_path / "p.png", 1)
     else:
         np.testing.assert_allclose(read_image(tmp_path / "p.png", 1)[..., 0], values / 257, atol=1)
+
+
+def png_of_16_bits(path, values):
+    """Write uint16 [height, width, 3] as a PNG, which Pillow cannot."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))  # noqa: E731
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def test_fewer_bits_than_a_colour_has_are_refused_too(tmp_path):
+    values = np.linspace(0, 65535, 8 * 8 * 3).astype(np.uint16).reshape(8, 8, 3)
+    png_of_16_bits(tmp_path / "p.png", values)
+    np.testing.assert_allclose(read_image(tmp_path / "p.png", 3), values / 257, atol=1)
+    png_of_16_bits(tmp_path / "p.png", values >> 4)
+    (tmp_path / "p.ppm").write_bytes(b"P6 8 8 65535\n" + (values >> 4).astype(">u2").tobytes())
+    for name in ("p.png", "p.ppm"):
+        with pytest.raises(InputError, match=r"has 16 bits a channel and values to about (3855|4112) only; scale"):
+            read_image(tmp_path / name, 3)
+
+
+def test_0_is_white_where_a_tiff_says_so(tmp_path):
+    values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "p.tif")
+    stored, (black, white) = (tmp_path / "p.tif").read_bytes(), (struct.pack("<HHIH", 262, 3, 1, i) for i in (1, 0))
+    assert stored.count(black) == 1
+    (tmp_path / "p.tif").write_bytes(stored.replace(black, white))
+    np.testing.assert_allclose(read_image(tmp_path / "p.tif", 1)[..., 0], 255 - values / 257, atol=1)
+    np.testing.assert_array_equal(mask_planes.read(tmp_path / "p.tif", False, False, False).values, 65535 - values)
+    Image.fromarray(values >> 4).save(tmp_path / "p.tif")
+    (tmp_path / "p.tif").write_bytes((tmp_path / "p.tif").read_bytes().replace(black, white))
+    with pytest.raises(InputError, match="values to 4095 only"):
+        read_image(tmp_path / "p.tif", 1)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 9])
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg"])
+def test_a_header_tells_the_size_of_the_upright_picture(tmp_path, ending, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((8, 20, 3), np.uint8)).save(tmp_path / f"p.{ending}", exif=exif)
+    with Image.open(tmp_path / f"p.{ending}") as picture:
+        assert upright_size(picture) == read_image(tmp_path / f"p.{ending}", 3).shape[1::-1]
 
 
 def test_pictures_of_rare_modes_are_what_they_show(tmp_path):

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from began_jax.data.landmark_files import check_points
+from began_jax.data.landmark_formats import with_absent
 from began_jax.errors import InputError
 
 PICTURES = "img_align_celeba"
@@ -87,7 +89,9 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     points = _numbers(path, rows)
     if points.shape[1] != 10:
         raise InputError(f"{path}: has {points.shape[1]} columns ({', '.join(names[:3])}, ...); there must be 10")
-    return dict(zip(rows, points.reshape(-1, 5, 2), strict=True))
+    found = with_absent(str(path), list(rows), points.reshape(-1, 5, 2), None).points
+    check_points(found, list(rows), True, str(path))
+    return dict(zip(rows, found, strict=True))
 
 
 def check_two(answers: Collection[str], where: str) -> None:

@@ -33,12 +33,11 @@ from began_jax.data.own_annotations import Annotations, OwnAnnotations
 from began_jax.data.pictures import digest, list_pictures
 from began_jax.data.splits import annotated_rows, check_seen, hold_out, in_words
 from began_jax.errors import InputError
-from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable
+from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable, upright_size
 from began_jax.landmarks import Scheme
 from began_jax.sampling import evenly
 
 LOOKED_AT = 64  # pictures, evenly spaced, whose landmarks must lie inside them
-ORIENTATION = 0x0112  # in EXIF: from 5 on the picture lies on its side
 GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -182,19 +181,23 @@ def mostly_colour(folder: Folder) -> bool:
     return 2 * colour > len(folder.ids)
 
 
-def _check_unit(folder: Folder) -> None:
-    """Raise InputError where most points of most pictures lie outside of them; reads the headers of some."""
+def check_unit(folder: Folder, each: bool = True) -> None:
+    """Raise InputError where most points of most pictures lie outside of them; reads the headers of some.
+
+    A picture that cannot be read and a single point far outside are refused too, unless `each` is False.
+    """
     assert folder.landmarks is not None
     points = folder.landmarks
     rows, beyond = evenly(np.flatnonzero(np.isfinite(points[..., 0]).any(1)), LOOKED_AT), 0
     for row in rows:
         try:
             with Image.open(folder.root / folder.ids[row]) as picture:
-                turned = picture.getexif().get(ORIENTATION, 1) > 4
-                size = picture.size[::-1] if turned else picture.size
+                size = upright_size(picture)
         except Exception as error:
+            if not each:
+                continue
             raise unreadable(folder.root / folder.ids[row], error) from None
-        if wrong := outside(points[row], *size):
+        if each and (wrong := outside(points[row], *size)):
             raise InputError(f"{folder.root / folder.ids[row]}: {wrong}")
         beyond += mostly_outside(points[row], *size)
     if 2 * beyond > len(rows):
@@ -276,7 +279,7 @@ def write_folder(out: Path, config: FolderConfig, own: OwnAnnotations | None = N
     indices = {"train": train, "test": test} if test else {"train": train}
     if folder.landmarks is not None:
         check_seen(indices, folder.landmarks)
-        _check_unit(folder)
+        check_unit(folder)
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
     source = {name: getattr(config, name) for name in ("images", "landmarks", "masks", "attributes", "annotations")}

@@ -58,7 +58,7 @@ def match_landmarks(
     rows = rows_of(names, ids, gaps, where, "landmarks", root)
     none = np.full_like(points[:1], np.nan)
     points = np.concatenate([points, none])[[rows.get(name, len(points)) for name in ids]]
-    _check(points, ids, gaps, where)
+    check_points(points, ids, gaps, where)
     sizes = dict(zip(_ids_of(found.sizes, ids, False, where), found.sizes.values(), strict=True))
     count, known = points.shape[1], found.scheme if only is None else None
     if scheme is not None:
@@ -67,7 +67,8 @@ def match_landmarks(
     return Matched(points, sizes, found.notes, known)
 
 
-def _check(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> None:
+def check_points(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> None:
+    """Raise InputError where points [N, K, 2] are half there, missing without `gaps`, or fractions."""
     there = np.isfinite(points)
     half = np.flatnonzero((there[..., 0] != there[..., 1]).any(1) | np.isinf(points).any((1, 2)))
     none = np.flatnonzero(~there.any((1, 2)))
@@ -80,6 +81,13 @@ def _check(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> No
         raise InputError(
             f"{where}: all coordinates lie in [{known.min():.2g}, {known.max():.2g}], which looks like "
             "fractions; give (x, y) in pixels of the image"
+        )
+    largest = np.where(there, np.abs(points), 0).max((1, 2))
+    parts = (there & (points != np.round(points))).any((1, 2)) & (there[..., 0].sum(1) > 1)
+    if (alike := np.flatnonzero(parts & (largest <= 1.5))).size:
+        raise InputError(
+            f"{where}: all coordinates of {ids[int(alike[0])]} lie within {largest[alike[0]]:.2g}, which looks like "
+            "fractions, where others are pixels; give (x, y) in pixels of the image"
         )
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from began_jax.data import landmark_schemes
+from began_jax.data import coco_files, landmark_schemes
 from began_jax.data.pictures import files_below
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 
 FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
 ABSENT = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
+VISIBLE = ("visible", "visibility")  # names of what is 0 where a point is absent
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
 
 
@@ -54,7 +55,7 @@ def read(path: Path) -> Landmarks:
         raise InputError(f"{where}: cannot be read ({reason})") from None
 
 
-def _absent(
+def with_absent(
     where: str, names: Sequence[str], points: np.ndarray, visible: np.ndarray | None, remedy: str = ABSENT
 ) -> Landmarks:
     """Return the landmarks with NaN for what is not there, by visibility [N, K] (0: absent) or by how lists say it."""
@@ -76,9 +77,9 @@ def _absent(
 def _of_table(where: str, names: Sequence[str], table: np.ndarray) -> Landmarks:
     """Return the landmarks of a table [N, K, 2 or 3] of x, y and perhaps visibility, NaN where nothing is said."""
     if table.shape[2] == 2:
-        return _absent(where, names, table, None)
+        return with_absent(where, names, table, None)
     table[np.isnan(table).all(-1), 2] = 0
-    return _absent(where, names, table[..., :2], table[..., 2])
+    return with_absent(where, names, table[..., :2], table[..., 2])
 
 
 def _read_npz(path: Path) -> Landmarks:
@@ -91,7 +92,10 @@ def _read_npz(path: Path) -> Landmarks:
                 "one array landmarks or landmarksK [N, K, 2]"
             )
         names, points = arrays["name"], arrays[keys[0]]
-        visible = next((arrays[name] for name in ("visible", "visibility") if name in arrays.files), None)
+        visible = next((arrays[name] for name in VISIBLE if name in arrays.files), None)
+        known = {"name", keys[0], *VISIBLE}
+        if other := [key for key in arrays.files if key not in known and arrays[key].shape == points.shape[:2]]:
+            raise InputError(f"{where}: {other[0]} has a value for each point; call it visible, or leave it out")
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(f"{where}: name is {names.dtype} {names.shape}, not strings [N]")
     k = keys[0].removeprefix("landmarks")
@@ -104,7 +108,7 @@ def _read_npz(path: Path) -> Landmarks:
     if visible is not None and (visible.shape != shape[:2] or visible.dtype.kind not in "biuf"):
         raise InputError(f"{where}: visible is {visible.dtype} {list(visible.shape)}; it must be {list(shape[:2])}")
     decoded = [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-    return _absent(where, decoded, points, visible)
+    return with_absent(where, decoded, points, visible)
 
 
 def _read_csv(path: Path) -> Landmarks:
@@ -126,7 +130,7 @@ def _read_csv(path: Path) -> Landmarks:
             try:
                 rows.append(np.array([field.strip() or "nan" for field in fields[1:]], np.float32))
             except ValueError as error:
-                raise InputError(f"{where}: line {reader.line_num}: {error}") from None
+                raise InputError(f"{where}: line {reader.line_num}: {error}; {ABSENT}") from None
             names.append(fields[0].strip())
     table = np.reshape(np.array(rows, np.float32), (len(names), k, len(axes)))
     return _of_table(where, names, table)
@@ -134,9 +138,7 @@ def _read_csv(path: Path) -> Landmarks:
 
 def _read_coco(path: Path) -> Landmarks:
     where = f"--landmarks {path}"
-    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
-        raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")
+    content = coco_files.read(path, where)
     images = {image["id"]: image for image in content["images"]}
     found = [a for a in content["annotations"] if not a.get("iscrowd") and any((a.get("keypoints") or ())[2::3])]
     if not found:
@@ -154,7 +156,7 @@ def _read_coco(path: Path) -> Landmarks:
         raise InputError(f"{where}: an annotation is of image_id {lost[0]}, which is not among the images")
     table = np.array([annotation["keypoints"] for annotation in found], np.float32).reshape(len(found), -1, 3)
     names = [str(images[annotation["image_id"]]["file_name"]) for annotation in found]
-    result = _absent(where, names, table[..., :2], table[..., 2])
+    result = with_absent(where, names, table[..., :2], table[..., 2])
     info: Any = content.get("info") or {}
     if OUTER_CORNER in str(info.get("description", "")):
         result.points -= 0.5
@@ -179,6 +181,8 @@ def _read_lines(path: Path) -> Landmarks:
         row: Any = json.loads(line)
         if not isinstance(row, dict) or "file_name" not in row or not {"landmarks", "keypoints"} & row.keys():
             raise InputError(f"{where}: line {number} has not file_name and landmarks (or keypoints)")
+        if told := set(VISIBLE) & row.keys():
+            raise InputError(f"{where}: line {number} has {min(told)}; give points as [x, y, v]")
         names.append(str(row["file_name"]))
         rows.append((number, row.get("landmarks", row.get("keypoints")) or []))
     shapes = ((len(given), len(point)) for _, given in rows for point in given if isinstance(point, list) and point)
@@ -213,7 +217,7 @@ def _read_wflw(path: Path) -> Landmarks:
         names.append(fields[-1].strip())
     if not rows:
         raise InputError(f"{where}: holds no line")
-    return Landmarks(names, np.stack(rows))
+    return with_absent(where, names, np.stack(rows), None, "WFLW's list cannot say that a point is absent: give a .csv")
 
 
 def _read_pts(folder: Path) -> Landmarks:
@@ -240,6 +244,6 @@ def _read_pts(folder: Path) -> Landmarks:
         path = files[next(i for i, values in enumerate(points) if len(values) == few)]
         raise InputError(f"--landmarks {folder}: {path.name} has {few} points, others {counts.most_common(1)[0][0]}")
     remedy = "a .pts file cannot say that a point is absent: give a .csv or .npz"
-    found = _absent(f"--landmarks {folder}", names, np.array(points), None, remedy)
+    found = with_absent(f"--landmarks {folder}", names, np.array(points), None, remedy)
     found.points -= 1
     return found

@@ -22,8 +22,14 @@ ENDS = 0.15  # of the range: a value farther from both ends lies between inside 
 FLAT = 0.02  # of the range, by which the neighbours of a pixel in an even area differ at most
 EVEN = 5e-4  # share of pixels in even areas between the ends, from which on these are a class of their own
 NOISE = 3  # of 255, by which JPEG of the best quality changes an even area
+BLUR, NEAR = 32, 0.005  # of 255, by which JPEG blurs a value; share of the pixels, from which on that matters
+MANY_COLOURS = 256  # more are no palette
 BETWEEN = 4  # times as many pixels lie between the ends as at the upper one, at most, where edges are soft
 _ASK_COLOURS = "say which are inside with --mask-values, such as {}; or by the numbers of a palette, such as 1"
+_OF_JPEG = {
+    True: "store exact colours, as PNG",
+    False: "leave it out where there is one class, or give a range, such as 100-160, or 1.5-2.5 for 2 alone",
+}
 _ASK = "say which are inside with --mask-values, such as {} or 128-255"
 
 
@@ -73,6 +79,9 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
     if wanted:
         if not any(_among(wanted, value, held.colours) for value in held.values):
             raise InputError(f"{where}: no mask holds a value of --mask-values {given}; {held.in_words()}")
+        if (missed := _near(wanted, held)) > NEAR * held.count:
+            near = f"{100 * missed / held.count:.1f} % of their pixels are near to --mask-values {given}, but not equal"
+            raise InputError(f"{where}: the masks are blurred, as by JPEG: {near}; {_OF_JPEG[held.colours]}")
         return dataclasses.replace(wanted, alpha=held.alpha)
     values = sorted(map(float, held.values))
     if len(values) == 1:
@@ -80,7 +89,8 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
     if held.colours:
         if len(values) == 2 and values[0] == 0:
             return Values(colours=(int(values[1]),))
-        raise InputError(f"{where}: {held.in_words()}; {_ASK_COLOURS.format(held.name(held.most()[1]))}")
+        remedy = "JPEG blurs colours, so " + _OF_JPEG[True] if held.lossy else _ASK_COLOURS
+        raise InputError(f"{where}: {held.in_words()}; {remedy.format(held.name(held.most()[1]))}")
     if len(values) == 2:
         return Values(((values[1], np.inf),), alpha=held.alpha)
     if _several_classes(held):
@@ -94,6 +104,26 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
         remedy = _ASK.format(f"{(low + high) / 2:.0f}-{high:g}")
         raise InputError(f"{where}: the masks hold {some}, and nothing is clearly inside; {remedy}")
     return Values((((low + high) / 2, np.inf),), alpha=held.alpha)
+
+
+def _near(wanted: Values, held: "_Held") -> float:
+    """Return the shares of the values that blur may have made of those that are wanted, but which are none of them.
+
+    Masks that are not blurred have few values, or such as fill even areas.
+    """
+    found = 0.0
+    if not held.lossy and len(held.values) <= (MANY_COLOURS if held.colours else mask_planes.FEW):
+        return found
+    for value, share in held.values.items():
+        if held.colours:
+            apart = min(
+                max(abs((int(value) >> i & 255) - (colour >> i & 255)) for i in (0, 8, 16)) for colour in wanted.colours
+            )
+        else:
+            apart = min((max(low - value, value - high) for low, high in wanted.ranges if low == high), default=np.inf)
+        meant = not held.lossy and held.flat.get(value, 0.0) > share / 2
+        found += share if 0 < apart <= BLUR and not meant and not _among(wanted, value, held.colours) else 0
+    return found
 
 
 class MaskFiles(NamedTuple):
@@ -175,6 +205,7 @@ class _Held:
     full: float = 1.0  # the largest value that their format can hold
     values: dict[float, float] = dataclasses.field(default_factory=dict)
     even: dict[float, float] = dataclasses.field(default_factory=dict)  # those in even areas
+    flat: dict[float, float] = dataclasses.field(default_factory=dict)  # those in areas of one value
     between: float = 0.0
     upper: float = 0.0
     count: int = 0
@@ -221,7 +252,7 @@ def _survey(paths: Sequence[Path], asked: bool, alpha: bool, indices: bool) -> _
             held.alpha |= each.alpha
             held.lossy &= each.lossy
             held.full = max(held.full, each.full)
-            for total, own in ((held.values, each.values), (held.even, each.even)):
+            for total, own in ((held.values, each.values), (held.even, each.even), (held.flat, each.flat)):
                 total.update({value: total.get(value, 0.0) + share for value, share in own.items()})
             held.between += each.between
             held.upper += each.upper
@@ -243,12 +274,14 @@ def _seen(path: Path, asked: bool, alpha: bool, indices: bool) -> _Held:
     windows = [plane[i : i + height, j : j + width] for i in range(3) for j in range(3)]
     low, high = functools.reduce(np.minimum, windows), functools.reduce(np.maximum, windows)
     even = high - low <= (0 if len(levels) <= mask_planes.FEW else FLAT * full)
+    one_value = _shares(windows[4][high == low], plane.size)
     upper = plane >= (1 - ENDS) * full
     between = (plane > ENDS * full) & ~upper
     flat = _shares(windows[4][even], plane.size)
     top = float(levels[-1])
     least = top if len(levels) > 1 and flat.get(top, 0.0) > EVEN else np.inf
-    return _Held(False, full, values, flat, float(between.mean()), float(upper.mean()), 1, by_alpha, lossy, least)
+    shares = values, flat, one_value, float(between.mean()), float(upper.mean())
+    return _Held(False, full, *shares, 1, by_alpha, lossy, least)
 
 
 def _shares(values: np.ndarray, size: int) -> dict[float, float]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from began_jax.images import unreadable
+from began_jax.images import unreadable, white_is_0
 
 FEW = 16  # distinct values at most that are looked at one by one: more come from soft edges, not from classes
 TINT = 24  # of 255, by which JPEG tints what was grey at most, but for a thousandth of the pixels
@@ -28,7 +28,9 @@ def read(path: Path, asked: bool, alpha: bool, indices: bool) -> Plane:
             if getattr(picture, "n_frames", 1) > 1:
                 raise ValueError("it holds several pictures")
             lossy = picture.format == "JPEG"
+            inverted = white_is_0(picture)
             found = _values_of(ImageOps.exif_transpose(picture), asked, alpha, indices)._replace(lossy=lossy)
+            found = found._replace(values=65535 - found.values) if inverted else found
         if not np.isfinite(found.values).all():
             raise ValueError("it holds values that are no numbers")
     except Exception as error:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from began_jax.data import coco_files
 from began_jax.data.pictures import files_below, same_name, same_stem
 from began_jax.errors import InputError
 
@@ -58,6 +59,7 @@ class MaskShapes(NamedTuple):
         mask = np.zeros((height, width), bool)
         for shape in self.of[name]:
             if shape.outline is not None:
+                self._check(name, shape.outline, height, width)
                 mask |= filled(shape.outline, height, width)
                 continue
             assert shape.runs is not None
@@ -67,6 +69,15 @@ class MaskShapes(NamedTuple):
                 raise InputError(f"{self.where}: run lengths of {held} for {name}, of {width}x{height} pixels")
             mask |= _unrolled(shape.runs, height, width)
         return mask.astype(np.uint8)[..., None]
+
+    def _check(self, name: str, outline: np.ndarray, height: int, width: int) -> None:
+        """Raise InputError where an outline is no part of a picture, or goes on for more than its size outside."""
+        low, high = outline.min(0), outline.max(0)
+        size = np.array([width, height])
+        if (high < 0).any() or (low > size).any() or (low < -size).any() or (high > 2 * size).any():
+            reach = f"from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g})"
+            remedy = "give (x, y) in pixels of the image"
+            raise InputError(f"{self.where}: a shape of {name} reaches {reach}, outside its {width}x{height}; {remedy}")
 
 
 def filled(outline: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -90,7 +101,7 @@ def _unrolled(runs: np.ndarray, height: int, width: int) -> np.ndarray:
 def holds_shapes(masks: Path, images: Path) -> bool:
     """Say whether masks are given as outlines: a .json or .xml file, or a folder of LabelMe's files.
 
-    Such a folder may be that of the images; else it has more .json files than others, of which some are LabelMe's.
+    Such a folder may be that of the images; else at most as many other files lie beside, such as copies of the images.
     """
     if masks.is_file():
         return masks.suffix.lower() in (".json", ".xml")
@@ -100,7 +111,7 @@ def holds_shapes(masks: Path, images: Path) -> bool:
     told = [path for path in files if path.suffix.lower() == ".json"]
     if images.is_dir() and masks.samefile(images):
         return bool(told)
-    return 2 * len(told) > len(files) and any('"shapes"' in path.read_text(errors="replace") for path in told)
+    return 2 * len(told) >= len(files) and any('"shapes"' in path.read_text(errors="replace") for path in told)
 
 
 def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | None = None) -> MaskShapes:
@@ -146,7 +157,8 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     surplus = sorted(own.keys() - set(ids))
     if missing and (not partial or len(missing) == len(ids)):
         there = f"masks for {len(ids) - len(missing)} of {len(ids)} images"
-        raise InputError(f"{where}: {there}; the first missing is {missing[0]}; --partial keeps such images")
+        first = f"; the first name in it is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
+        raise InputError(f"{where}: {there}; the first missing is {missing[0]}{first}; --partial keeps such images")
     if surplus:
         raise InputError(f"{where}: {len(surplus)} masks without an image; the first is {surplus[0]}")
     chosen = {name: [shape for shape in shapes if shape.label in wanted] for name, shapes in own.items()}
@@ -156,6 +168,12 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
                 f"{where}: {without.label} of {name} {without.no_area}; polygons, rectangles, circles and run "
                 "lengths are read"
             )
+    for name, shapes in chosen.items():
+        drawn = [shape.outline for shape in shapes if shape.outline is not None]
+        points = np.concatenate(drawn) if drawn else np.zeros((0, 2))
+        if np.abs(points).max(initial=0) <= 1.5 and (points != np.round(points)).any():
+            reach = f"all coordinates of {name} lie within {np.abs(points).max():.2g}"
+            raise InputError(f"{where}: {reach}, which looks like fractions; give pixels")
     return MaskShapes(chosen, {spelt.get(same_name(n), n): size for n, size in sizes.items()}, where, notes)
 
 
@@ -170,9 +188,7 @@ def _read(masks: Path) -> _Found:
 
 
 def _read_coco(path: Path) -> _Found:
-    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
-        raise InputError(f"--masks {path}: is no COCO data set, which holds images, annotations and categories")
+    content = coco_files.read(path, f"--masks {path}")
     images = {image["id"]: str(image["file_name"]) for image in content["images"]}
     sizes = {str(i["file_name"]): (int(i["width"]), int(i["height"])) for i in content["images"] if i.get("width")}
     called = {category["id"]: str(category["name"]) for category in content["categories"]}
@@ -188,16 +204,26 @@ def _read_coco(path: Path) -> _Found:
             runs = np.array(counts if isinstance(counts, list) else _counts(counts))
             shapes.append(Shape(label, runs=runs, size=(int(width), int(height))))
         elif given:
-            shapes += [_coco_ring(label, ring) for ring in given]
+            rings = given if isinstance(given[0], list) else [given]  # some programs write the one ring alone
+            shapes += [_coco_ring(label, ring) for ring in rings]
         else:
             shapes.append(Shape(label, no_area="has no segmentation"))
     return found, sizes, False
 
 
 def _coco_ring(label: str, ring: Any) -> Shape:
-    outline = np.array(ring, float).reshape(-1, 2)
-    few = f"has an outline of {len(outline)} points" if len(outline) < 3 else ""
-    return Shape(label, None if few else outline, no_area=few)
+    if len(ring) % 2:
+        return Shape(label, no_area=f"has an outline of {len(ring)} numbers, which are no pairs")
+    return _outlined(label, np.array(ring, float).reshape(-1, 2))
+
+
+def _outlined(label: str, outline: np.ndarray) -> Shape:
+    """Return the shape of an outline [K, 2], or why it is none."""
+    if len(outline) < 3:
+        return Shape(label, no_area=f"has an outline of {len(outline)} points")
+    if not np.isfinite(outline).all():
+        return Shape(label, no_area="has a point that is no number")
+    return Shape(label, outline)
 
 
 def _counts(text: str) -> list[int]:
@@ -242,18 +268,22 @@ def _labelme(shape: Any) -> Shape:
     if kind == "rectangle" and len(points) == 2:  # else all corners
         (x0, y0), (x1, y1) = points
         points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    elif kind == "circle":
+    elif kind == "circle" and len(points) == 2:
         angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
         points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.cos(angles), np.sin(angles)], 1)
     elif kind not in ("polygon", "rectangle"):
-        return Shape(str(shape["label"]), no_area=f"is a {kind}")
-    return Shape(str(shape["label"]), points)
+        count = f" of {len(points)} points" if kind == "circle" else ""
+        return Shape(str(shape["label"]), no_area=f"is a {kind}{count}")
+    return _outlined(str(shape["label"]), points)
 
 
 def _read_cvat(path: Path) -> _Found:
     found: dict[str, list[Shape]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    for image in ElementTree.parse(path).getroot().iter("image"):
+    root = ElementTree.parse(path).getroot()
+    if root.find(".//image") is None:
+        raise InputError(f"--masks {path}: lists no image; export it as CVAT for images 1.1")
+    for image in root.iter("image"):
         name = image.attrib["name"]
         if name in found:
             raise InputError(f"--masks {path}: {name} is there twice; export one task, or give each picture one name")
@@ -263,7 +293,7 @@ def _read_cvat(path: Path) -> _Found:
             given, label = each.attrib, each.attrib.get("label", "")
             if each.tag == "polygon":
                 pairs = [point.split(",") for point in given["points"].split(";")]
-                found[name].append(Shape(label, np.array(pairs, np.float64)))
+                found[name].append(_outlined(label, np.array(pairs, np.float64)))
             elif each.tag == "mask":
                 found[name].append(Shape(label, runs=_cvat_runs(given, width, height)))
             elif each.tag not in ("tag", "attribute"):

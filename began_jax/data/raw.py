@@ -17,7 +17,7 @@ import numpy as np
 from began_jax.data import builder, celeba, landmark_schemes
 from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, reasons
 from began_jax.data.configs import FacesConfig, IrisesConfig, command, decisive
-from began_jax.data.folder import open_folder
+from began_jax.data.folder import check_unit, open_folder
 from began_jax.data.landmark_files import absent_in_words, unseen
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
@@ -44,7 +44,12 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     folder, official = open_folder(config, root), None
     ids = list(folder.ids)
     if folder.landmarks is not None and folder.annotated is not None:
+        check_unit(folder, each=False)
         known = {ids[row]: folder.landmarks[row] for row in np.flatnonzero(folder.annotated)}
+    elif config.annotation == "landmarks5" and known:
+        none = np.full((5, 2), np.nan, np.float32)
+        of_list = np.stack([known.get(name, none) for name in ids])
+        check_unit(dataclasses.replace(folder, landmarks=of_list), each=False)
     if lists and lists.partition and not config.holdout:
         official = celeba.read_splits(lists.partition)
         if missing := next((name for name in ids if name not in official), None):

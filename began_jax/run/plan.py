@@ -12,11 +12,10 @@ from began_jax import aspects, began, sharding
 from began_jax.aspects import losses
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
 from began_jax.images import to_uint8
-from began_jax.inversion import steps
-from began_jax.run import image_network, networks, objective
+from began_jax.run import image_network, networks
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
-from began_jax.run.shards import SPLITS
+from began_jax.run.shards import SPLITS, step_of
 
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -89,21 +88,13 @@ def training(config: TrainConfig, mesh: Mesh) -> str:
 
 def inversion(run: Run, config: InvertConfig, mesh: Mesh, generator: Generator, images: int) -> str:
     """Return what an inversion would need."""
-    each, split = config.shard_size, sharding.split(mesh)
-    shapes = [(each, generator.latent_size), (each, *generator.image_shape)]
-    z, x = (placed(jax.ShapeDtypeStruct(shape, np.float32), split) for shape in shapes)
-    state = jax.eval_shape(lambda z: steps.init(config, z), z)
-    parameters = placed(generator.parameters, sharding.replicated(mesh))
-
-    counted = objective.of_the_size(config, generator)
-
-    def step(parameters, state, x):
-        return steps.step(config, lambda z: generator.apply(parameters, z), state, x, None, counted)
-
+    each = config.shard_size
+    step, (parameters, state, x) = step_of(config, generator, each)
+    arguments = placed(parameters, sharding.replicated(mesh)), state, placed(x, sharding.split(mesh))
     counts = {split: count for split, count in run.data.splits.items() if split in SPLITS}
     if images:
         counts["train"] = min(counts["train"], each * -(-images // each))
-    call = Call(f"a step of {each} images", step, (parameters, state, x), {"donate_argnums": 1})
+    call = Call(f"a step of {each} images", step, arguments, {"donate_argnums": 1})
     whole = sum(-(-count // each) for count in counts.values())
     to_do = f"{sum(counts.values()):,} images in {whole} shards of {config.steps * config.starts} steps"
     kept = shown(sum(counts.values()) * (generator.latent_size + 2) * 4)

@@ -177,19 +177,24 @@ def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, n
         yield key, len(images), images[rows], indices[rows]
 
 
-def largest_shard(config: InvertConfig, generator: Generator) -> int:
-    """Return how many images a process can optimise together (`sharding.largest_batch`)."""
-
+def step_of(config: InvertConfig, generator: Generator, count: int) -> tuple[Callable, tuple[Any, Any, Any]]:
+    """Return the step of so many images, (parameters, state, images) -> state, and the shapes of its arguments."""
     counted = objective.of_the_size(config, generator)
 
     def step(parameters, state, images):
         return inversion.step(config, lambda z: generator.apply(parameters, z), state, images, None, counted)
 
+    shapes = (count, generator.latent_size), (count, *generator.image_shape)
+    z, images = (jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes)
+    return step, (generator.parameters, jax.eval_shape(lambda z: inversion.init(config, z), z), images)
+
+
+def largest_shard(config: InvertConfig, generator: Generator) -> int:
+    """Return how many images a process can optimise together (`sharding.largest_batch`)."""
+
     def compiled(count):
-        z = jax.ShapeDtypeStruct((count, generator.latent_size), np.float32)
-        images = jax.ShapeDtypeStruct((count, *generator.image_shape), np.float32)
-        start = jax.eval_shape(lambda z: inversion.init(config, z), z)
-        return jax.jit(step).lower(generator.parameters, start, images).compile()
+        step, arguments = step_of(config, generator, count)
+        return jax.jit(step).lower(*arguments).compile()
 
     return sharding.largest_batch(compiled)
 

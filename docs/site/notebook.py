@@ -72,13 +72,15 @@ figures.reconstructions(to_float(images[test][:8]), np.asarray(face.generate(fou
 
 A small network learns from Z_data where the landmarks are (eq. 5). It is measured on faces that it has not seen. Their
 error is the mean distance over the distance of the outer eye corners (NME), and beside it stands what always answering
-the mean face would have.""",
+the mean face would have. Above are unseen faces with their true landmarks, below with what the network says.""",
     """```
 landmark_generator = fit_aspect(found.z[train], landmarks[train], config=ASPECT_RECIPES["regularised"])
 predicted = np.asarray(landmark_generator(found.z[test]))
 mean = np.broadcast_to(landmarks[train].mean(0), predicted.shape)
 error, of_mean = (nme_percent(p, landmarks[test], 64, 64).mean() for p in (predicted, mean))
-print(f"NME of held-out faces {error:.2f} %, of the mean face {of_mean:.2f} %")```""",
+print(f"NME of held-out faces {error:.2f} %, of the mean face {of_mean:.2f} %")
+unseen, said = to_float(images[test][:8]), np.concatenate([landmarks[test][:8], predicted[:8]])
+figures.annotated_grid(np.tile(unseen, (2, 1, 1, 1)), landmarks=said, columns=8)```""",
     """## Figures 5 and 6: new faces with their landmarks
 
 The same random latent goes into G and into the landmark generator. Here it is the one of the weights that come along,
