@@ -43,15 +43,19 @@ def pack(z: Float[np.ndarray, "count latent"], bits: int = 8) -> Packed:
     """Round latents to `bits` bits a number, 1 to 8, or 16.
 
     Raises:
-        InputError: another number of bits; or a latent is not finite.
+        InputError: another number of bits; or latents are not [count, latent], not finite, or too large for 16 bits.
     """
     if bits not in (*range(1, 9), 16):
         raise InputError(f"bits are {bits}; they must be from 1 to 8, or 16")
     z = np.asarray(z, np.float32)
     if not len(z) or not np.isfinite(z).all():
         raise InputError(f"{len(z)} latents cannot be packed: they must be at least one, and finite")
+    if z.ndim != 2:
+        raise InputError(f"latents are {list(z.shape)}; they must be [count, latent]")
     shape = np.array([*z.shape, bits])
     if bits == 16:
+        if (largest := np.abs(z).max()) > np.finfo(np.float16).max:
+            raise InputError(f"a latent is {largest:g}, which 16 bits cannot hold; use fewer, which are steps")
         return Packed(z.astype(np.float16), np.zeros(0, np.float32), np.zeros(0, np.float32), shape)
     low = z.min(0)
     step = (z.max(0) - low) / np.float32(2**bits - 1)

@@ -131,10 +131,14 @@ def suggest(
         noise: of the process, in units of the kernel's.
 
     Raises:
-        InputError: `known` are no rows of the latents.
+        InputError: `known` are no rows of the latents, a latent is not finite, or `length` or `noise` not positive.
     """
     known = _rows(known, len(z))
     z = np.asarray(z, np.float64)
+    if not np.isfinite(z).all():
+        raise InputError("a latent is not finite")
+    if not (length > 0 and noise > 0):
+        raise InputError(f"length is {length:g} and noise {noise:g}; both must be positive")
     scaled = (z - z.mean(0)) / np.maximum(z.std(0), 1e-6) / length
     rows = np.setdiff1d(evenly(np.arange(len(z)), MOST), known)
     covariance = _kernel(scaled[rows], scaled[rows])

@@ -162,7 +162,8 @@ def mirror(
         points: says which change places; by default the `scheme` of their number.
 
     Raises:
-        InputError: it is not known which points change places, or `points` are of another number.
+        InputError: they are not [..., points, 2]; it is not known which points change places, or `points` are of
+            another number.
 
     Examples:
         >>> import numpy as np
@@ -171,6 +172,8 @@ def mirror(
         >>> bool(np.allclose(landmarks.mirror(landmarks.mirror(points)), points))
         True
     """
+    if landmarks.shape[-1] != 2:
+        raise InputError(f"landmarks are {list(landmarks.shape)}; they must be [..., points, 2]")
     count = landmarks.shape[-2]
     order = (points or scheme(count)).mirrored
     if order is None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from began_jax.errors import InputError
 from began_jax.features import luminance
 
 OCTAVES = 4  # of spatial frequency: the first is the finest, half of Nyquist's to all of it; the last below an eighth
@@ -38,10 +39,14 @@ def manifolds(real: Features, generated: Features, k: int = NEIGHBOURS) -> Manif
         k: neighbours.
 
     Raises:
-        ValueError: a set has not more than k images.
+        InputError: k is less than 1, a set has not more than k images, or a feature is not finite.
     """
+    if k < 1:
+        raise InputError(f"k is {k}; it must be at least 1")
     if min(len(real), len(generated)) <= k:
-        raise ValueError(f"{len(real)} real and {len(generated)} generated images: each must be more than k = {k}")
+        raise InputError(f"{len(real)} real and {len(generated)} generated images: each must be more than k = {k}")
+    if not (np.isfinite(real).all() and np.isfinite(generated).all()):
+        raise InputError("a feature is not finite")
     between = distances(real, generated)
     real_radii = np.partition(distances(real, real), k, axis=1)[:, k]  # the 0-th is the image itself
     generated_radii = np.partition(distances(generated, generated), k, axis=1)[:, k]

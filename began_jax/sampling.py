@@ -46,6 +46,10 @@ def sampler(
         rows = np.asarray(z_data)
         mixture = density.fit(rows[evenly(np.arange(len(rows)), FITTED)])
         return _of_key(density_latents, key, mixture, truncation)
+    if name not in SAMPLERS:
+        raise InputError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
+    if z_data is None:
+        raise InputError(f"sampler {name} needs z_data, latents [data, latent]")
     latents = jnp.asarray(z_data)
     if name == "data":
         return _of_key(bootstrap_latents, key, latents, jitter)

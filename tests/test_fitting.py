@@ -293,6 +293,10 @@ REFUSED_UNTYPED = {
     "began.fit(np.zeros((2, 8, 8, 1), np.uint8), None)": "config is a NoneType; it must be a began_jax.TrainConfig",
     "objective.l1(x.astype('uint8'), x.astype('uint8'))": "images are uint8",
     "objective.psnr_db(x, x[:1])": "both must be alike",
+    "objective.check_alike(x.astype('uint8'), x)": "the generator makes uint8; it must make floats",
+    "began_jax.invert({'steps': 3}, None, x, z[:2])": "config is a dict; it must be a began_jax.InvertConfig",
+    "began_jax.landmarks.mirror(np.ones((1, 49, 3)))": "landmarks are [1, 49, 3]; they must be [..., points, 2]",
+    "compression.pack(np.ones((2, 2, 2)))": "latents are [2, 2, 2]; they must be [count, latent]",
     "density.fit(z[0])": "latents are [3]",
     "gaussian_process.fit(z[:, 0], z)": "latents must be finite [count, latent]",
     "began_jax.uniform_latents(key, 5.5)": "they must be whole numbers",
@@ -303,7 +307,7 @@ REFUSED_UNTYPED = {
 }
 TRY = """
 import sys, jax, jax.numpy as jnp, numpy as np, began_jax
-from began_jax import began, density, gaussian_process, student
+from began_jax import began, compression, density, gaussian_process, student
 from began_jax.inversion import objective
 sizes = dict(height=8, width=8, channels=1, latent_size=4, filters=4, encoder_filters=(4, 6))
 SMALL, key = began_jax.TrainConfig(**sizes), jax.random.key(0)

@@ -11,16 +11,23 @@ from began_jax import (
     InputError,
     InvertConfig,
     aspects,
+    compression,
     density,
     fit_aspect,
     gaussian_process,
     invert,
+    invert_all,
     low_quality,
+    quality,
     student,
     uniform_latents,
 )
+from began_jax.data.augment import low_quality_batch
+from began_jax.errors import DivergedError
+from began_jax.export.functions import largest_difference
 from began_jax.inversion.objective import psnr_db
 from began_jax.metrics import failure_percent, nme_percent
+from began_jax.sampling import sampler
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -59,6 +66,25 @@ MISUSED = {
         lambda: fit_aspect(Z, np.where(np.arange(60)[:, None] < 2, Y, np.nan), config=SMALL),
         "larger than the 2 latents to train on",
     ),
+    "whole loss": (
+        lambda: invert_all(generate, generate(Z[:2]), latent=4, loss=lambda y, x: jnp.zeros(len(x), int)),
+        "loss gives int32; it must give floats",
+    ),
+    "batch's mask to 255": (
+        lambda: low_quality_batch(KEY, jnp.zeros((2, 24, 32, 1), jnp.uint8), jnp.full((2, 24, 32, 1), 255.0)),
+        "the mask has values from 255 to 255",
+    ),
+    "features of nan": (lambda: quality.manifolds(Z, Z * np.nan), "a feature is not finite"),
+    "no neighbour": (lambda: quality.manifolds(Z, Z, 0), "k is 0; it must be at least 1"),
+    "half's range": (lambda: compression.pack(1e5 * np.ones((2, 2), "f4"), 16), "which 16 bits cannot hold"),
+    "nan to suggest": (lambda: gaussian_process.suggest(Z * np.nan, np.arange(2), 1, 8.0, 0.1), "is not finite"),
+    "no length": (lambda: gaussian_process.suggest(Z, np.arange(2), 1, 0.0, 0.1), "both must be positive"),
+    "no sampler": (lambda: sampler("unifrom", KEY, 4), "sampler is 'unifrom'; it must be one of uniform, data"),
+    "no latents": (lambda: sampler("data", KEY, 4), "sampler data needs z_data"),
+    "probabilities": (
+        lambda: fit_aspect(Z, np.eye(3, dtype="f4")[[0] * 60], loss=aspects.log_loss, config=SMALL),
+        "loss is log_loss, of probabilities; give a network",
+    ),
     "sums": (lambda: fit_aspect(Z, np.ones((60, 3), "f4"), loss="cross_entropy", config=SMALL), "add up to 3"),
 }
 
@@ -68,6 +94,19 @@ def test_misuse_is_refused(name):
     call, message = MISUSED[name]
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.1])
+def test_an_inversion_without_a_gradient_is_no_success(tolerance):
+    config = InvertConfig(steps=20, tolerance=tolerance)
+    apart = lambda z: 0.01 * jnp.linalg.norm(z, axis=1)  # noqa: E731  (whose slope at 0, the start, is NaN)
+    with pytest.raises(DivergedError, match="no image has a finite gradient"):
+        invert_all(generate, generate(Z[:2]), latent=4, config=config, prior=apart)
+
+
+def test_a_nan_is_no_small_difference():
+    one = np.ones(2, "f4")
+    assert np.isnan(largest_difference([one, one * np.nan], [one, one]))
 
 
 def test_sums_of_halves_are_not_lost():

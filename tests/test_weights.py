@@ -180,3 +180,13 @@ def test_what_comes_along_is_whole_and_small():
         assert annotations.shape[1:] == tuple(found.card["shape"])
         assert found.encode(images).shape == (4, 64) and float(np.abs(images).max()) < 2
         assert float(images.std(0).mean()) > 0.1  # they are not all alike
+
+
+def test_weights_go_where_the_latents_are(here):
+    mesh = jax.make_mesh((2,), ("x",), devices=jax.devices()[:2])
+    z = np.random.default_rng(0).uniform(-1, 1, (4, 8)).astype(np.float32)
+    wanted = began_jax.pretrained("faces-sharp").generate(z)
+    with jax.set_mesh(mesh):
+        found = began_jax.pretrained("faces-sharp").generate(jax.device_put(z, jax.P("x")))
+    assert found.sharding.spec[0] == "x"
+    np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from began_jax.aspects.losses import LossName, cross_entropy, have_absent, with_target
+from began_jax.aspects.losses import LossName, cross_entropy, have_absent, log_loss, squared_error, with_target
 from began_jax.aspects.trainer import Trainer
 from began_jax.aspects.training import init, predict, with_epochs
 from began_jax.configs import AspectConfig
@@ -122,7 +122,7 @@ def _fit(
     for name in OF_RUNS:
         if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")
-    loss = "cross_entropy" if loss is cross_entropy else loss
+    loss = "cross_entropy" if loss is cross_entropy else "squared" if loss is squared_error else loss
     z, annotations = vectors(latents), _checked(targets, loss)
     if z.ndim < 2 or not jnp.issubdtype(z.dtype, jnp.floating):
         raise InputError(f"latents are {z.dtype} {z.shape}; they must be floats [count, ...]")
@@ -130,6 +130,8 @@ def _fit(
         raise InputError(
             "apply is given, and network is not the parameters that it takes; leave apply out, or give them"
         )
+    if network is None and loss is log_loss:
+        raise InputError("loss is log_loss, of probabilities; give a network that ends with softmax, or cross_entropy")
     if network is None:
         if loss == "cross_entropy" and jnp.issubdtype(annotations.dtype, jnp.floating) and annotations.ndim < 2:
             raise InputError("targets are floats [count]; classes must be integers, and probabilities [count, classes]")

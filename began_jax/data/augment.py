@@ -13,6 +13,7 @@ leaves the iris's edge in the middle of its blurred one; a network should learn 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -177,14 +178,17 @@ def _check(image: Image, mask: Mask) -> None:
     if image.ndim != 3 or mask.shape != (*image.shape[:2], 1) or not jnp.issubdtype(image.dtype, jnp.floating):
         found = f"{image.dtype} {list(image.shape)}, and the mask {list(mask.shape)}"
         raise InputError(f"the image is {found}; they must be floats [height, width, channels] and [height, width, 1]")
-    for name, values, least in (("the image", image, -1.01), ("the mask", mask, 0)):
-        if isinstance(values, Tracer):
-            continue
-        held = np.asarray(values)  # of jax.numpy the extremes would be traced within a function that is
-        if not (held.min() >= least and held.max() <= 1.01):
-            raise InputError(
-                f"{name} has values from {held.min():g} to {held.max():g}; images are in [-1, 1], masks 0 or 1"
-            )
+    _check_range("the image", image, -1.01)
+    _check_range("the mask", mask, 0.0)
+
+
+def _check_range(name: str, values: Any, least: float) -> None:
+    if isinstance(values, Tracer):
+        return
+    held = np.asarray(values)  # of jax.numpy the extremes would be traced within a function that is
+    if not (held.min() >= least and held.max() <= 1.01):
+        found = f"{name} has values from {held.min():g} to {held.max():g}"
+        raise InputError(f"{found}; images are in [-1, 1], masks 0 or 1")
 
 
 def low_quality_batch(
@@ -194,6 +198,7 @@ def low_quality_batch(
     config: AugmentConfig = AugmentConfig(),
 ) -> UInt8[Array, "batch height width channels"]:
     """Apply `low_quality` to a batch as it is stored, with fold_in(key, i) for image i, before a training step."""
+    _check_range("the mask", mask, 0.0)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(image)))
     poor, _ = jax.vmap(lambda k, x, m: low_quality(k, x, m, config))(keys, to_float(image), mask)
     return to_uint8(poor)

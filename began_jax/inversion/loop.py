@@ -10,11 +10,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
-from began_jax.errors import InputError
+from began_jax.errors import DivergedError, InputError
 from began_jax.inversion import starts
 from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.objective import of as objective_of
 from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
+from began_jax.options import check_config
 from began_jax.sharding import automatic, check_split, jitted, parts_of
 
 Count = Callable[[int], Any]
@@ -91,6 +92,7 @@ class Inverter:
         loss: Loss | None = None,
         prior: Prior | None = None,
     ) -> None:
+        check_config(config, InvertConfig)
         check_one_start(config, "Inverter", tolerance=True)
         objective = objective_of(config, loss, prior)
         self._config, self._parameters, self._sharding = config, parameters, automatic(sharding)
@@ -141,6 +143,7 @@ class Inverter:
 
         Raises:
             InputError: a tolerance is set, which is `refilled`'s; or shapes or types do not fit together.
+            DivergedError: no image has a gradient that is finite.
         """
         if self._config.tolerance:
             raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
@@ -155,6 +158,7 @@ class Inverter:
             if done % 10 == 0:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
+        _check_moved(jax.device_get(state.z))
         return jax.device_get(self._finish(self._parameters, state, data))
 
     def refilled(
@@ -195,6 +199,7 @@ class Inverter:
                 return
             state = self._advance_window(self._with(fresh, state, slots))
             found = jax.device_get({name: getattr(state[0], name) for name in ("z", "best_z", "best_error", "step")})
+            _check_moved(found["z"])
             left = self._left(found, reference)
             reference = found["best_error"].copy()  # what a device gave is read-only
             leaving = {slot: who for slot, who in enumerate(occupants) if who is not None and left[slot]}
@@ -247,6 +252,13 @@ class Inverter:
         found = _stacked([batch.rows[row] for row in rows])
         state, data = jax.device_put((InversionState(optimizer=(), **found), _row(batch.data, rows)), self._sharding)
         return jax.device_get(self._finish(self._parameters, state, data)) | {"steps": found["step"]}
+
+
+def _check_moved(z: Any) -> None:
+    """Raise DivergedError where no latent is finite, of any image: then none has left its start."""
+    finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(z)]
+    if not np.all(finite, axis=0).any():
+        raise DivergedError("no image has a finite gradient; look at the generator, the loss, the prior and the start")
 
 
 def filling(count: int, size: int, first: int = 0) -> np.ndarray:

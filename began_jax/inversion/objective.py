@@ -125,6 +125,8 @@ def check_alike(generated: Any, images: Any, weights: Weights | None = None) -> 
     """Raise InputError where images are no floats, or generated ones or weights are not of their shape."""
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(f"images are {images.dtype}; they must be floats in [-1, 1], as to_float makes of uint8")
+    if not jnp.issubdtype(generated.dtype, jnp.floating):
+        raise InputError(f"the generator makes {generated.dtype}; it must make floats, which have a gradient")
     if generated.shape != images.shape:
         raise InputError(
             f"the generator makes {generated.shape}, and the images are {images.shape}; both must be alike"
@@ -149,4 +151,6 @@ def check_weights(weights: Any) -> None:
 def _check_vector(name: str, value: Any, batch: int) -> Array:
     if jnp.shape(value) != (batch,):
         raise InputError(f"{name} gives {jnp.shape(value)}; it must give one value an image, ({batch},)")
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise InputError(f"{name} gives {jnp.result_type(value)}; it must give floats, which have a gradient")
     return value

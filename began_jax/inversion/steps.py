@@ -27,6 +27,7 @@ from began_jax.errors import InputError
 from began_jax.inversion import bfgs, starts
 from began_jax.inversion.objective import PIXELS, Images, Loss, Objective, Prior, Weights, check_weights, l1, psnr_db
 from began_jax.inversion.objective import of as objective_of
+from began_jax.options import check_config
 
 LONG_BFGS = 60  # steps; after more of them the rounding of TensorFloat-32 makes BFGS reject half of its trials
 
@@ -225,6 +226,7 @@ def invert(
         >>> bool(found["l1"].max() < 0.05)
         True
     """
+    check_config(config, InvertConfig)
     check_one_start(config, "invert")
     check_weights(weights)
     objective = objective_of(config, loss, prior)

@@ -180,12 +180,14 @@ def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
     card, config = _card(name)
     # What did not come along starts as a training does but for the last bits, which are not worth twice the seconds.
     quick: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    start = jax.jit(lambda: began.init(config), compiler_options=quick)()
-    made, aspect = _aspect(card, config, of_training(config, start))
-    learnt = jax.eval_shape(lambda: made.init(aspect)).best_parameters
-    saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
-    found = checkpoints.restore(saved, config.steps, start.averaged | {"aspect": learnt})
-    saved.close()
+    with jax.set_mesh(None):
+        start = jax.jit(lambda: began.init(config), compiler_options=quick)()
+        made, aspect = _aspect(card, config, of_training(config, start))
+        learnt = jax.eval_shape(lambda: made.init(aspect)).best_parameters
+        saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
+        found = checkpoints.restore(saved, config.steps, start.averaged | {"aspect": learnt})
+        saved.close()
+        found = jax.tree.map(jnp.asarray, jax.device_get(found))  # on no device that is said: they go with the latents
     own = {key: found[key] for key in ("generator", "encoder")}
     measure = jnp.asarray(card["figures"]["train/convergence"], jnp.float32)
     state = dataclasses.replace(
