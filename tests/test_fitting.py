@@ -151,7 +151,7 @@ REFUSED = {
     "loss's shape": (dict(loss=lambda predicted, target: jnp.zeros(())), r"loss gives \(\)"),
     "of a run": (dict(config=AspectConfig(read=True)), "read is True, which fit_aspect does not serve"),
     "of a run too": (dict(config=AspectConfig(image_steps=5)), "image_steps is 5, which fit_aspect does not serve"),
-    "of T's labels": (dict(config=AspectConfig(labels=5)), "labels is 5, which fit_aspect does not serve"),
+    "of a choice": (dict(config=AspectConfig(label_seed=5)), "label_seed is 5, which fit_aspect does not serve"),
     "apply alone": (dict(apply=lambda p, z: z), "apply is given, and network is not the parameters"),
     "apply beside a module": (dict(network=nn.Dense(3), apply=lambda p, z: z), "apply is given"),
     "nothing": (dict(targets=SIGNS[:, :0]), "there are none"),

@@ -21,7 +21,7 @@ from began_jax.options import check_config
 from began_jax.sharding import gathered
 
 OF_RUNS = (  # options of AspectConfig
-    *("target", "labels", "label_sampler", "labelled", "label_seed"),
+    *("target", "labelled", "label_seed"),
     *("closed_form", "read", "features", "image_steps"),
 )
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
