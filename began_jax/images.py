@@ -158,8 +158,8 @@ def white_is_0(stored: Image.Image) -> bool:
 
 
 def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Return (width, height) of an opened picture as EXIF turns it upright, from its header where that says it."""
-    if picture.format == "TIFF":  # which some versions of Pillow turn by themselves
+    """Return (width, height) of an opened picture as EXIF turns it upright, by its header alone."""
+    if picture.format == "TIFF":  # is decoded: some versions of Pillow turn it by themselves
         picture = ImageOps.exif_transpose(picture)
     width, height = picture.size
     turned = picture.format != "TIFF" and picture.getexif().get(ORIENTATION) in (5, 6, 7, 8)

@@ -7,8 +7,8 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -27,6 +27,7 @@ CPU_BATCH = 64
 EIGEN_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 LONG = 7 * 24 * 3600  # seconds: processes that work alone may end hours apart
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
@@ -215,8 +216,7 @@ def freed(function: Callable, *args: Any, like: Any) -> Any:
         args: its arguments, pytrees of arrays.
         like: an array, or a pytree whose first is one, whose first axis is split as that of each result is to be.
     """
-    meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args)]
-    mesh = next((mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types), None)
+    mesh = next(filter(None, map(_explicit_mesh, jax.tree.leaves(args))), None)
     if mesh is None:
         return function(*args)
     spec = PartitionSpec(*jax.typeof(jax.tree.leaves(like)[0]).sharding.spec[:1])
@@ -225,12 +225,25 @@ def freed(function: Callable, *args: Any, like: Any) -> Any:
 
 def gathered(tree: Any) -> Any:
     """Return a tree whose arrays on a mesh of Explicit axes are brought to the host; others stay as they are."""
+    explicit = lambda leaf: isinstance(leaf, jax.Array) and _explicit_mesh(leaf) is not None  # noqa: E731
+    return jax.tree.map(lambda leaf: np.asarray(leaf) if explicit(leaf) else leaf, tree)
 
-    def one(leaf: Any) -> Any:
-        explicit = isinstance(leaf, jax.Array) and AxisType.Explicit in jax.typeof(leaf).sharding.mesh.axis_types
-        return np.asarray(leaf) if explicit else leaf
 
-    return jax.tree.map(one, tree)
+def _explicit_mesh(leaf: Any) -> Any:
+    """Return the mesh that an array lies on, if it has Explicit axes."""
+    mesh = jax.typeof(leaf).sharding.mesh
+    return mesh if AxisType.Explicit in mesh.axis_types else None
+
+
+def without_mesh(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorate a function so that what `jax.set_mesh` has set does not hold inside it."""
+
+    @wraps(function)
+    def call(*args: _P.args, **options: _P.kwargs) -> _T:
+        with jax.set_mesh(None):
+            return function(*args, **options)
+
+    return call
 
 
 def jitted(function: Callable, place: jax.sharding.Sharding | None, **options: Any) -> Callable:

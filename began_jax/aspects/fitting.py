@@ -18,12 +18,9 @@ from began_jax.configs import AspectConfig
 from began_jax.errors import InputError, require_finite
 from began_jax.models.mlp import MultilayerNetwork
 from began_jax.options import check_config
-from began_jax.sharding import gathered
+from began_jax.sharding import gathered, without_mesh
 
-OF_RUNS = (  # options of AspectConfig
-    *("target", "labelled", "label_seed"),
-    *("closed_form", "read", "features", "image_steps"),
-)
+OF_RUNS = ("target", "labelled", "label_seed", "closed_form", "read", "features", "image_steps")
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
 
 
@@ -68,6 +65,7 @@ class Aspect:
         return vectors(z)
 
 
+@without_mesh
 def fit_aspect(
     latents: Any,
     targets: Array | np.ndarray,
@@ -106,19 +104,6 @@ def fit_aspect(
     """
     check_config(config, AspectConfig)
     latents, targets = gathered((latents, targets))
-    with jax.set_mesh(None):
-        return _fit(latents, targets, network, loss, config, apply, progress)
-
-
-def _fit(
-    latents: Any,
-    targets: Any,
-    network: Any,
-    loss: Any,
-    config: AspectConfig,
-    apply: Callable[[Any, Array], Array] | None,
-    progress: Callable[[int, dict[str, Array]], None] | None,
-) -> Aspect:
     for name in OF_RUNS:
         if getattr(config, name) != getattr(AspectConfig, name):
             raise InputError(f"{name} is {getattr(config, name)}, which fit_aspect does not serve; aspect.py does")

@@ -7,13 +7,11 @@ from typing import Any
 
 from began_jax.errors import InputError
 
-LISTS = ("images", "annotations", "categories")
-
 
 def read(path: Path, where: str) -> dict[str, Any]:
     """Return its content; InputError where it is none, or where an id or a picture is in a list twice."""
     content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not isinstance(content, dict) or not set(LISTS) <= content.keys():
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")
     for name, key in (("images", "id"), ("images", "file_name"), ("categories", "id")):
         found = Counter(entry.get(key) for entry in content[name])

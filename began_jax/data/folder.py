@@ -181,24 +181,23 @@ def mostly_colour(folder: Folder) -> bool:
     return 2 * colour > len(folder.ids)
 
 
-def check_unit(folder: Folder, each: bool = True) -> None:
-    """Raise InputError where most points of most pictures lie outside of them; reads the headers of some.
+def check_unit(root: Path, ids: Sequence[str], points: np.ndarray, each: bool = True) -> None:
+    """Raise InputError where most points [N, K, 2] of most pictures lie outside of them; reads the headers of some.
 
     A picture that cannot be read and a single point far outside are refused too, unless `each` is False.
     """
-    assert folder.landmarks is not None
-    points = folder.landmarks
     rows, beyond = evenly(np.flatnonzero(np.isfinite(points[..., 0]).any(1)), LOOKED_AT), 0
     for row in rows:
+        path = root / ids[int(row)]
         try:
-            with Image.open(folder.root / folder.ids[row]) as picture:
+            with Image.open(path) as picture:
                 size = upright_size(picture)
         except Exception as error:
             if not each:
                 continue
-            raise unreadable(folder.root / folder.ids[row], error) from None
+            raise unreadable(path, error) from None
         if each and (wrong := outside(points[row], *size)):
-            raise InputError(f"{folder.root / folder.ids[row]}: {wrong}")
+            raise InputError(f"{path}: {wrong}")
         beyond += mostly_outside(points[row], *size)
     if 2 * beyond > len(rows):
         raise InputError(
@@ -279,7 +278,7 @@ def write_folder(out: Path, config: FolderConfig, own: OwnAnnotations | None = N
     indices = {"train": train, "test": test} if test else {"train": train}
     if folder.landmarks is not None:
         check_seen(indices, folder.landmarks)
-        check_unit(folder)
+        check_unit(folder.root, folder.ids, folder.landmarks)
     splits = {name: Examples(folder, index, **size) for name, index in indices.items()}
     options = {"holdout": config.holdout, "group_regex": config.group_regex, "seed": config.seed}
     source = {name: getattr(config, name) for name in ("images", "landmarks", "masks", "attributes", "annotations")}

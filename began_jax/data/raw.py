@@ -44,18 +44,16 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     folder, official = open_folder(config, root), None
     ids = list(folder.ids)
     if folder.landmarks is not None and folder.annotated is not None:
-        check_unit(folder, each=False)
         known = {ids[row]: folder.landmarks[row] for row in np.flatnonzero(folder.annotated)}
-    elif config.annotation == "landmarks5" and known:
-        none = np.full((5, 2), np.nan, np.float32)
-        of_list = np.stack([known.get(name, none) for name in ids])
-        check_unit(dataclasses.replace(folder, landmarks=of_list), each=False)
     if lists and lists.partition and not config.holdout:
         official = celeba.read_splits(lists.partition)
         if missing := next((name for name in ids if name not in official), None):
             raise InputError(f"{lists.partition}: does not say which split {missing} is in")
     options = {"max_doubt": config.max_doubt, "find_face": False} if annotator == "dlib" else {}
     kind = "attributes" if config.annotation == "attributes" else "landmarks"
+    points = {name: known[name] for name in ids if name in known} if known and kind == "landmarks" else {}
+    if points:
+        check_unit(root, list(points), np.stack(list(points.values())), each=False)
     if config.partial and not set(ids) & set(known or ()):
         listed = f"the first picture is {ids[0]}, the first name {next(iter(known or ()), 'none')}"
         raise InputError(f"--partial: none of {len(ids)} pictures is annotated by the file; {listed}")

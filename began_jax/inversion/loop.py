@@ -158,8 +158,9 @@ class Inverter:
             if done % 10 == 0:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
-        _check_moved(jax.device_get(state.z))
-        return jax.device_get(self._finish(self._parameters, state, data))
+        found, z = jax.device_get((self._finish(self._parameters, state, data), state.z))
+        _check_moved(z)
+        return found
 
     def refilled(
         self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count = ignore

@@ -25,6 +25,7 @@ from began_jax.logs import root_kept
 from began_jax.run import checkpoints, cli, networks, reading
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator, of_training
+from began_jax.sharding import without_mesh
 
 FOLDER = Path(__file__).parents[1] / "weights"
 LICENCE = "Apache-2.0, as the code; the data is rendered by the package, and shows nobody"
@@ -175,19 +176,19 @@ def _card(name: str) -> tuple[dict[str, Any], TrainConfig]:
     return card, train_config(card["config"])
 
 
+@without_mesh
 def _read(name: str) -> tuple[dict[str, Any], TrainConfig, dict[str, Any]]:
     """Return a card, its configuration, and the state of the training with the aspect network's parameters."""
     card, config = _card(name)
     # What did not come along starts as a training does but for the last bits, which are not worth twice the seconds.
     quick: Any = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    with jax.set_mesh(None):
-        start = jax.jit(lambda: began.init(config), compiler_options=quick)()
-        made, aspect = _aspect(card, config, of_training(config, start))
-        learnt = jax.eval_shape(lambda: made.init(aspect)).best_parameters
-        saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
-        found = checkpoints.restore(saved, config.steps, start.averaged | {"aspect": learnt})
-        saved.close()
-        found = jax.tree.map(jnp.asarray, jax.device_get(found))  # on no device that is said: they go with the latents
+    start = jax.jit(lambda: began.init(config), compiler_options=quick)()
+    made, aspect = _aspect(card, config, of_training(config, start))
+    learnt = jax.eval_shape(lambda: made.init(aspect)).best_parameters
+    saved = checkpoints.manager(FOLDER / name / "state", read_only=True)
+    found = checkpoints.restore(saved, config.steps, start.averaged | {"aspect": learnt})
+    saved.close()
+    found = jax.tree.map(jnp.asarray, jax.device_get(found))  # on no device that is said: they go with the latents
     own = {key: found[key] for key in ("generator", "encoder")}
     measure = jnp.asarray(card["figures"]["train/convergence"], jnp.float32)
     state = dataclasses.replace(
