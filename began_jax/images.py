@@ -158,7 +158,7 @@ def white_is_0(stored: Image.Image) -> bool:
 
 
 def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Return (width, height) of an opened picture as EXIF turns it upright, by its header alone."""
+    """Return (width, height) of an opened picture as EXIF turns it upright, by its header unless it is TIFF."""
     if picture.format == "TIFF":  # is decoded: some versions of Pillow turn it by themselves
         picture = ImageOps.exif_transpose(picture)
     width, height = picture.size

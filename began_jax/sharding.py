@@ -225,12 +225,13 @@ def freed(function: Callable, *args: Any, like: Any) -> Any:
 
 def gathered(tree: Any) -> Any:
     """Return a tree whose arrays on a mesh of Explicit axes are brought to the host; others stay as they are."""
-    explicit = lambda leaf: isinstance(leaf, jax.Array) and _explicit_mesh(leaf) is not None  # noqa: E731
-    return jax.tree.map(lambda leaf: np.asarray(leaf) if explicit(leaf) else leaf, tree)
+    return jax.tree.map(lambda leaf: leaf if _explicit_mesh(leaf) is None else np.asarray(leaf), tree)
 
 
 def _explicit_mesh(leaf: Any) -> Any:
-    """Return the mesh that an array lies on, if it has Explicit axes."""
+    """Return the mesh that an array lies on, if it has Explicit axes; None for what is no array."""
+    if not isinstance(leaf, jax.Array):
+        return None
     mesh = jax.typeof(leaf).sharding.mesh
     return mesh if AxisType.Explicit in mesh.axis_types else None
 

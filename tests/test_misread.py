@@ -82,9 +82,11 @@ def test_of_labelme_only_shapes_of_the_class_that_is_inside_must_have_an_area(tm
         text(tmp_path / f"{name}.json", json.dumps({"shapes": shapes}))
     text(tmp_path / "classes.json", "{}")
     pictures(tmp_path, ["a.png", "b.png"])
-    assert holds_shapes(tmp_path, tmp_path / "elsewhere")
+    images = pictures(tmp_path.with_name("images"), ["a.png", "b.png", "c.png"])
+    assert holds_shapes(tmp_path, images)
     (tmp_path / "classes.json").unlink()
-    assert holds_shapes(tmp_path, tmp_path / "elsewhere")  # as many files as copies of the images
+    assert holds_shapes(tmp_path, images)  # as many files as copies of the images
+    assert not holds_shapes(tmp_path, tmp_path.with_name("elsewhere"))  # they may be masks
     found = match_shapes(tmp_path, ["a.png", "b.png"], False, "iris")
     np.testing.assert_array_equal(found.read("a.png", 16, 16)[..., 0], np.arange(16)[None].repeat(16, 0) < 12)
     with pytest.raises(InputError, match=r"centre of a.png is a point; polygons, rectangles"):
@@ -172,8 +174,10 @@ def test_of_jpeg_no_exact_values_are_taken(tmp_path):
     pictures(tmp_path, make=again.__getitem__)  # what was JPEG once
     with pytest.raises(InputError, match="near to --mask-values 128, but not equal; leave it out"):
         masks_of(tmp_path, "128")
-    pictures(tmp_path, make=lambda i: np.kron(np.arange(36, dtype=np.uint8).reshape(6, 6), np.ones((8, 8), np.uint8)))
-    assert masks_of(tmp_path, "5").mean() == 1 / 36  # many classes are no blur
+    for side in (8, 2):  # of which the latter has no even area
+        block = np.ones((side, side), np.uint8)
+        pictures(tmp_path, make=lambda i, block=block: np.kron(np.arange(36, dtype=np.uint8).reshape(6, 6), block))
+        assert masks_of(tmp_path, "5").mean() == 1 / 36  # many classes are no blur
 
 
 def coco(path, annotations, names=IDS, **more):
@@ -189,6 +193,11 @@ def test_coco_masks_are_of_their_pictures_size_or_refused(tmp_path):
 
     np.testing.assert_array_equal(read({"size": [16, 16], "counts": [0, 128, 128]}), HALF.T)
     np.testing.assert_array_equal(read(np.ravel(SQUARE).tolist()), HALF.T)  # the one ring alone
+    triangle = [[0, 0], [16, 0], [0, 16]]
+    beside = [20, 0, 24, 0, 24, 9]  # a sliver that the drawing hand left outside
+    for same in ([np.ravel(triangle).tolist()], [triangle], [np.ravel(triangle).tolist(), [], beside]):
+        np.testing.assert_array_equal(read(same), np.add.outer(range(16), range(16)) < 16)
+    assert not read([[0, -2, 16, -2, 16, -0.2]]).any()  # rounding put it outside
     for wrong, said in (
         (dict(segmentation={"size": [8, 32], "counts": [0, 128, 128]}), "run lengths of 32x8 for p0.png, of 16x16"),
         (dict(segmentation={"size": [16, 16], "counts": [0, 128]}), "run lengths of 128 for p0.png, of 16x16 pixels"),
@@ -213,10 +222,26 @@ def test_coco_masks_are_of_their_pictures_size_or_refused(tmp_path):
             read(**wrong)
 
 
+def test_a_sliver_in_a_corner_is_no_fraction(tmp_path):
+    rings = [SQUARE, SQUARE, SQUARE, [[0, 0], [1.2, 0], [0, 1.2]]]
+    for last, said in ((rings[3], ""), ([[0.3, 0.4], [0.6, 0.4], [0.6, 0.7]], "p3.png lie within 0.7, which looks")):
+        own = [*rings[:3], last]
+        each = [{"id": i, "image_id": i, "category_id": 1, "segmentation": [own[i]]} for i in range(4)]
+        path = coco(tmp_path / "c.json", each)
+        if said:
+            with pytest.raises(InputError, match=said):
+                match_shapes(path, IDS, False)
+        else:
+            assert match_shapes(path, IDS, False).read("p3.png", 16, 16).sum() == 1
+
+
 def test_a_coco_file_has_each_id_and_each_picture_once(tmp_path):
     found = [{"id": 0, "image_id": 1, "category_id": 1, "segmentation": [np.ravel(SQUARE).tolist()]}]
     points = [{"id": 0, "image_id": 1, "category_id": 1, "keypoints": [3, 4, 2]}]
-    path = tmp_path / "c.json"
+    path = coco(tmp_path / "c.json", found)
+    content = json.loads(path.read_text())
+    text(path, json.dumps(content | {name: 2 * content[name] for name in ("images", "categories")}))
+    assert match_shapes(path, IDS, True).read("p1.png", 16, 16).any()  # of joined files, which repeat what they share
     for change, said in (
         (lambda c: c["images"][0].update(id=1), "id 1 is twice among its images"),
         (lambda c: c["images"][0].update(file_name="p2.png"), r"file_name p2\.png is twice among its images"),
@@ -297,6 +322,8 @@ def test_celebas_list_is_of_its_pictures_or_refused(tmp_path):
     for case, values, said in (
         ("larger", (40, 50, 60, 50, 50, 60, 45, 70, 55, 70), "most landmarks of 4 in 4 pictures lie outside"),
         ("fractions", (0.4, 0.5, 0.6, 0.5, 0.5, 0.6, 0.4, 0.7, 0.5, 0.7), "which looks like fractions"),
+        ("zero", (0, 0, 10, 5, 8, 8, 5, 11, 10, 11), "if they are absent, (-1, -1) says so there"),
+        ("none", (-1,) * 10, "no finite number in 4 rows"),
         ("absent", (-1, -1, 10, 5, 8, 8, 5, 11, 10, 11), ""),
     ):
         rows = [" ".join(map(str, (name, *values))) for name in IDS]
@@ -323,6 +350,11 @@ def test_lines_of_landmarks_may_say_that_there_are_none(tmp_path):
     np.savez(tmp_path / "v.npz", name=IDS, landmarks=np.ones((4, 2, 2)), occluded=np.zeros((4, 2)))
     with pytest.raises(InputError, match="occluded has a value for each point; call it visible, or leave it out"):
         match_landmarks(tmp_path / "v.npz", IDS, tmp_path)
+    more = dict(box=np.zeros((4, 2)), what=np.array([None, "no array of numbers"]), vis=np.ones(4))
+    np.savez(tmp_path / "v.npz", name=IDS, landmarks=np.full((4, 2, 2), 3), **more)
+    assert match_landmarks(tmp_path / "v.npz", IDS, tmp_path).points.shape == (4, 2, 2)
+    rows = [json.dumps({"file_name": name, "landmarks": [[3, 2]], "visible": True}) for name in IDS]
+    assert match_landmarks(text(tmp_path / "v.jsonl", *rows), IDS, tmp_path).points.shape == (4, 1, 2)
     for wrong in ([1, 2, 3, 4], [[1, 2]], [[1, 2], [3, "x"]]):
         path = text(tmp_path / "l.jsonl", lines[0], json.dumps({"file_name": "p1.png", "landmarks": wrong}))
         with pytest.raises(InputError, match="line 2 has points"):
@@ -335,7 +367,7 @@ def test_lines_of_landmarks_may_say_that_there_are_none(tmp_path):
 def test_a_pts_file_is_told_what_it_can_say(tmp_path):
     for name in IDS:
         text((tmp_path / name).with_suffix(".pts"), "version: 1", "n_points: 2", "{", "0 0", "3 4", "}")
-    with pytest.raises(InputError, match=r"a .pts file cannot say that a point is absent: give a .csv or .npz"):
+    with pytest.raises(InputError, match=r"the first of p0; if they are absent, \(-1, -1\) says so there"):
         match_landmarks(tmp_path, IDS, tmp_path)
 
 

@@ -10,6 +10,7 @@ from began_jax import (
     AspectConfig,
     InputError,
     InvertConfig,
+    Inverter,
     aspects,
     compression,
     density,
@@ -102,6 +103,22 @@ def test_an_inversion_without_a_gradient_is_no_success(tolerance):
     apart = lambda z: 0.01 * jnp.linalg.norm(z, axis=1)  # noqa: E731  (whose slope at 0, the start, is NaN)
     with pytest.raises(DivergedError, match="no image has a finite gradient"):
         invert_all(generate, generate(Z[:2]), latent=4, config=config, prior=apart)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_an_inversion_that_ends_without_a_gradient_is_what_it_met(tolerance):
+    config = InvertConfig(steps=20, learning_rate=0.1, tolerance=tolerance, window=5)
+    until_a_half = lambda z: 1e-3 * jnp.sqrt(0.5 - z[:, 0])  # noqa: E731
+    found = invert_all(generate, generate(jnp.ones((2, 4))), latent=4, config=config, prior=until_a_half)
+    assert (found.z[:, 0] > 0.3).all() and (found.z[:, 0] <= 0.5).all()
+
+
+def test_images_without_a_gradient_do_not_stop_others():
+    config = InvertConfig(steps=20, learning_rate=0.1, tolerance=1e-6, window=5)
+    inverse = Inverter(config, lambda p, z: jnp.sqrt(z), parameters=())
+    starts = np.array([[-1.0], [-1.0], [0.2]], "f4")
+    found = dict(inverse.refilled([(i, np.full((1, 1), 0.8, "f4"), starts[i : i + 1]) for i in range(3)], slots=1))
+    assert found[0]["z"] == -1 and found[2]["z"] == pytest.approx(0.64, abs=0.1)
 
 
 def test_a_nan_is_no_small_difference():

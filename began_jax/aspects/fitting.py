@@ -81,7 +81,8 @@ def fit_aspect(
     Args:
         latents: [count, ...] float, such as those of `invert_all`; a tree of arrays is learnt from as one vector.
         targets: [count, ...] float; uint8 masks in {0, 1}; or for "cross_entropy" classes [count, ...] from 0, or
-            probabilities or one-hot ones [count, ..., classes]. Values that are NaN are absent and left out.
+            probabilities or one-hot ones [count, ..., classes]. Whole numbers of which one in each last axis is 1, and
+            the others 0, are one-hot. Values that are NaN are absent and left out.
         network: a linen module, an nnx or equinox module (equinox: for one example), or parameters that go with
             `apply`; by default (for classes that are integers, or probabilities) table 2's layers with a linear output,
             in deviations from the mean of the targets, or a logit for each class.

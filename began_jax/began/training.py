@@ -217,11 +217,12 @@ def step(
             `augment.low_quality_batch` does.
 
     Returns:
-        The next state and scalar metrics: `loss_discriminator` L_D, `k` k_t after the step, `convergence` M (see
-        `convergence`), `learning_rate`, and `diversity`, the standard deviation over the generated batch divided by
-        that over the real batch (near 0: mode collapse). BEGAN's objective adds `loss_real` L(x) and `loss_generated`
-        L(G(z)), the relativistic one `loss_generator` L_G, `gap` and `penalty`; an encoder adds `reconstruction`, and
-        `saturated`, the share of its codes that are -1 or 1 (near 1: it has died, since a tanh has no slope there).
+        The next state (replicated, where arrays are split over Explicit axes) and scalar metrics:
+        `loss_discriminator` L_D, `k` k_t after the step, `convergence` M (see `convergence`), `learning_rate`, and
+        `diversity`, the standard deviation over the generated batch divided by that over the real batch (near 0: mode
+        collapse). BEGAN's objective adds `loss_real` L(x) and `loss_generated` L(G(z)), the relativistic one
+        `loss_generator` L_G, `gap` and `penalty`; an encoder adds `reconstruction`, and `saturated`, the share of its
+        codes that are -1 or 1 (near 1: it has died, since a tanh has no slope there).
 
     Examples:
         >>> import jax, numpy as np

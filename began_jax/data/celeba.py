@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from began_jax.data.landmark_files import check_points
-from began_jax.data.landmark_formats import with_absent
+from began_jax.data.landmark_formats import ABSENT_IN_LIST, with_absent
 from began_jax.errors import InputError
 
 PICTURES = "img_align_celeba"
@@ -84,14 +84,14 @@ def read_splits(path: Path) -> dict[str, str]:
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
-    """Return picture -> its landmarks float32 [5, 2], (x, y) in pixels of the aligned picture."""
+    """Return picture -> its landmarks float32 [5, 2], (x, y) in pixels of the aligned picture, where it has any."""
     names, rows = _table(path, header=True)
     points = _numbers(path, rows)
     if points.shape[1] != 10:
         raise InputError(f"{path}: has {points.shape[1]} columns ({', '.join(names[:3])}, ...); there must be 10")
-    found = with_absent(str(path), list(rows), points.reshape(-1, 5, 2), None).points
+    found = with_absent(str(path), list(rows), points.reshape(-1, 5, 2), None, ABSENT_IN_LIST).points
     check_points(found, list(rows), True, str(path))
-    return dict(zip(rows, found, strict=True))
+    return {name: own for name, own in zip(rows, found, strict=True) if np.isfinite(own).any()}
 
 
 def check_two(answers: Collection[str], where: str) -> None:

@@ -13,6 +13,8 @@ def read(path: Path, where: str) -> dict[str, Any]:
     content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")
+    for name in ("images", "categories"):  # some programs that join files repeat what these share
+        content[name] = list({json.dumps(entry, sort_keys=True): entry for entry in content[name]}.values())
     for name, key in (("images", "id"), ("images", "file_name"), ("categories", "id")):
         found = Counter(entry.get(key) for entry in content[name])
         twice = next((value for value, count in found.items() if count > 1 and value is not None), None)

@@ -21,7 +21,9 @@ from began_jax.landmarks import Scheme
 
 FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
 ABSENT = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
+ABSENT_IN_LIST = "if they are absent, (-1, -1) says so there"  # in lists without a field for it
 VISIBLE = ("visible", "visibility")  # names of what is 0 where a point is absent
+UNSURE = ("vis", "v", "valid", "present", "absent", "missing", "hidden", "occluded", "occlusion")  # 0 or 1 is absent
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
 
 
@@ -93,8 +95,7 @@ def _read_npz(path: Path) -> Landmarks:
             )
         names, points = arrays["name"], arrays[keys[0]]
         visible = next((arrays[name] for name in VISIBLE if name in arrays.files), None)
-        known = {"name", keys[0], *VISIBLE}
-        if other := [key for key in arrays.files if key not in known and arrays[key].shape == points.shape[:2]]:
+        if other := [key for key in arrays.files if key in UNSURE and arrays[key].shape == points.shape[:2]]:
             raise InputError(f"{where}: {other[0]} has a value for each point; call it visible, or leave it out")
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(f"{where}: name is {names.dtype} {names.shape}, not strings [N]")
@@ -181,8 +182,8 @@ def _read_lines(path: Path) -> Landmarks:
         row: Any = json.loads(line)
         if not isinstance(row, dict) or "file_name" not in row or not {"landmarks", "keypoints"} & row.keys():
             raise InputError(f"{where}: line {number} has not file_name and landmarks (or keypoints)")
-        if told := set(VISIBLE) & row.keys():
-            raise InputError(f"{where}: line {number} has {min(told)}; give points as [x, y, v]")
+        if told := [key for key in (*VISIBLE, *UNSURE) if isinstance(row.get(key), list)]:
+            raise InputError(f"{where}: line {number} has {told[0]}; give points as [x, y, v]")
         names.append(str(row["file_name"]))
         rows.append((number, row.get("landmarks", row.get("keypoints")) or []))
     shapes = ((len(given), len(point)) for _, given in rows for point in given if isinstance(point, list) and point)
@@ -217,7 +218,7 @@ def _read_wflw(path: Path) -> Landmarks:
         names.append(fields[-1].strip())
     if not rows:
         raise InputError(f"{where}: holds no line")
-    return with_absent(where, names, np.stack(rows), None, "WFLW's list cannot say that a point is absent: give a .csv")
+    return with_absent(where, names, np.stack(rows), None, ABSENT_IN_LIST)
 
 
 def _read_pts(folder: Path) -> Landmarks:
@@ -243,7 +244,6 @@ def _read_pts(folder: Path) -> Landmarks:
         few = counts.most_common()[-1][0]
         path = files[next(i for i, values in enumerate(points) if len(values) == few)]
         raise InputError(f"--landmarks {folder}: {path.name} has {few} points, others {counts.most_common(1)[0][0]}")
-    remedy = "a .pts file cannot say that a point is absent: give a .csv or .npz"
-    found = with_absent(f"--landmarks {folder}", names, np.array(points), None, remedy)
+    found = with_absent(f"--landmarks {folder}", names, np.array(points), None, ABSENT_IN_LIST)
     found.points -= 1
     return found

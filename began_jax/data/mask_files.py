@@ -112,7 +112,9 @@ def _near(wanted: Values, held: "_Held") -> float:
     Masks that are not blurred have few values, or such as fill even areas.
     """
     found = 0.0
-    if not held.lossy and len(held.values) <= (MANY_COLOURS if held.colours else mask_planes.FEW):
+    few = MANY_COLOURS if held.colours else mask_planes.FEW
+    numbered = not held.colours and max(held.values) < 2 * BLUR  # 0, 1, 2, ... are classes, however many
+    if not held.lossy and (len(held.values) <= few or numbered):
         return found
     for value, share in held.values.items():
         if held.colours:

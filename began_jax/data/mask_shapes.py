@@ -57,9 +57,9 @@ class MaskShapes(NamedTuple):
             both = f"{told[0]}x{told[1]}, and {name} has {width}x{height} pixels (width x height)"
             raise InputError(f"{self.where}: shapes of {name} are drawn in {both}")
         mask = np.zeros((height, width), bool)
+        self._check(name, height, width)
         for shape in self.of[name]:
             if shape.outline is not None:
-                self._check(name, shape.outline, height, width)
                 mask |= filled(shape.outline, height, width)
                 continue
             assert shape.runs is not None
@@ -70,14 +70,16 @@ class MaskShapes(NamedTuple):
             mask |= _unrolled(shape.runs, height, width)
         return mask.astype(np.uint8)[..., None]
 
-    def _check(self, name: str, outline: np.ndarray, height: int, width: int) -> None:
-        """Raise InputError where an outline is no part of a picture, or goes on for more than its size outside."""
-        low, high = outline.min(0), outline.max(0)
+    def _check(self, name: str, height: int, width: int) -> None:
+        """Raise InputError where no outline is a part of a picture, or one goes on for more than its size outside."""
+        outlines = [shape.outline for shape in self.of[name] if shape.outline is not None]
+        reaches = [(outline.min(0), outline.max(0)) for outline in outlines]
         size = np.array([width, height])
-        if (high < 0).any() or (low > size).any() or (low < -size).any() or (high > 2 * size).any():
-            reach = f"from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g})"
-            remedy = "give (x, y) in pixels of the image"
-            raise InputError(f"{self.where}: a shape of {name} reaches {reach}, outside its {width}x{height}; {remedy}")
+        outside = [bool((high < -1).any() or (low > size + 1).any()) for low, high in reaches]
+        for low, high in reaches:
+            if all(outside) or (low < -size).any() or (high > 2 * size).any():
+                reach = f"from ({low[0]:g}, {low[1]:g}) to ({high[0]:g}, {high[1]:g}), outside its {width}x{height}"
+                raise InputError(f"{self.where}: a shape of {name} reaches {reach}; give (x, y) in pixels of the image")
 
 
 def filled(outline: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -101,7 +103,7 @@ def _unrolled(runs: np.ndarray, height: int, width: int) -> np.ndarray:
 def holds_shapes(masks: Path, images: Path) -> bool:
     """Say whether masks are given as outlines: a .json or .xml file, or a folder of LabelMe's files.
 
-    Such a folder may be that of the images; else at most as many other files lie beside, such as copies of the images.
+    Such a folder may be that of the images. Else the other files in it are fewer, or copies of the images.
     """
     if masks.is_file():
         return masks.suffix.lower() in (".json", ".xml")
@@ -111,7 +113,14 @@ def holds_shapes(masks: Path, images: Path) -> bool:
     told = [path for path in files if path.suffix.lower() == ".json"]
     if images.is_dir() and masks.samefile(images):
         return bool(told)
-    return 2 * len(told) >= len(files) and any('"shapes"' in path.read_text(errors="replace") for path in told)
+    others = [path for path in files if path.suffix.lower() != ".json"]
+    if len(told) <= len(others) and not all(_is_copy(path, images / path.relative_to(masks)) for path in others):
+        return False
+    return any('"shapes"' in path.read_text(errors="replace") for path in told)
+
+
+def _is_copy(path: Path, of: Path) -> bool:
+    return of.is_file() and path.stat().st_size == of.stat().st_size
 
 
 def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | None = None) -> MaskShapes:
@@ -168,13 +177,19 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
                 f"{where}: {without.label} of {name} {without.no_area}; polygons, rectangles, circles and run "
                 "lengths are read"
             )
-    for name, shapes in chosen.items():
-        drawn = [shape.outline for shape in shapes if shape.outline is not None]
-        points = np.concatenate(drawn) if drawn else np.zeros((0, 2))
-        if np.abs(points).max(initial=0) <= 1.5 and (points != np.round(points)).any():
-            reach = f"all coordinates of {name} lie within {np.abs(points).max():.2g}"
-            raise InputError(f"{where}: {reach}, which looks like fractions; give pixels")
+    _check_pixels(chosen, where)
     return MaskShapes(chosen, {spelt.get(same_name(n), n): size for n, size in sizes.items()}, where, notes)
+
+
+def _check_pixels(chosen: dict[str, list[Shape]], where: str) -> None:
+    """Raise InputError where outlines look like fractions of their pictures, but for a sliver in a corner."""
+    drawn = {name: [shape.outline for shape in shapes if shape.outline is not None] for name, shapes in chosen.items()}
+    points = {name: np.concatenate(outlines) for name, outlines in drawn.items() if outlines}
+    near = [n for n, each in points.items() if np.abs(each).max() <= 1.5 and (each != np.round(each)).any()]
+    within = [name for name in near if 2 * len(near) > len(points) or (points[name].min(0) > 0.1).all()]
+    if within:
+        reach = f"all coordinates of {within[0]} lie within {np.abs(points[within[0]]).max():.2g}"
+        raise InputError(f"{where}: {reach}, which looks like fractions; give pixels")
 
 
 _Found = tuple[dict[str, list[Shape]], dict[str, tuple[int, int]], bool]
@@ -205,16 +220,17 @@ def _read_coco(path: Path) -> _Found:
             shapes.append(Shape(label, runs=runs, size=(int(width), int(height))))
         elif given:
             rings = given if isinstance(given[0], list) else [given]  # some programs write the one ring alone
-            shapes += [_coco_ring(label, ring) for ring in rings]
+            shapes += [_coco_ring(label, ring) for ring in rings if ring or len(rings) == 1]
         else:
             shapes.append(Shape(label, no_area="has no segmentation"))
     return found, sizes, False
 
 
 def _coco_ring(label: str, ring: Any) -> Shape:
-    if len(ring) % 2:
-        return Shape(label, no_area=f"has an outline of {len(ring)} numbers, which are no pairs")
-    return _outlined(label, np.array(ring, float).reshape(-1, 2))
+    numbers = np.array(ring, float).ravel()  # some programs write pairs
+    if numbers.size % 2:
+        return Shape(label, no_area=f"has an outline of {numbers.size} numbers, which are no pairs")
+    return _outlined(label, numbers.reshape(-1, 2))
 
 
 def _outlined(label: str, outline: np.ndarray) -> Shape:

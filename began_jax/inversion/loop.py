@@ -23,6 +23,7 @@ Count = Callable[[int], Any]
 # On GPUs and TPUs: some tenths of a second, so that a call costs nothing beside them, a stop is answered soon and the
 # progress line moves.
 STEPS_PER_CALL = 10
+_NO_GRADIENT = "no image has a finite gradient; look at the generator, the loss, the prior and the start"
 CALLS_TO_REFILL = 8  # so many fill all slots anew: what travels to the devices is hardly more than the new images
 
 
@@ -143,7 +144,7 @@ class Inverter:
 
         Raises:
             InputError: a tolerance is set, which is `refilled`'s; or shapes or types do not fit together.
-            DivergedError: no image has a gradient that is finite.
+            DivergedError: no image has a gradient that is finite at its start.
         """
         if self._config.tolerance:
             raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
@@ -158,8 +159,9 @@ class Inverter:
             if done % 10 == 0:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
-        found, z = jax.device_get((self._finish(self._parameters, state, data), state.z))
-        _check_moved(z)
+        found, start, last = jax.device_get((self._finish(self._parameters, state, data), z, state.z))
+        if not _any_moved(start, last, found["z"]):
+            raise DivergedError(_NO_GRADIENT)
         return found
 
     def refilled(
@@ -183,6 +185,7 @@ class Inverter:
         Raises:
             InputError: there is no slot; a batch has no image, so that it would never be complete; or some batches have
                 weights, and others none.
+            DivergedError: no image of all has a gradient that is finite at its start; raised after the last of them.
         """
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")
@@ -190,17 +193,16 @@ class Inverter:
         queue = ((batch, row) for batch in _alike(_Batch(*b) for b in batches) for row in range(batch.size))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
-        state = None
+        state, moved = None, False
         while True:
             free = [slot for slot, occupant in enumerate(occupants) if occupant is None]
             fresh = dict(zip(free, queue, strict=False))
             for slot, occupant in fresh.items():
                 occupants[slot], reference[slot] = occupant, np.inf
             if not any(occupants):
-                return
+                break
             state = self._advance_window(self._with(fresh, state, slots))
             found = jax.device_get({name: getattr(state[0], name) for name in ("z", "best_z", "best_error", "step")})
-            _check_moved(found["z"])
             left = self._left(found, reference)
             reference = found["best_error"].copy()  # what a device gave is read-only
             leaving = {slot: who for slot, who in enumerate(occupants) if who is not None and left[slot]}
@@ -209,7 +211,11 @@ class Inverter:
                 occupants[slot] = None
                 batch.rows[row] = _row(found, slot)
                 if all(batch.rows):
+                    ended = _stacked(batch.rows)
+                    moved = moved or _any_moved(batch.z, ended["z"], ended["best_z"])
                     yield batch.key, self._results(batch, slots)
+        if state is not None and not moved:
+            raise DivergedError(_NO_GRADIENT)
 
     def _split(self, state: Any) -> Any:
         """Return a state whose leaves are split by their first axis; a count of steps is everywhere."""
@@ -241,7 +247,8 @@ class Inverter:
     def _left(self, found: dict[str, np.ndarray], reference: np.ndarray) -> np.ndarray:
         """Return which slots have all their steps, or an error that hardly fell below what it was a window ago."""
         lowest = found["best_error"]
-        converged = reference - lowest < self._config.tolerance * np.abs(lowest)  # a prior may be negative
+        with np.errstate(invalid="ignore"):  # of infinite ones, which have not converged
+            converged = reference - lowest < self._config.tolerance * np.abs(lowest)  # a prior may be negative
         return (found["step"] >= self._config.steps) | converged
 
     def _results(self, batch: _Batch, slots: int) -> dict[str, Any]:
@@ -255,11 +262,14 @@ class Inverter:
         return jax.device_get(self._finish(self._parameters, state, data)) | {"steps": found["step"]}
 
 
-def _check_moved(z: Any) -> None:
-    """Raise DivergedError where no latent is finite, of any image: then none has left its start."""
-    finite = [np.isfinite(leaf).reshape(len(leaf), -1).all(1) for leaf in jax.tree.leaves(z)]
-    if not np.all(finite, axis=0).any():
-        raise DivergedError("no image has a finite gradient; look at the generator, the loss, the prior and the start")
+def _any_moved(start: Any, last: Any, best: Any) -> bool:
+    """Say whether an image has left its start: its last latent is finite, or a better one was met on the way."""
+
+    def rows(tree: Any) -> np.ndarray:
+        return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in jax.tree.leaves(tree)], axis=1)
+
+    finite, better = np.isfinite(rows(last)).all(1), (rows(best) != rows(start)).any(1)
+    return bool((finite | better).any())
 
 
 def filling(count: int, size: int, first: int = 0) -> np.ndarray:
