@@ -10,7 +10,7 @@ from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.data.datasets import ordered
 from began_jax.images import to_float
-from began_jax.run import shards
+from began_jax.run import inverter
 from began_jax.run.folder import Run
 from benchmarks import our_tasks
 
@@ -40,7 +40,7 @@ class HeldOut:
 
     def states(self, config: InvertConfig) -> Iterator[inversion.InversionState]:
         """Yield the state of an inversion of all images together before each of its steps, without end."""
-        z = shards.Starts(config, self.generator, self._mesh)(self.images, self._positions)
+        z = inverter.Starts(config, self.generator, self._mesh)(self.images, self._positions)
         z = jax.device_put(z, sharding.split(self._mesh))
         return our_tasks.states(config, self.generator.apply, self._parameters, self._x, z)
 
@@ -50,7 +50,7 @@ class HeldOut:
 
     def inverter(self, config: InvertConfig) -> Callable[[], dict[str, np.ndarray]]:
         """Return a function that inverts the images part by part, as invert.py does, and returns the results."""
-        invert = shards.inverter(config, self.generator, self._mesh)
+        invert = inverter.of_shards(config, self.generator, self._mesh)
         parts = np.split(self._positions, len(self._positions) // self._size)
 
         def results() -> dict[str, np.ndarray]:

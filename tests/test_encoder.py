@@ -10,7 +10,7 @@ import pytest
 from began_jax import began, density, reconstruction, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
-from began_jax.run import objective, shards
+from began_jax.run import inverter, objective
 from began_jax.run.generator import of_training
 
 
@@ -104,7 +104,9 @@ def test_encoder_learns_to_invert_the_generator(tiny_config):
 def test_encoder_start_needs_an_encoder(tiny_config):
     config = tiny_config()
     with pytest.raises(InputError, match="--encoder-weight"):
-        shards.inverter(InvertConfig(start="encoder"), of_training(config, began.init(config)), sharding.data_mesh(4))
+        inverter.of_shards(
+            InvertConfig(start="encoder"), of_training(config, began.init(config)), sharding.data_mesh(4)
+        )
 
 
 def test_features_and_a_density_count_in_the_inversion_of_a_run(tiny_config):
@@ -115,7 +117,7 @@ def test_features_and_a_density_count_in_the_inversion_of_a_run(tiny_config):
     codes = rng.normal(0, 0.3, (40, config.latent_size)).astype(np.float32)
 
     def inverted(**options):
-        inverse = shards.inverter(InvertConfig(steps=3, **options), generator, mesh, codes=lambda: codes)
+        inverse = inverter.of_shards(InvertConfig(steps=3, **options), generator, mesh, codes=lambda: codes)
         return dict(inverse([("a", images, np.arange(4))], 4))["a"]
 
     found = inverted(loss="features")
@@ -145,6 +147,6 @@ def test_features_and_a_density_need_an_encoder(tiny_config):
     config = tiny_config()
     generator = of_training(config, began.init(config))
     with pytest.raises(InputError, match="--loss features needs a run that was trained with --encoder-weight"):
-        shards.inverter(InvertConfig(loss="features"), generator, sharding.data_mesh(4))
+        inverter.of_shards(InvertConfig(loss="features"), generator, sharding.data_mesh(4))
     with pytest.raises(InputError, match="--prior density needs a data set"):
-        shards.inverter(InvertConfig(prior="density"), generator, sharding.data_mesh(4))
+        inverter.of_shards(InvertConfig(prior="density"), generator, sharding.data_mesh(4))

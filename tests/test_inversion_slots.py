@@ -22,8 +22,7 @@ from began_jax.data.datasets import open_data
 from began_jax.errors import InputError
 from began_jax.inversion import bfgs
 from began_jax.inversion.loop import Inverter
-from began_jax.run import checkpoints
-from began_jax.run import shards as run_shards
+from began_jax.run import checkpoints, inverter
 from began_jax.run.folder import Run
 from began_jax.run.generator import of_training
 from began_jax.run.latents import Latents
@@ -232,7 +231,7 @@ def tiny_inverse(state):
 
     def invert(invert_config):
         images = np.random.default_rng(0).uniform(-1, 1, (9, 16, 16, 3)).astype(np.float32)
-        inverse = run_shards.inverter(invert_config, of_training(TINY, state), mesh)
+        inverse = inverter.of_shards(invert_config, of_training(TINY, state), mesh)
         shards = [(i, images[i : i + 4], np.arange(i, min(i + 4, 9))) for i in (0, 4, 8)]
         done = []
         found = dict(inverse(shards, 4, done.append))
@@ -262,7 +261,7 @@ def test_memory_that_runs_out_is_answered_by_smaller_calls(tiny_inverse, monkeyp
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
             return super().__call__(images, z, count)
 
-    monkeypatch.setattr(run_shards, "Inverter", Small)
+    monkeypatch.setattr(inverter, "Inverter", Small)
     found, _ = tiny_inverse(config)
     assert calls == [4] + [2] * 10  # two parts of two shards, one of the last, two starts each
     assert capsys.readouterr().err == "invert: memory ran out; 2 images at once from here on\n"
@@ -287,7 +286,7 @@ def test_memory_that_runs_out_is_answered_by_fewer_slots(tiny_inverse, monkeypat
 
             return super().refilled(batches, slots, tell)
 
-    monkeypatch.setattr(run_shards, "Inverter", Small)
+    monkeypatch.setattr(inverter, "Inverter", Small)
     found, _ = tiny_inverse(config)
     assert refills == [4, 2]
     assert capsys.readouterr().err == "invert: memory ran out; 2 images at once from here on\n"

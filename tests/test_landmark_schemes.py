@@ -15,7 +15,7 @@ from began_jax.errors import InputError
 from began_jax.export import formats
 from began_jax.export.content import open_content
 from began_jax.landmarks import CELEB_A_5, IBUG_49, IBUG_68, mirror, scheme
-from began_jax.stages import generate
+from began_jax.run import generated
 
 NAMES = ["snout", "ear_l", "ear_r", "paw one", "paw two", "tail"]
 SAID = {
@@ -228,7 +228,7 @@ def test_what_is_kept_of_a_scheme_is_what_json_gives_back(animals, tmp_path):
     kept = landmark_schemes.stored(found)
     assert json.loads(json.dumps(kept)) == kept and landmark_schemes.restored(kept, 6) == found
     (tmp_path / "dataset.json").write_text(json.dumps(kept | {"count": 3}))
-    assert generate.written_by_this_command(tmp_path, kept | {"count": 3})  # so that a command again is done
+    assert generated.written_by_this_command(tmp_path, kept | {"count": 3})  # so that a command again is done
     for key, value in (("mirrored", [0, 9]), ("parts", []), ("edges", [[0, 6]]), ("names", NAMES[:3])):
         with pytest.raises((AttributeError, LookupError, TypeError, ValueError)):
             landmark_schemes.restored({landmark_schemes.STORED: kept[landmark_schemes.STORED] | {key: value}}, 6)

@@ -1,5 +1,6 @@
 """How good a run's generator is, beside what held-out images would get in its place."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -8,13 +9,16 @@ import jax
 import numpy as np
 from PIL.Image import Image
 
-from began_jax import features, figures, quality
+from began_jax import began, features, figures, quality
+from began_jax.configs import TrainConfig
 from began_jax.data.datasets import DataSet, images_of
 from began_jax.errors import InputError
-from began_jax.images import to_float
-from began_jax.sampling import evenly
+from began_jax.images import to_float, to_uint8
+from began_jax.models import apply
+from began_jax.sampling import evenly, uniform_latents
 
 LEAST = 50  # images of each set: with fewer the figures say nothing
+WHILE_TRAINING = 500  # images of each set
 MOST_REFERENCES = 20_000  # training images, evenly spaced, among which copies are looked for
 COPY_QUANTILE = 0.05  # of the held-out images' distances to their nearest training images: a copy is nearer
 LEAST_DEVIATION = 0.05  # of a feature, as a share of the median one
@@ -150,6 +154,29 @@ class Quality:
                 raise InputError(f"{self.name}: {shape} for {_BATCH} images; features must be [{_BATCH}, F] and finite")
             found.append(rows[: len(batch)])
         return (np.concatenate(found) - self._mean) / self._unit
+
+
+def of_training(data: DataSet, config: TrainConfig) -> Callable[[began.BeganState], dict[str, float]] | None:
+    """Return a function from a state of the training to the figures of what it draws; None where images are too few.
+
+    The data set is read when it is first asked.
+    """
+    if available(data, WHILE_TRAINING) < LEAST:
+        return None
+    generator, _ = began.networks(config)
+    draw = jax.jit(lambda parameters, z: apply(generator, parameters, z))
+
+    @functools.cache
+    def real() -> Quality:
+        return Quality(data, WHILE_TRAINING, references=WHILE_TRAINING)
+
+    def measure(state: began.BeganState) -> dict[str, float]:
+        z = uniform_latents(jax.random.key(config.seed), real().count, config.latent_size)
+        parameters = jax.device_get(state.averaged["generator"])
+        drawn = [np.asarray(draw(parameters, z[i : i + _BATCH])) for i in range(0, len(z), _BATCH)]
+        return real().measure(to_uint8(np.concatenate(drawn)))
+
+    return measure
 
 
 def _batches(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -11,29 +11,32 @@ OUT/left_out.csv         photographs without a usable picture, with the reason
 
 import contextlib
 import csv
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from PIL import Image
 
-from began_jax import figures
+from began_jax import figures, sharding
 from began_jax.annotators.annotator import Unsure
 from began_jax.configs import InvertConfig
 from began_jax.data.chunks import left_out_csv, reason
+from began_jax.data.pictures import list_pictures
 from began_jax.data.raw_faces import face_window, load_detector
 from began_jax.errors import InputError
 from began_jax.export.dataset import Rows
 from began_jax.files import new_folder, refuse_taken
 from began_jax.images import Crop, centre_crop, fit_image, read_image, to_float
 from began_jax.progress import Progress
-from began_jax.run import doubt, networks
+from began_jax.run import doubt, inverter, networks
 from began_jax.run.folder import Run
-from began_jax.run.generator import Generator
 
 SHOWN = 64
+TOGETHER = 256  # are inverted at most, where the run has no size of shards
 
 
 class Framed(NamedTuple):
@@ -52,23 +55,19 @@ class Known(NamedTuple):
     doubt: np.ndarray | None
 
 
-class Cropping(NamedTuple):
-    """How a photograph is cropped before it is cut to the images' ratio, see `FacesConfig`."""
-
-    detector: str = "whole"
-    several: str = "leave-out"
-
-
 def framed(
-    run: Run, root: Path, ids: list[str], cropping: Cropping, left_out: list[tuple[str, str]]
+    run: Run, root: Path, ids: list[str], detector: str, several: str, left_out: list[tuple[str, str]]
 ) -> Iterator[Framed]:
-    """Yield the photographs as the run sees them; those that cannot be used are added to `left_out` with the reason."""
+    """Yield the photographs as the run sees them; those that cannot be used are added to `left_out` with the reason.
+
+    They are cropped as `FacesConfig` says, and then cut to the ratio of the run's images.
+    """
     data = run.data
-    detect = load_detector(cropping.detector)
+    detect = load_detector(detector)
     for name in ids:
         try:
             photograph = read_image(root / name, data.channels)
-            outer = face_window(photograph, detect, cropping.several)
+            outer = face_window(photograph, detect, several)
         except Unsure as why:
             left_out.append((name, str(why)))
             continue
@@ -83,31 +82,49 @@ def framed(
 
 def project(
     run: Run,
-    generator: Generator,
     config: InvertConfig,
-    invert: Callable[..., Iterator[Any]],
     root: Path,
-    ids: list[str],
     out: Path,
-    cropping: Cropping,
+    *,
+    detector: str | None = None,
+    several: str | None = None,
     aspect: str = "",
+    steps_per_call: int | None = None,
+    remat: bool = False,
 ) -> dict[str, Any]:
-    """Invert and annotate the photographs of a folder, and return the figures.
+    """Invert and annotate the photographs of a folder with the generator that the run was inverted with.
+
+    Without latents of the data set it is the latest.
 
     Args:
         run: says how pictures are framed and annotated.
-        generator: that is inverted.
-        config: of the inversion.
-        invert: of shards, see `shards.inverter`.
-        root: the folder.
-        ids: of the photographs, their paths below it.
+        config: of the inversion; without a size of shards so many are inverted together as fit.
+        root: the folder of photographs.
         out: the folder that is written, whole or not at all.
-        cropping: of the photographs.
+        detector: what crops them; by default as the data set was prepared.
+        several: what becomes of those with several faces, by default likewise.
         aspect: name of the aspect network; by default the one that was trained last, if there is any.
+        steps_per_call: see `Inverter`.
+        remat: see `Run.generator`.
+
+    Returns:
+        Numbers of `photographs` and of those `left_out`, mean `l1`, and `notes` to print.
 
     Raises:
         InputError: no photograph can be used, `out` is taken, or there is no such network.
     """
+    if jax.process_count() > 1:
+        raise InputError("--images DIR: photographs are inverted by one process; leave out --coordinator")
+    there = (run.folder / "latents" / "config.json").is_file()
+    generator = run.inverted if there else run.generator(remat=remat)
+    listed = list_pictures(root)
+    ids = listed.ids
+    size = min(config.shard_size or TOGETHER, 1 << (len(ids) - 1).bit_length())  # no copies of a few
+    config = dataclasses.replace(config, shard_size=size)
+    mesh = sharding.data_mesh(size, sharding.most_devices(size, jax.local_device_count()), local=True)
+    invert = inverter.of_run(run, config, generator, mesh, steps_per_call)
+    prepared = {"detector": "whole", "several": "leave-out"} | run.data.metadata
+    cropped = detector or prepared["detector"], several or prepared["several"]
     refuse_taken(out)
     annotate = _annotator(run, aspect)
     if annotate and run.kind.name == "mask":
@@ -128,7 +145,7 @@ def project(
 
         def shards() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             number, part = 0, list[Framed]()
-            for each in framed(run, root, ids, cropping, left_out):
+            for each in framed(run, root, ids, *cropped, left_out):
                 part.append(each)
                 if len(part) == config.shard_size:
                     yield _shard(given, number, part, config.shard_size)
@@ -157,7 +174,8 @@ def project(
         np.save(partial / "latents.npy", np.concatenate(latents))
         (partial / "left_out.csv").write_text(left_out_csv(left_out), encoding="utf-8")
         _draw(run, partial, shown)
-    return {"photographs": len(errors), "left_out": len(left_out), "l1": float(np.mean(errors))}
+    mean = float(np.mean(errors))
+    return {"photographs": len(errors), "left_out": len(left_out), "l1": mean, "notes": listed.notes}
 
 
 def _shard(

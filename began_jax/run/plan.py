@@ -15,7 +15,8 @@ from began_jax.images import to_uint8
 from began_jax.run import image_network, networks
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
-from began_jax.run.shards import SPLITS, step_of
+from began_jax.run.inverter import step_of
+from began_jax.run.shards import SPLITS
 
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

@@ -1,202 +1,53 @@
-"""Inversion of a run's generator over its images, shard by shard: from z = 0, random latents or E(x)."""
+"""The shards of a run: its data set in parts that are inverted together, and what is found of each, on disk."""
 
 import contextlib
 import dataclasses
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grain
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from began_jax import inversion, sharding
+from began_jax import sharding
 from began_jax.configs import InvertConfig
 from began_jax.data import feed
-from began_jax.errors import InputError
-from began_jax.images import to_float
-from began_jax.inversion.loop import Count, Inverter, filling, ignore
-from began_jax.run import objective
+from began_jax.files import read_json
+from began_jax.run import checkpoints
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
+from began_jax.run.inverter import Shard, largest_shard
 from began_jax.run.latents import Latents
 
 SPLITS = ("train", "test")  # that are inverted
-
 READERS = 4  # threads, each of which reads a shard; as many again are ready
 
-Shard = tuple[Any, np.ndarray, np.ndarray]  # key, images [n, H, W, C] uint8 or in [-1, 1], their positions in the split
-Results = tuple[Any, dict[str, np.ndarray]]  # key, columns [n, ...]
+
+def has_shards(run: Run) -> bool:
+    """Return whether anything of a run was inverted, which says how the rest must be."""
+    return any(checkpoints.exists(run.folder / "latents" / split) for split in SPLITS)
 
 
-def inverter(
-    config: InvertConfig,
-    generator: Generator,
-    mesh: Mesh,
-    steps_per_call: int | None = None,
-    codes: Callable[[], np.ndarray] | None = None,
-) -> Callable[..., Iterator[Results]]:
-    """Return a function of shards, of the most images in one, and of what counts the work; it reads them as needed.
+def kept_size(run: Run, config: InvertConfig, written: bool = False) -> int:
+    """Return the size of a shard: the given one, or the one that the run keeps, or 0 where there is none.
 
-    It yields the results of shards as they are complete. The count is told how many steps of how many images have been
-    done since the last time, their product; an image that leaves early counts with all its steps.
-
-    Args:
-        config: of the inversion.
-        generator: that is inverted.
-        mesh: of the devices that the images are split over.
-        steps_per_call: see `Inverter`.
-        codes: gives latents of training images [N, latent], for a prior that is their density.
-
-    Raises:
-        InputError: an encoder is asked for, and the generator has none; or the cube, and it draws elsewhere.
+    It keeps the one of its shards, or the one that another process has `written` for those to come.
     """
-    if generator.draw is not None and (config.clip or config.prior == "cube"):
-        given = "--clip" if config.clip else "--prior cube"
-        raise InputError(f"{given}: the run's generator draws its latents itself, and not from [-1, 1]: leave it out")
-    starts = Starts(config, generator, mesh)
-    parameters = jax.device_put(generator.parameters, sharding.replicated(mesh))
-    one_start = dataclasses.replace(config, starts=1)
-    counted = (objective.loss(config, generator), objective.prior(config, codes))
-    inverse = Inverter(one_start, generator.apply, parameters, sharding.split(mesh), steps_per_call, *counted)
-    floats = jax.jit(to_float)  # there, since a quarter of the bytes travel
-
-    def best(images: np.ndarray, indices: np.ndarray, count: Count) -> dict[str, np.ndarray]:
-        x = jax.device_put(images, sharding.split(mesh))
-        x = floats(x) if images.dtype == np.uint8 else x
-        return inversion.best_of([inverse(x, starts(x, indices, i), count) for i in range(config.starts)])
-
-    def in_parts(
-        parts: int, images: np.ndarray, indices: np.ndarray, number: int, count: Count
-    ) -> dict[str, np.ndarray]:
-        size, found = len(images) // parts, []
-        for first in range(0, number, size):
-            own = min(number - first, size)  # the others are copies
-            rows = slice(first, first + size)
-            found.append(best(images[rows], indices[rows], lambda steps, own=own: count(own * steps)))
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-
-    def halved(error: Exception, number: int) -> int:
-        """Return half the number of images at once where memory ran out; raise whatever else went wrong."""
-        if "RESOURCE_EXHAUSTED" not in str(error) or number % (2 * mesh.size):
-            raise error
-        print(f"invert: memory ran out; {number // 2} images at once from here on", file=sys.stderr)
-        return number // 2
-
-    def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
-        at_once, told = size, list[int]()
-
-        def tell(steps: int) -> None:
-            told.append(steps)
-            count(steps)
-
-        for key, number, images, indices in _filled_up(shards, size):
-            found = None
-            told.clear()
-            while found is None:
-                try:
-                    found = in_parts(size // at_once, images, indices, number, tell)
-                except jax.errors.JaxRuntimeError as error:
-                    at_once = halved(error, at_once)
-                    count(-sum(told))
-                    told.clear()
-            yield key, {name: values[:number] for name, values in found.items()}
-
-    def in_slots(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
-        slots, unread, waiting, left = size, iter(shards), dict[Any, Shard](), 0
-
-        def read() -> Iterator[Shard]:
-            yield from list(waiting.values())
-            for shard in unread:
-                waiting[shard[0]] = shard
-                yield shard
-
-        def tell(images: int) -> None:
-            nonlocal left
-            left += images
-            count(images * config.steps)
-
-        while True:
-            try:
-                for key, values in complete(read(), size, slots, tell):
-                    left -= config.starts * len(waiting.pop(key)[1])
-                    yield key, values
-                return
-            except jax.errors.JaxRuntimeError as error:
-                slots = halved(error, slots)
-                count(-left * config.steps)  # of shards that are not complete, which begin again
-                left = 0
-
-    def complete(shards: Iterable[Shard], size: int, slots: int, count: Count) -> Iterator[Results]:
-        """Give the results of shards, the best of their starts, as they are complete."""
-
-        def batches() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-            for key, number, images, indices in _filled_up(shards, size):
-                images = to_float(images) if images.dtype == np.uint8 else images
-                for start in range(config.starts):
-                    yield (key, start), images[:number], np.asarray(starts(images, indices, start))[:number]
-
-        found: dict[Any, dict[int, dict[str, np.ndarray]]] = {}
-        for (key, start), values in inverse.refilled(batches(), slots, count):
-            found.setdefault(key, {})[start] = values
-            if len(found[key]) == config.starts:
-                of_each = [values for _, values in sorted(found.pop(key).items())]
-                steps = np.sum([values["steps"] for values in of_each], 0)
-                yield key, inversion.best_of(of_each) | {"steps": steps}
-
-    return in_slots if config.tolerance else in_shards
+    stored = run.folder / "latents" / "config.json"
+    kept = stored.exists() and (written or has_shards(run))
+    return config.shard_size or (read_json(stored)["shard_size"] if kept else 0)
 
 
-class Starts:
-    """Latents before the first step: E(x), or those of `inversion.start`; after the first start always drawn ones."""
-
-    def __init__(self, config: InvertConfig, generator: Generator, mesh: Mesh) -> None:
-        self._config, self._generator, self._split = config, generator, sharding.split(mesh)
-        self._encode = None
-        if config.start == "encoder":
-            if generator.encode is None:
-                raise InputError(
-                    "--start encoder needs a run that was trained with --encoder-weight; this one has no encoder"
-                )
-            self._encode = jax.jit(generator.encode)
-            self._parameters = jax.device_put(generator.encoder_parameters, sharding.replicated(mesh))
-
-    def __call__(self, images: np.ndarray | jax.Array, indices: np.ndarray, number: int = 0) -> jax.Array:
-        """Return the latents [n, latent] of start `number` for images [n, ...] at these positions of their split."""
-        if self._encode is not None and number == 0:
-            return self._encode(self._parameters, jax.device_put(images, self._split))
-        return inversion.start(self._config, indices, self._generator.latent_size, number, self._generator.draw)
-
-
-def _filled_up(shards: Iterable[Shard], size: int) -> Iterator[tuple[Any, int, np.ndarray, np.ndarray]]:
-    """Give shards with their number of images; copies of the last fill short ones up, for calls of one shape."""
-    for key, images, indices in shards:
-        rows = filling(len(images), size)
-        yield key, len(images), images[rows], indices[rows]
-
-
-def step_of(config: InvertConfig, generator: Generator, count: int) -> tuple[Callable, tuple[Any, Any, Any]]:
-    """Return the step of so many images, (parameters, state, images) -> state, and the shapes of its arguments."""
-    counted = objective.of_the_size(config, generator)
-
-    def step(parameters, state, images):
-        return inversion.step(config, lambda z: generator.apply(parameters, z), state, images, None, counted)
-
-    shapes = (count, generator.latent_size), (count, *generator.image_shape)
-    z, images = (jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes)
-    return step, (generator.parameters, jax.eval_shape(lambda z: inversion.init(config, z), z), images)
-
-
-def largest_shard(config: InvertConfig, generator: Generator) -> int:
-    """Return how many images a process can optimise together (`sharding.largest_batch`)."""
-
-    def compiled(count):
-        step, arguments = step_of(config, generator, count)
-        return jax.jit(step).lower(*arguments).compile()
-
-    return sharding.largest_batch(compiled)
+def fitted(run: Run, config: InvertConfig, generator: Generator) -> tuple[InvertConfig, jax.sharding.Mesh]:
+    """Return the configuration with a size of shards that fits the memory, and the devices of this process."""
+    devices = None
+    # A kept size was perhaps found for other devices than those that are here.
+    if config.shard_size == 0 or (run.folder / "latents" / "config.json").exists():
+        size = kept_size(run, config, jax.process_index() > 0) or largest_shard(config, generator)
+        config = dataclasses.replace(config, shard_size=size)
+        devices = sharding.most_devices(size, jax.local_device_count())
+    return config, sharding.data_mesh(config.shard_size, devices, local=True)
 
 
 class Shards:
@@ -261,3 +112,18 @@ class Shards:
         """Return the columns of all shards, those of other processes included."""
         parts = [self._run.latents(split) for split in self._counts]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "id"}
+
+    def figures(self, config: InvertConfig, cube: bool) -> dict[str, float | int]:
+        """Return the figures of the inversion over all shards; latents from the `cube` may have left it."""
+        latents = self.load()
+        l1 = latents["l1"]
+        figures = {
+            "images": len(l1),
+            "steps": config.steps,
+            "l1": float(l1.mean()),
+            "psnr_db": float(latents["psnr_db"].mean()),
+            "failed": int((~(l1 <= config.failure_l1)).sum()),
+        }
+        if cube:
+            figures["fraction_outside_cube"] = float((np.abs(latents["z"]) > 1).mean())
+        return figures | ({"mean_steps": float(latents["steps"].mean())} if config.tolerance else {})

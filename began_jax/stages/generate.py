@@ -13,33 +13,21 @@ GIF; with --sampler images it gets annotated.png.
 """
 
 import argparse
-import contextlib
 import inspect
-import json
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from PIL import Image
-
-from began_jax import figures, sampling, sharding
-from began_jax.data import landmark_schemes
-from began_jax.data.datasets import images_of
+from began_jax import figures, sampling
 from began_jax.errors import InputError
-from began_jax.export import card, croissant, formats
-from began_jax.export.content import open_content
+from began_jax.export import formats
 from began_jax.export.dataset import FORMS
-from began_jax.files import read_json, replacing, write_json
 from began_jax.images import to_float
 from began_jax.progress import Progress
-from began_jax.run import cli, doubt, networks, own_generator, pairs, plan, shards
+from began_jax.run import cli, doubt, generated, interpolation, networks, pairs, plan
 from began_jax.run.folder import Run
 from began_jax.run.generator import digest
-from began_jax.run.objective import codes_of
 
 
 def parser() -> cli.ArgumentParser:
@@ -137,11 +125,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     parameters = aspect.pure.parameters if aspect.pure else None
     known_by = {"count": args.count, "latents": len(run.latents("train")["z"]), "network": digest(parameters)}
-    origin = provenance(args, run, name, aspect.epoch) | known_by
+    origin = generated.provenance(run, name, aspect.epoch, vars(args)) | known_by
     of_latents = {"latents"} if args.sampler == "uniform" else set()  # which these do not come from
-    if written_by_this_command(args.out, {name: origin[name] for name in origin.keys() - of_latents}):
+    if generated.written_by_this_command(args.out, {name: origin[name] for name in origin.keys() - of_latents}):
         print(f"generate: {args.count:,} images are there already -> {args.out}")
-        finish(args.out, run, wanted)
+        generated.finish(args.out, run, wanted)
         return
     with kind.writer(args.out, origin, run.data) as write:
         taken = inspect.signature(write).parameters  # a kind of the user's may not take doubts or numbers
@@ -154,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         shown = there > 0 or not first_part
         # The pictures come first: OUT takes its name when all is written, and a rerun then has nothing left to do.
         if first_part and not own_images:
-            z = mirror_interpolation(run, args.mirror_image)
-            draw_interpolation(run, run.generate(z), aspect.annotate(z))
+            z = interpolation.latents(run, args.mirror_image)
+            interpolation.draw(run, run.generate(z), aspect.annotate(z))
         bar = Progress("generate", args.count, there, unit="image")
         draw = pairs.Draw(args.sampler, args.jitter, args.keep, args.truncation, part)
         for made in pairs.drawn(run, aspect, args.count - there, draw, args.seed, first):
@@ -170,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         bar.close()
         if first_part and not own_images:
             run.record("generate", {"images": args.count, "images_per_second": bar.rate})
-    finish(args.out, run, wanted)
+    generated.finish(args.out, run, wanted)
     sampled = "of the data set" if own_images else f"{run.inverted.named(args.sampler)} latents"
     kept = f", the {100 * args.keep:g} % with the least doubt" if args.keep < 1 else ""
     print(
@@ -202,71 +190,3 @@ def part_of(text: str) -> tuple[int, int]:
     if not 0 <= number < parts:
         raise InputError(f"--part is {text}; it must be I/N, I from 0 to N - 1, such as 0/4")
     return number, parts
-
-
-def finish(out: Path, run: Run, names: list[str]) -> None:
-    """Give a data set its card, and write it in further formats, both of which it may have already."""
-    if not (out / "README.md").exists():
-        source = run.data.metadata.get("source") or Path(run.data.metadata.get("images", run.data.path)).name
-        figures_of_run = read_json(run.folder / "metrics.json")
-        with replacing(out / "README.md") as partial:
-            partial.write_text(card.text(read_json(out / "dataset.json"), figures_of_run, run.kind.plural, source))
-    if not (out / "croissant.json").exists():
-        with contextlib.suppress(InputError):  # what a writer of the user's has written is not known
-            write_json(out / "croissant.json", croissant.document(open_content(out), run.kind.plural))
-    if names:
-        print(f"generate: {', '.join(map(str, formats.convert(open_content(out), names)))}")
-
-
-def provenance(args: argparse.Namespace, run: Run, aspect: str, epoch: int) -> dict[str, Any]:
-    """Return what OUT/dataset.json tells of its origin."""
-    own = {"generator": name} if (name := own_generator.name_of(run.folder)) else {}
-    told = own | landmark_schemes.stored(run.data.points)
-    told |= {"annotations": run.digest} if args.sampler == pairs.IMAGES else {}
-    return told | {
-        "run": str(args.run),
-        "generator_step": run.inverted.step,
-        "aspect": aspect,
-        "aspect_epoch": epoch,
-        "sampler": args.sampler,
-        "jitter": args.jitter,
-        "seed": args.seed,
-        "keep": args.keep,
-        "truncation": args.truncation,
-        "picture": args.picture,
-        "part": args.part,
-    }
-
-
-def written_by_this_command(out: Path, expected: dict[str, Any]) -> bool:
-    """Return whether `out` is a complete data set of exactly this origin: then there is nothing left to do."""
-    path = out / "dataset.json"
-    new = {"keep": 1.0, "truncation": 1.0, "picture": "png", "part": "0/1"}  # options that there were not before 0.3.0
-    new |= {name: expected[name] for name in ("latents", "network") if name in expected}  # nor were these told
-    found = new | json.loads(path.read_text()) if path.is_file() else {}
-    return expected.items() <= found.items()
-
-
-def mirror_interpolation(run: Run, index: int) -> np.ndarray:
-    """Return latents of an image, of 14 points on the way and of its mirror image, [16, latent] (fig. 7)."""
-    source = run.data.source("test" if "test" in run.data.splits else "train")
-    if not 0 <= index < len(source):
-        raise InputError(f"--mirror-image is {index}; the split has {len(source)} images")
-    image = to_float(images_of(source, [index]))
-    both, positions = np.concatenate([image, image[:, :, ::-1]]), np.array([index, index])
-    mesh = sharding.data_mesh(2, devices=1)
-    invert = shards.inverter(run.inversion[0], run.inverted, mesh, codes=lambda: codes_of(run, run.inverted))
-    ((_, result),) = invert([(0, both, positions)], 2)
-    return np.asarray(sampling.interpolate(*jnp.asarray(result["z"])))
-
-
-def draw_interpolation(run: Run, images: np.ndarray, annotations: np.ndarray) -> None:
-    """Write the way from an image to its mirror image as a strip and as a GIF (fig. 7)."""
-
-    def marked(rows: slice) -> Image.Image:
-        return figures.strip(images[rows], **run.kind.marks(annotations[rows], run.data))
-
-    folder = run.folder / "figures"
-    figures.save_image(folder / "interpolation.png", marked(slice(None)))
-    frames = [marked(slice(i, i + 1)) for i in range(len(images))]
-    figures.save_gif(folder / "interpolation.gif", frames)

@@ -16,21 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from began_jax import sharding
 from began_jax.configs import OF_ADAM, InvertConfig
-from began_jax.data.pictures import list_pictures
 from began_jax.errors import InputError
-from began_jax.files import agree, read_json
+from began_jax.files import agree
 from began_jax.presets import INVERT_PRESETS, OWN
 from began_jax.progress import Progress
-from began_jax.run import checkpoints, cli, photographs, plan, shards
+from began_jax.run import cli, inverter, photographs, plan, shards
 from began_jax.run.folder import Run
-from began_jax.run.generator import Generator
-from began_jax.run.objective import codes_of
-
-PHOTOGRAPHS = 256  # inverted together at most, where the run has no size of shards
 
 
 def parser() -> cli.ArgumentParser:
@@ -144,16 +138,11 @@ def run_of(args: argparse.Namespace) -> Run:
 
 def preset_of(run: Run) -> InvertConfig:
     """Return where the options of a run's inversion start from: those that it began with, or its preset's."""
-    if has_shards(run):
+    if shards.has_shards(run):
         return run.inversion[0]
     if run.config.preset == OWN and not run.config.encoder_weight:
         return dataclasses.replace(INVERT_PRESETS[OWN], start="zero")
     return INVERT_PRESETS.get(run.config.preset, INVERT_PRESETS["faces"])
-
-
-def has_shards(run: Run) -> bool:
-    """Return whether anything of a run was inverted, which says how the rest must be."""
-    return any(checkpoints.exists(run.folder / "latents" / split) for split in shards.SPLITS)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -161,27 +150,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, run, config = parse(argv)
     if not args.generator:
         cli.join_hosts(args)
-    sharding.use_cpu_devices(kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
+    sharding.use_cpu_devices(shards.kept_size(run, config) or sharding.CPU_BATCH, args.cpu_devices)
     if args.photographs:
-        if args.generator:
-            run.keep_generator(args.generator)
-        of_photographs(args, run, config)
+        project(args, run, config)
         return
     generator = run.generator(args.checkpoint, remat=args.remat)
     if args.plan:
-        print(plan.inversion(run, *fitted(run, config, generator), generator, args.images))
+        print(plan.inversion(run, *shards.fitted(run, config, generator), generator, args.images))
         sharding.leave()
         return
     with sharding.first_process_first("configuration"):
-        config, mesh = fitted(run, config, generator)
-        invert = shards.inverter(config, generator, mesh, args.steps_per_call, lambda: codes_of(run, generator))
+        config, mesh = shards.fitted(run, config, generator)
+        invert = inverter.of_run(run, config, generator, mesh, args.steps_per_call)
         wanted = dataclasses.asdict(config) | {"generator_step": generator.step, "images": args.images}
         if args.generator:
             run.keep_generator(args.generator)
         options: dict[str, Any] = {"defaults": dataclasses.asdict(InvertConfig()), "otherwise": run.start_anew()}
         # Other processes have the first one's, which is perhaps a moment old.
         idle = OF_ADAM if config.optimizer == "bfgs" else ()
-        options |= {"free": ("images", *idle), "used": has_shards(run) or jax.process_index() > 0}
+        options |= {"free": ("images", *idle), "used": shards.has_shards(run) or jax.process_index() > 0}
         agree(run.folder / "latents" / "config.json", wanted, "inverted", **options)
 
     found = shards.Shards(run, config.shard_size, args.images)
@@ -200,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     sharding.meet("shards written", sharding.LONG)
     if jax.process_index() == 0:
-        figures = figures_of(config, found.load(), generator.draw is None) | {"generator_step": generator.step}
+        figures = found.figures(config, cube=generator.draw is None) | {"generator_step": generator.step}
         if found.missing and bar.rate:
             figures["images_per_second"] = bar.rate / unit * jax.process_count()
         run.record("invert", figures, keep=("images_per_second",))
@@ -211,63 +198,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     sharding.leave()
 
 
-def of_photographs(args: argparse.Namespace, run: Run, config: InvertConfig) -> None:
-    """Invert and annotate photographs that are not in the data set, with the generator that the run was inverted with.
-
-    Without latents of the data set it is the latest.
-    """
-    if jax.process_count() > 1:
-        raise InputError("--images DIR: photographs are inverted by one process; leave out --coordinator")
-    there = (run.folder / "latents" / "config.json").is_file()
-    generator = run.inverted if there else run.generator(remat=args.remat)
-    listed = list_pictures(args.photographs)
-    size = min(config.shard_size or PHOTOGRAPHS, 1 << (len(listed.ids) - 1).bit_length())  # no copies of a few
-    config = dataclasses.replace(config, shard_size=size)
-    devices = sharding.most_devices(config.shard_size, jax.local_device_count())
-    mesh = sharding.data_mesh(config.shard_size, devices, local=True)
-    invert = shards.inverter(config, generator, mesh, args.steps_per_call, lambda: codes_of(run, generator))
-    detector = args.detector or run.data.metadata.get("detector", "whole")
-    crop = photographs.Cropping(detector, args.several or run.data.metadata.get("several", "leave-out"))
-    found = photographs.project(
-        run, generator, config, invert, args.photographs, listed.ids, args.out, crop, args.aspect
-    )
-    for note in listed.notes:
+def project(args: argparse.Namespace, run: Run, config: InvertConfig) -> None:
+    """Invert and annotate photographs that are not in the data set."""
+    if args.generator:
+        run.keep_generator(args.generator)
+    named = ("detector", "several", "aspect", "steps_per_call", "remat")
+    options = {name: getattr(args, name) for name in named}
+    found = photographs.project(run, config, args.photographs, args.out, **options)
+    for note in found["notes"]:
         print(f"invert: {note}")
     left_out = f", {found['left_out']} left out" if found["left_out"] else ""
     print(f"invert: {found['photographs']:,} photographs, L1 {found['l1']:.4f}{left_out} -> {args.out}")
-
-
-def kept_size(run: Run, config: InvertConfig, written: bool = False) -> int:
-    """Return the size of a shard: the given one, or the one that the run keeps, or 0 where there is none.
-
-    It keeps the one of its shards, or the one that another process has `written` for those to come.
-    """
-    stored = run.folder / "latents" / "config.json"
-    kept = stored.exists() and (written or has_shards(run))
-    return config.shard_size or (read_json(stored)["shard_size"] if kept else 0)
-
-
-def fitted(run: Run, config: InvertConfig, generator: Generator) -> tuple[InvertConfig, jax.sharding.Mesh]:
-    """Return the configuration with a size of shards that fits the memory, and the devices of this process."""
-    devices = None
-    # A kept size was perhaps found for other devices than those that are here.
-    if config.shard_size == 0 or (run.folder / "latents" / "config.json").exists():
-        size = kept_size(run, config, jax.process_index() > 0) or shards.largest_shard(config, generator)
-        config = dataclasses.replace(config, shard_size=size)
-        devices = sharding.most_devices(size, jax.local_device_count())
-    return config, sharding.data_mesh(config.shard_size, devices, local=True)
-
-
-def figures_of(config: InvertConfig, latents: dict[str, np.ndarray], cube: bool) -> dict[str, float | int]:
-    """Return the figures of an inversion over all its latents, which of a generator from the cube may be outside."""
-    z, l1 = latents["z"], latents["l1"]
-    figures = {
-        "images": len(z),
-        "steps": config.steps,
-        "l1": float(l1.mean()),
-        "psnr_db": float(latents["psnr_db"].mean()),
-        "failed": int((~(l1 <= config.failure_l1)).sum()),
-    }
-    if cube:
-        figures["fraction_outside_cube"] = float((np.abs(z) > 1).mean())
-    return figures | ({"mean_steps": float(latents["steps"].mean())} if config.tolerance else {})

@@ -16,25 +16,20 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from began_jax import began, figures, sharding
 from began_jax.configs import TrainConfig
 from began_jax.data import augment
 from began_jax.errors import InputError
-from began_jax.images import to_uint8
-from began_jax.models import apply, check_networks, layer_table
+from began_jax.models import check_networks, layer_table
 from began_jax.options import flag
 from began_jax.presets import TRAIN_PRESETS, train_preset
 from began_jax.run import cli, measures, plan, weights
 from began_jax.run.feed import PLACES, Feed
 from began_jax.run.folder import Run
 from began_jax.run.loop import Loop, Packed, strongest
-from began_jax.sampling import uniform_latents
 
 SAMPLES = 36  # in the pictures made while training
-MEASURED = 500  # generated images that are measured while training, beside as many real ones, ...
-BLOCK = 100  # ... and drawn so many at a time
 BEGAN_ALONE = ("loss_power", "gamma", "lambda_k", "k_0", "separate_latents")  # options of one objective
 RELATIVISTIC_ALONE = ("gradient_penalty", "penalty_share", "augment")
 DEAD = 0.9  # share of codes that are -1 or 1, beyond which an encoder is taken for dead
@@ -164,9 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found["images_per_second"] = rate * config.batch_size
         run.record("train", found, keep=("images_per_second",))
 
-    measured = args.measure_every and measures.available(run.data, MEASURED) >= measures.LEAST
-    measure = Measurement(run) if measured and jax.process_index() == 0 else None
-
+    measured = args.measure_every and jax.process_index() == 0
+    measure = measures.of_training(run.data, config) if measured else None
     told: list[int] = []  # when the encoder was found dead
 
     def observe(number: int, values: dict[str, float]) -> dict[str, float]:
@@ -252,23 +246,6 @@ def shown(metrics: dict[str, float]) -> dict[str, float]:
     own = ("gap", "penalty") if "gap" in metrics else ("k",)  # of the objective
     names = (*own, "diversity", "reconstruction")
     return {"M": metrics["convergence"]} | {name: metrics[name] for name in names if name in metrics}
-
-
-class Measurement:
-    """What a state of the training draws, measured on one process; its data set is read when it is first asked."""
-
-    def __init__(self, run: Run) -> None:
-        generator, _ = began.networks(run.config)
-        self._run, self._draw = run, jax.jit(lambda parameters, z: apply(generator, parameters, z))
-        self._quality: measures.Quality | None = None
-
-    def __call__(self, state: began.BeganState) -> dict[str, float]:
-        """Return the figures of `Quality.measure`."""
-        self._quality = self._quality or measures.Quality(self._run.data, MEASURED, references=MEASURED)
-        z = uniform_latents(jax.random.key(self._run.config.seed), self._quality.count, self._run.config.latent_size)
-        parameters = jax.device_get(state.averaged["generator"])
-        blocks = [np.asarray(self._draw(parameters, z[i : i + BLOCK])) for i in range(0, len(z), BLOCK)]
-        return self._quality.measure(to_uint8(np.concatenate(blocks)))
 
 
 def save_samples(run: Run, step: int, images: jax.Array) -> None:
