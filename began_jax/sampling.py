@@ -66,7 +66,8 @@ def _keys(key: Key[Array, ""], indices: Indices | int | np.integer) -> Key[Array
     one = indices.ndim == 0
     whole = jnp.issubdtype(jnp.result_type(indices), jnp.integer)
     if not whole or (one and not isinstance(indices, Tracer) and int(indices) < 0):
-        raise InputError(f"indices are {indices}; they must be whole numbers [count], or how many, at least 0")
+        found = indices if one else f"{indices.dtype} {list(indices.shape)}"
+        raise InputError(f"indices are {found}; they must be whole numbers [count], or how many, at least 0")
     indices = jnp.arange(indices) if one else jnp.asarray(indices)
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
