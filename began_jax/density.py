@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from began_jax.errors import InputError
+from began_jax.sharding import freed
 
 COMPONENTS = (1, 2, 4, 8, 16)  # that are tried
 PRIOR = 64.0  # latents
@@ -36,7 +37,7 @@ class Mixture(NamedTuple):
     factors: Float[Array | np.ndarray, "components latent latent"]  # F of each covariance F F'
 
 
-def fit(z: Float[np.ndarray, "count latent"], components: int | None = None, seed: int = 0) -> Mixture:
+def fit(z: Float[Array | np.ndarray, "count latent"], components: int | None = None, seed: int = 0) -> Mixture:
     """Fit a mixture to latents.
 
     Args:
@@ -81,7 +82,7 @@ def log_likelihood(mixture: Mixture, z: Float[Array, "count latent"]) -> Float[A
     """Return log p(z) of each latent; InputError where these are of another size."""
     if z.shape[1:] != mixture.means.shape[1:]:
         raise InputError(f"latents are {list(z.shape)}; they must be [count, {mixture.means.shape[1]}]")
-    return jax.nn.logsumexp(_joint(mixture, z), axis=1)
+    return freed(lambda mixture, z: jax.nn.logsumexp(_joint(mixture, z), axis=1), mixture, z, like=z)
 
 
 def sample(

@@ -31,7 +31,7 @@ _LENGTHS = 2.0 ** np.arange(1, 7.1, 0.5)
 _NOISES = 10.0 ** np.arange(-3, 1.1, 0.5)  # in units of the kernel's
 
 Values = Float[Array | np.ndarray, "..."]
-Targets = Float[np.ndarray, "count ..."] | UInt8[np.ndarray, "count ..."]
+Targets = Float[Array | np.ndarray, "count ..."] | UInt8[Array | np.ndarray, "count ..."]
 
 
 class Process(NamedTuple):
@@ -56,7 +56,9 @@ class Fit(NamedTuple):
     noise: float  # s, in units of the kernel's
 
 
-def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.ndarray, " rows"] | None = None) -> Fit:
+def fit(
+    z: Float[Array | np.ndarray, "count latent"], targets: Targets, rows: Int[np.ndarray, " rows"] | None = None
+) -> Fit:
     """Fit a process to examples; of more than `MOST`, to as many, evenly spaced.
 
     Args:
@@ -77,6 +79,7 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
         >>> bool(np.abs(found.left_out - np.sin(z)).mean() < 0.02)
         True
     """
+    z, targets = np.asarray(z), np.asarray(targets)
     if len(z) != len(targets):
         raise InputError(f"there are {len(z)} latents for {len(targets)} targets; there must be one for each")
     if len(z) < 3:
@@ -85,9 +88,9 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
         found = f"latents are {list(np.shape(z))}, targets {list(np.shape(targets))}"
         raise InputError(f"{found}; latents must be finite [count, latent], and targets numbers, or NaN where absent")
     rows, targets = np.arange(len(z)) if rows is None else _rows(rows, len(z)), completed(targets)
-    z = np.asarray(z, np.float64)
-    centre, unit = z.mean(0), np.maximum(z.std(0), 1e-6)
-    z = (z - centre) / unit
+    latents = np.asarray(z, np.float64)
+    centre, unit = latents.mean(0), np.maximum(latents.std(0), 1e-6)
+    latents = (latents - centre) / unit
     chosen = evenly(np.arange(len(z)), MOST)
     y = np.asarray(targets[chosen], np.float64).reshape(len(chosen), -1)
     mean = y.mean(0)
@@ -95,11 +98,11 @@ def fit(z: Float[np.ndarray, "count latent"], targets: Targets, rows: Int[np.nda
     parts = (y - mean) @ basis.T
 
     few = evenly(np.arange(len(chosen)), CHOOSING)
-    length, noise = _choose(z[chosen[few]], parts[few])
-    inputs = z[chosen] / length
+    length, noise = _choose(latents[chosen[few]], parts[few])
+    inputs = latents[chosen] / length
     inverse = np.linalg.inv(_kernel(inputs, inputs) + noise * np.eye(len(chosen)))
     weights = inverse @ parts
-    answers = _kernel(z[rows] / length, inputs) @ weights
+    answers = _kernel(latents[rows] / length, inputs) @ weights
     place = np.minimum(np.searchsorted(chosen, rows), len(chosen) - 1)
     own = chosen[place] == rows  # their answer is that of a process without them
     answers[own] = (parts - weights / np.diag(inverse)[:, None])[place[own]]

@@ -54,7 +54,7 @@ def to_uint8(images: Any) -> Any:
     """Convert floats in [-1, 1], clipped, to the nearest uint8 in 0..255; the inverse of `to_float`.
 
     Raises:
-        InputError: the images are no floats, such as uint8 already.
+        InputError: the images are no floats, such as uint8 already; or numpy's with a NaN, which would be black.
 
     Examples:
         >>> import numpy as np
@@ -64,6 +64,8 @@ def to_uint8(images: Any) -> Any:
     """
     if images.dtype.kind in "biu":
         raise InputError(f"images are {images.dtype}; they must be floats in [-1, 1], as to_float makes them")
+    if isinstance(images, np.ndarray) and np.isnan(images).any():
+        raise InputError("a pixel is NaN; images must be floats in [-1, 1]")
     return ((images + 1) * 127.5).clip(0, 255).round().astype("uint8")
 
 

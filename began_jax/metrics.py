@@ -1,19 +1,22 @@
 """Measures on held-out data and the baselines beside them; numpy in, numpy out."""
 
+from typing import Any
+
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme, completed, scheme
 
-Landmarks = Float[np.ndarray, "count points 2"]
+Given = Array | np.ndarray
+Landmarks = Float[Given, "count points 2"]
 Shape = "count height width 1"
-Masks = Float[np.ndarray, Shape] | UInt8[np.ndarray, Shape] | Bool[np.ndarray, Shape]
-Attributes = Float[np.ndarray, "count attributes"]
+Masks = Float[Given, Shape] | UInt8[Given, Shape] | Bool[Given, Shape]
+Attributes = Float[Given, "count attributes"]
 FURTHEST = 8.0  # that a true point may be from the corner of its picture, in widths and heights: pixels are further
 
 
-def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int | None = None) -> None:
+def _same_shape(predicted: Any, truth: Any, rank: int | None = None) -> None:
     """Raise InputError where a measure would compare what does not belong together, by broadcasting."""
     if np.shape(predicted) != np.shape(truth) or (rank is not None and np.ndim(truth) != rank):
         found = f"{list(np.shape(predicted))} and {list(np.shape(truth))}"
@@ -21,7 +24,7 @@ def _same_shape(predicted: np.ndarray, truth: np.ndarray, rank: int | None = Non
         raise InputError(f"predictions and truth are {found}; they must have one shape{axes}")
 
 
-def _comparable(predicted: np.ndarray, truth: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+def _comparable(predicted: Any, truth: Any, rank: int) -> tuple[np.ndarray, np.ndarray]:
     """Return both as arrays that a threshold may cut; InputError where shapes differ or a value is no number."""
     _same_shape(predicted, truth, rank)
     for name, values in (("prediction", predicted), ("true value", truth)):
@@ -123,13 +126,13 @@ def f1(predicted: Masks, truth: Masks, threshold: float = 0.5) -> float:
     return float((2 * overlap / (1 + overlap)).mean())
 
 
-def failure_percent(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:
+def failure_percent(nme: Float[Given, " count"], limit: float = 10.0) -> float:
     """Return the share of images whose landmarks are off by more than a limit, both in percent; NaN if an error is."""
     errors = np.asarray(nme)
     return float(100 * np.where(np.isnan(errors), np.nan, errors > limit).mean())
 
 
-def auc(nme: Float[np.ndarray, " count"], limit: float = 10.0) -> float:
+def auc(nme: Float[Given, " count"], limit: float = 10.0) -> float:
     """Return the area under the curve (error, share of images within it) up to a limit in percent, over the limit.
 
     1 where no landmark is off, and 0 where all images are beyond the limit. The curve is a step function of the errors,
@@ -177,7 +180,7 @@ def balanced_accuracy_percent(predicted: Attributes, truth: Attributes, threshol
 
 
 def rms_error(
-    predicted: Float[np.ndarray, "count ..."], truth: Float[np.ndarray, "count ..."] | UInt8[np.ndarray, "count ..."]
+    predicted: Float[Given, "count ..."], truth: Float[Given, "count ..."] | UInt8[Given, "count ..."]
 ) -> Float[np.ndarray, " count"]:
     """Return the root mean square error per annotation, of any kind and in its own unit (the root of eq. 5).
 
@@ -192,7 +195,7 @@ def rms_error(
     return np.sqrt(_mean_present(squares.reshape(len(squares), -1), absent.reshape(len(squares), -1)))
 
 
-def rank_correlation(a: Float[np.ndarray, " count"], b: Float[np.ndarray, " count"]) -> float:
+def rank_correlation(a: Float[Given, " count"], b: Float[Given, " count"]) -> float:
     """Return Spearman's rank correlation, 0 where one of the two never changes."""
     from scipy.stats import rankdata  # JAX has it; half a second
 
@@ -201,11 +204,12 @@ def rank_correlation(a: Float[np.ndarray, " count"], b: Float[np.ndarray, " coun
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
-def kept(
-    errors: Float[np.ndarray, " count"], doubt: Float[np.ndarray, " count"], share: float
-) -> Float[np.ndarray, " kept"]:
+def kept(errors: Float[Given, " count"], doubt: Float[Given, " count"], share: float) -> Float[np.ndarray, " kept"]:
     """Return the errors of the `share` with the least doubt, at least one."""
-    return errors[np.argsort(doubt, kind="stable")[: max(1, round(share * len(errors)))]]
+    if np.shape(errors) != np.shape(doubt) or not 0 < share <= 1:
+        found = f"{len(errors)} errors, {len(doubt)} doubts and a share of {share:g}"
+        raise InputError(f"there are {found}; each error must have its doubt, and the share be above 0, at most 1")
+    return np.asarray(errors)[np.argsort(doubt, kind="stable")[: max(1, round(share * len(errors)))]]
 
 
 class Ridge:
@@ -225,12 +229,12 @@ class Ridge:
         InputError: there are not as many latents [count, latent] as targets, or a latent is not finite.
     """
 
-    def __init__(self, z: Float[np.ndarray, "count latent"], targets: Float[np.ndarray, "count ..."]) -> None:
+    def __init__(self, z: Float[Given, "count latent"], targets: Float[Given, "count ..."]) -> None:
         z = np.asarray(z, np.float64)
         if z.ndim != 2 or len(z) != len(targets) or not np.isfinite(z).all():
             found = f"latents are {list(z.shape)}, targets {list(np.shape(targets))}"
             raise InputError(f"{found}; there must be a finite latent [latent] for each target")
-        y = np.asarray(completed(targets), np.float64).reshape(len(targets), -1)
+        y = np.asarray(completed(np.asarray(targets)), np.float64).reshape(len(targets), -1)
         held = np.arange(len(z)) % 10 == 9
         strengths = [10.0**e for e in range(-3, 5)]
         self.strength: float = 1.0
@@ -240,7 +244,7 @@ class Ridge:
         self._fitted = _fit(z, y, self.strength)
         self._shape = np.shape(targets)[1:]
 
-    def __call__(self, z: Float[np.ndarray, "count latent"]) -> Float[np.ndarray, "count ..."]:
+    def __call__(self, z: Float[Given, "count latent"]) -> Float[np.ndarray, "count ..."]:
         """Return the predictions [count, ...] for latents; InputError where they are of another size."""
         if np.shape(z)[1:] != self._fitted[1].shape:
             raise InputError(f"latents are {list(np.shape(z))}; they must be [count, {len(self._fitted[1])}]")

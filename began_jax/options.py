@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from jax.core import Tracer
 
 from began_jax.errors import InputError
@@ -122,7 +123,7 @@ def _of_another_type(kind: Any, value: Any) -> str:
     if typing.get_origin(kind) is Literal:
         kind = type(typing.get_args(kind)[0])
     if kind is bool:
-        return "" if isinstance(value, bool) else "True or False"
+        return "" if isinstance(value, bool | np.bool_) else "True or False"
     if kind is int:
         return "" if isinstance(value, numbers.Integral) and not isinstance(value, bool) else "a whole number"
     if kind is float:

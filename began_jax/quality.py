@@ -71,8 +71,13 @@ def frechet_distance(a: Features, b: Features) -> float:
 
     It is the FID where the features are those of its Inception network, and has another scale elsewhere. It grows as
     the sets get smaller; so compare sets of one size.
+
+    Raises:
+        InputError: a set has fewer than two images, or the sets are of two kinds of features.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
+        raise InputError(f"features are {list(a.shape)} and {list(b.shape)}; they must be [2 or more, F], F alike")
     x, y = ((v - v.mean(0)) / np.sqrt(len(v) - 1) for v in (a, b))
     x, y = (np.linalg.qr(v, mode="r") if len(v) > v.shape[1] else v for v in (x, y))  # R'R = v'v, and R has fewer rows
     # The eigenvalues of C_a C_b = x'x y'y are the squared singular values of x y'.
@@ -88,8 +93,13 @@ def octave_energies(
     Frequencies are fractions of Nyquist's along each axis. The mean is left out, and what lies beyond Nyquist's in the
     corners. An octave that the image is too small for has energy 0. A ratio of two sets' means tells how sharp one is
     beside the other.
+
+    Raises:
+        InputError: images are of other axes.
     """
     x = np.asarray(images, np.float32)
+    if x.ndim != 4:
+        raise InputError(f"images are {list(x.shape)}; they must be [count, height, width, channels]")
     power = np.abs(np.fft.fft2(np.asarray(luminance(x)))) ** 2
     fy, fx = np.meshgrid(2 * np.fft.fftfreq(x.shape[1]), 2 * np.fft.fftfreq(x.shape[2]), indexing="ij")
     frequency = np.hypot(fy, fx)

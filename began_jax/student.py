@@ -186,7 +186,13 @@ def augment(
 
 
 def light(key: Key[Array, ""], images: Images) -> Images:
-    """Change brightness, each channel's brightness, and contrast about the mean, by up to `LIGHT`."""
+    """Change brightness, each channel's brightness, and contrast about the mean, by up to `LIGHT`.
+
+    Raises:
+        InputError: images are whole numbers, as they are stored.
+    """
+    if images.dtype.kind in "biu":
+        raise InputError(f"images are {images.dtype}; they must be floats in [-1, 1], as to_float makes them")
     count, channels = len(images), images.shape[-1]
     brightness, contrast, colours = jax.random.split(key, 3)
     shift = jax.random.uniform(brightness, (count, 1, 1, 1), minval=-LIGHT, maxval=LIGHT)

@@ -302,12 +302,19 @@ REFUSED_UNTYPED = {
     "began_jax.uniform_latents(key, 5.5)": "they must be whole numbers",
     "began_jax.low_quality(key, x[0].astype('uint8'), x[0])": "the image is uint8",
     "began_jax.low_quality(key, x, x)": "the image is float32 [2, 8, 8, 1]",
+    "augment.shadow(key, x[0, ..., 0], x[0])": "the image is float32 [8, 8]",
+    "augment.shadow(key, x[0].astype('uint8'), x[0])": "the image is uint8",
+    "augment.reduce_contrast_inside(key, x[0], x[0, :4])": "the mask [4, 8, 1]",
+    "jax.jit(lambda s: augment.motion_blur(key, x[0], x[0], s))(0.1)": "the length of a motion blur is traced",
+    "student.light(key, x.astype('uint8'))": "images are uint8; they must be floats",
+    "quality.octave_energies(x[0])": "images are [8, 8, 1]; they must be [count, height, width, channels]",
+    "metrics.kept(z[0], z[0, :2], 0.9)": "3 errors, 2 doubts",
     "began_jax.AugmentConfig('a')": "contrast_inside is a",
     "bool((began_jax.low_quality(key, x[0], x[0], began_jax.AugmentConfig(probability=1))[1] == x[0]).all())": "True",
 }
 TRY = """
 import sys, jax, jax.numpy as jnp, numpy as np, began_jax
-from began_jax import began, compression, density, gaussian_process, student
+from began_jax import augment, began, compression, density, gaussian_process, metrics, quality, student
 from began_jax.inversion import objective
 sizes = dict(height=8, width=8, channels=1, latent_size=4, filters=4, encoder_filters=(4, 6))
 SMALL, key = began_jax.TrainConfig(**sizes), jax.random.key(0)

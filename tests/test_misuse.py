@@ -12,6 +12,7 @@ from began_jax import (
     InvertConfig,
     Inverter,
     aspects,
+    augment,
     compression,
     density,
     fit_aspect,
@@ -21,6 +22,7 @@ from began_jax import (
     low_quality,
     quality,
     student,
+    to_uint8,
     uniform_latents,
 )
 from began_jax.data.augment import low_quality_batch
@@ -35,6 +37,8 @@ RNG = np.random.default_rng(0)
 Z = RNG.normal(size=(60, 4)).astype("f4")
 Y = Z[:, :2].copy()
 SMALL = AspectConfig(epochs=4, batch_size=4)
+IMAGES = RNG.uniform(-1, 1, (4, 8, 8, 3)).astype("f4")
+MASKS = np.ones((4, 8, 8, 1), "f4")
 EYE = jnp.zeros((24, 32, 1))
 PICTURES = np.zeros((8, 8, 8, 1), np.uint8)
 RECIPE = student.Recipe(steps=2, batch_size=2)
@@ -82,6 +86,20 @@ MISUSED = {
     "no length": (lambda: gaussian_process.suggest(Z, np.arange(2), 1, 0.0, 0.1), "both must be positive"),
     "no sampler": (lambda: sampler("unifrom", KEY, 4), "sampler is 'unifrom'; it must be one of uniform, data"),
     "no latents": (lambda: sampler("data", KEY, 4), "sampler data needs z_data"),
+    "class below 0": (lambda: aspects.cross_entropy(jnp.zeros((2, 3)), jnp.array([-1, 1])), "classes are from -1 to 1"),
+    "class without logit": (lambda: aspects.cross_entropy(jnp.zeros((2, 3)), jnp.array([1, 7])), "logits for 0 to 2"),
+    "64 bits": (lambda: fit_aspect(Z, np.full((60, 2), 2**40), config=SMALL), "of more than 32 bits; give floats"),
+    "strong effect": (
+        lambda: augment.reduce_contrast_outside(KEY, IMAGES[0], MASKS[0], 5.0),
+        "strength of an effect is 5",
+    ),
+    "long motion": (lambda: augment.motion_blur(KEY, IMAGES[0], MASKS[0], 2.0), "is 2; it must be from 0 to 0.5"),
+    "distance of one": (lambda: quality.frechet_distance(Z[:1], Z), r"features are \[1, 4\] and \[60, 4\]"),
+    "NaN pixel": (lambda: to_uint8(IMAGES * np.nan), "a pixel is NaN"),
+    "start by name": (
+        lambda: invert_all(generate, IMAGES, latent=4, start="uniform"),
+        "start is 'uniform'; it must be",
+    ),
     "probabilities": (
         lambda: fit_aspect(Z, np.eye(3, dtype="f4")[[0] * 60], loss=aspects.log_loss, config=SMALL),
         "loss is log_loss, of probabilities; give a network",
@@ -119,6 +137,19 @@ def test_images_without_a_gradient_do_not_stop_others():
     starts = np.array([[-1.0], [-1.0], [0.2]], "f4")
     found = dict(inverse.refilled([(i, np.full((1, 1), 0.8, "f4"), starts[i : i + 1]) for i in range(3)], slots=1))
     assert found[0]["z"] == -1 and found[2]["z"] == pytest.approx(0.64, abs=0.1)
+
+
+def test_split_over_explicit_axes_all_is_as_on_one_device():
+    mesh = jax.make_mesh((4,), ("data",))
+    split = lambda x: jax.device_put(x, jax.NamedSharding(mesh, jax.P("data")))  # noqa: E731
+    bytes_of = to_uint8(IMAGES)
+    poor = low_quality_batch(KEY, split(bytes_of), split(MASKS))
+    np.testing.assert_array_equal(poor, low_quality_batch(KEY, jnp.asarray(bytes_of), jnp.asarray(MASKS)))
+    mixture = density.fit(Z, 2)
+    found = density.log_likelihood(mixture, split(Z))
+    np.testing.assert_allclose(found, density.log_likelihood(mixture, jnp.asarray(Z)), rtol=1e-5)
+    left_out = gaussian_process.fit(split(Z), split(Y)).left_out
+    np.testing.assert_array_equal(left_out, gaussian_process.fit(Z, Y).left_out)
 
 
 def test_a_nan_is_no_small_difference():

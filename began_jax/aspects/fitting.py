@@ -162,6 +162,8 @@ def vectors(latents: Any) -> Array:
 
 def _checked(targets: Any, loss: Any) -> Array:
     found = jnp.asarray(targets)
+    if found.dtype.kind in "iu" and (np.asarray(found) != np.asarray(targets)).any():
+        raise InputError(f"targets are whole numbers to {np.max(np.abs(targets))}, of more than 32 bits; give floats")
     if found.dtype == jnp.bool_:
         found = found.astype(jnp.uint8)
     if not found.size:

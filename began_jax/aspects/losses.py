@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from began_jax.errors import InputError
@@ -74,7 +75,7 @@ def cross_entropy(
         absent: whether a class or a probability may be NaN; it is left out then.
 
     Raises:
-        InputError: the target is of neither shape.
+        InputError: the target is of neither shape, or a class that is not traced has no logit.
     """
     if target.shape == predicted.shape:
         there = ~jnp.isnan(target).any(-1)
@@ -82,6 +83,10 @@ def cross_entropy(
     elif target.shape == predicted.shape[:-1]:
         there = ~jnp.isnan(target)
         classes = jnp.where(there, target, 0).astype(jnp.int32)
+        if classes.size and not isinstance(classes, Tracer):
+            low, high, last = int(classes.min()), int(classes.max()), predicted.shape[-1] - 1
+            if low < 0 or high > last:
+                raise InputError(f"classes are from {low} to {high}; the network has logits for 0 to {last}")
         values = optax.softmax_cross_entropy_with_integer_labels(predicted, classes)
     else:
         raise InputError(

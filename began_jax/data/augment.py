@@ -2,9 +2,10 @@
 
 An effect is `effect(key, image, mask, strength) -> image`, of one image; `jax.vmap` with a key for each image makes it
 one of a batch, and what an image becomes then depends on its own key alone. Images are float32 [H, W, C] in [-1, 1]
-with any number of channels, masks float32 [H, W, 1] in {0, 1}. Strength 0 gives the image back, bit for bit; at any
-other an image's own strength is uniform between half of it and all of it, as is the length of the blur in reference 24
-(Bazrafkan, Thavalengal and Corcoran, 2018). What else that prescribes, and where this differs: docs/augmentation.md.
+with any number of channels, masks float32 [H, W, 1] in {0, 1}. Others are refused by InputError, and so is a strength
+that is none; what is traced is not looked at. Strength 0 gives the image back, bit for bit; at any other an image's own
+strength is uniform between half of it and all of it, as is the length of the blur in reference 24 (Bazrafkan,
+Thavalengal and Corcoran, 2018). What else that prescribes, and where this differs: docs/augmentation.md.
 
 No effect moves anything, so the mask stays that of the sharp picture. Motion blur is symmetric about each pixel, which
 leaves the iris's edge in the middle of its blurred one; a network should learn to find it there, as in reference 24.
@@ -24,6 +25,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 from began_jax.errors import InputError
 from began_jax.images import to_float, to_uint8
 from began_jax.options import Checked, described, option
+from began_jax.sharding import freed
 
 Image = Float[Array | np.ndarray, "height width channels"]
 Mask = Float[Array | np.ndarray, "height width 1"]
@@ -80,6 +82,7 @@ def _flatten_region(image: Image, region: Mask, share: Float[Array, ""], shift: 
 
 def reduce_contrast_inside(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0.7) -> Image:
     """Take away up to `strength` (0 to 1) of the contrast inside the mask, and darken it."""
+    _check(image, mask, strength)
     # Darker only: reference 24 maps the iris to the dark end of its tone curve.
     share, shift = _draw(key, (strength / 2, strength), (-0.5, 0.0))
     return _flatten_region(image, mask, share, shift)
@@ -90,6 +93,7 @@ def reduce_contrast_outside(key: Key[Array, ""], image: Image, mask: Mask, stren
 
     The pupil is outside: the stronger the effect, the nearer it comes to the iris's grey.
     """
+    _check(image, mask, strength)
     share, shift = _draw(key, (strength / 2, strength), (-0.3, 0.3))
     return _flatten_region(image, 1 - mask, share, shift)
 
@@ -99,6 +103,7 @@ def shadow(key: Key[Array, ""], image: Image, mask: Mask, strength: Strength = 0
 
     Light is (image + 1) / 2. The mask is not used: all effects have one signature.
     """
+    _check(image, mask, strength)
     # Lengths are in widths, from the centre. Places and profile are reference 24's, whose shadows lie to the left or
     # right only and have a slope of 2; the steeper ones, and those from above and below, are ours.
     depth, angle, place, slope = _draw(key, (strength / 2, strength), (0.0, 2 * math.pi), (-0.3, 0.3), (2.0, 5.0))
@@ -133,6 +138,9 @@ def motion_blur(key: Key[Array, ""], image: Image, mask: Mask, length: float = 0
 
     The length is a Python number, since the number of samples follows from it: one a pixel. The mask is not used.
     """
+    if isinstance(length, Tracer):
+        raise InputError("the length of a motion blur is traced; it must be a Python number")
+    _check(image, mask, length, _LONGEST_BLUR)
     longest = length * image.shape[1]
     if longest == 0:
         return jnp.asarray(image)
@@ -169,17 +177,20 @@ def low_quality(
     chosen_key, *effect_keys = jax.random.split(key, 1 + len(effects))
     chosen = jax.random.bernoulli(chosen_key, jnp.asarray(config.probability, float), (len(effects),))
     for i, (effect, strength) in enumerate(effects):
-        if strength:  # else not even computed; the other effects draw what they would have drawn
+        # At 0 it is not even computed; the other effects draw what they would have drawn.
+        if isinstance(strength, Tracer) or strength:
             image = jnp.where(chosen[i], effect(effect_keys[i], image, mask, strength), image)
     return jnp.asarray(image), jnp.asarray(mask)
 
 
-def _check(image: Image, mask: Mask) -> None:
+def _check(image: Image, mask: Mask, strength: Strength = 0.0, highest: float = 1.0) -> None:
     if image.ndim != 3 or mask.shape != (*image.shape[:2], 1) or not jnp.issubdtype(image.dtype, jnp.floating):
         found = f"{image.dtype} {list(image.shape)}, and the mask {list(mask.shape)}"
         raise InputError(f"the image is {found}; they must be floats [height, width, channels] and [height, width, 1]")
     _check_range("the image", image, -1.01)
     _check_range("the mask", mask, 0.0)
+    if not isinstance(strength, Tracer) and not 0 <= strength <= highest:
+        raise InputError(f"the strength of an effect is {strength:g}; it must be from 0 to {highest:g}")
 
 
 def _check_range(name: str, values: Any, least: float) -> None:
@@ -199,6 +210,10 @@ def low_quality_batch(
 ) -> UInt8[Array, "batch height width channels"]:
     """Apply `low_quality` to a batch as it is stored, with fold_in(key, i) for image i, before a training step."""
     _check_range("the mask", mask, 0.0)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(image)))
-    poor, _ = jax.vmap(lambda k, x, m: low_quality(k, x, m, config))(keys, to_float(image), mask)
-    return to_uint8(poor)
+
+    def all_of(key, image, mask):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(image)))
+        poor, _ = jax.vmap(lambda k, x, m: low_quality(k, x, m, config))(keys, to_float(image), mask)
+        return to_uint8(poor)
+
+    return freed(all_of, key, image, mask, like=image)

@@ -193,6 +193,9 @@ def _starts(
         if latent is None:
             raise InputError("latent is missing: the size or shape of one image's latent, such as 64 or (18, 512)")
         return lambda x, rows, number: jax.tree.map(np.asarray, starts.start(config, rows, latent, number))
+    if isinstance(start, str):
+        remedy = f"latents, a function, or a name in the configuration: InvertConfig(start={start!r})"
+        raise InputError(f"start is {start!r}; it must be {remedy}")
     encode = jax.jit(start) if callable(start) else None
     if encode is None:
         start = jax.tree.map(np.asarray, start)
