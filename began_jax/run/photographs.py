@@ -98,7 +98,7 @@ def project(
 
     Args:
         run: says how pictures are framed and annotated.
-        config: of the inversion; without a size of shards so many are inverted together as fit.
+        config: of the inversion; where it has no size of shards at most `TOGETHER` are inverted together.
         root: the folder of photographs.
         out: the folder that is written, whole or not at all.
         detector: what crops them; by default as the data set was prepared.
