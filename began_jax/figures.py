@@ -43,7 +43,8 @@ def _scale(images: Images, tile: int) -> int:
 
 
 def _tiles(images: Images, scale: int) -> list[Image.Image]:
-    arrays = to_uint8(np.asarray(images, np.float32))
+    floats = np.asarray(images, np.float32)
+    arrays = to_uint8(np.where(np.isnan(floats), -1, floats))  # a broken image is black
     tiles = [Image.fromarray(a[..., 0] if a.shape[-1] == 1 else a) for a in arrays]
     return [t.resize((t.width * scale, t.height * scale), Image.Resampling.BICUBIC) for t in tiles]
 

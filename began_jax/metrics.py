@@ -205,7 +205,11 @@ def rank_correlation(a: Float[Given, " count"], b: Float[Given, " count"]) -> fl
 
 
 def kept(errors: Float[Given, " count"], doubt: Float[Given, " count"], share: float) -> Float[np.ndarray, " kept"]:
-    """Return the errors of the `share` with the least doubt, at least one."""
+    """Return the errors of the `share` with the least doubt, at least one.
+
+    Raises:
+        InputError: there are not as many errors as doubts, or the share is not above 0 and at most 1.
+    """
     if np.shape(errors) != np.shape(doubt) or not 0 < share <= 1:
         found = f"{len(errors)} errors, {len(doubt)} doubts and a share of {share:g}"
         raise InputError(f"there are {found}; each error must have its doubt, and the share be above 0, at most 1")

@@ -87,6 +87,10 @@ def test_of_labelme_only_shapes_of_the_class_that_is_inside_must_have_an_area(tm
     (tmp_path / "classes.json").unlink()
     assert holds_shapes(tmp_path, images)  # as many files as copies of the images
     assert not holds_shapes(tmp_path, tmp_path.with_name("elsewhere"))  # they may be masks
+    for name in "ab":  # drawn in pictures of another format, whose names are told
+        (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.jpg")
+        text(tmp_path / f"{name}.json", json.dumps({"shapes": shapes, "imagePath": f"{name}.jpg"}))
+    assert holds_shapes(tmp_path, images)
     found = match_shapes(tmp_path, ["a.png", "b.png"], False, "iris")
     np.testing.assert_array_equal(found.read("a.png", 16, 16)[..., 0], np.arange(16)[None].repeat(16, 0) < 12)
     with pytest.raises(InputError, match=r"centre of a.png is a point; polygons, rectangles"):
@@ -178,6 +182,12 @@ def test_of_jpeg_no_exact_values_are_taken(tmp_path):
         block = np.ones((side, side), np.uint8)
         pictures(tmp_path, make=lambda i, block=block: np.kron(np.arange(36, dtype=np.uint8).reshape(6, 6), block))
         assert masks_of(tmp_path, "5").mean() == 1 / 36  # many classes are no blur
+    soft = np.hypot(*np.mgrid[-8:8, -8:8]).astype(np.float32).clip(3, 7)  # of one even area, from 1 inside to 0
+    for name in IDS:
+        (tmp_path / name).unlink()
+        Image.fromarray((7 - soft) / 4).save((tmp_path / name).with_suffix(".tif"))
+    with pytest.raises(InputError, match="the masks are blurred, as by JPEG"):
+        masks_of(tmp_path, "0.5")
 
 
 def coco(path, annotations, names=IDS, **more):
@@ -202,6 +212,7 @@ def test_coco_masks_are_of_their_pictures_size_or_refused(tmp_path):
         (dict(segmentation={"size": [8, 32], "counts": [0, 128, 128]}), "run lengths of 32x8 for p0.png, of 16x16"),
         (dict(segmentation={"size": [16, 16], "counts": [0, 128]}), "run lengths of 128 for p0.png, of 16x16 pixels"),
         (dict(segmentation=[], bbox=[0, 0, 8, 8]), "iris of p0.png has no segmentation"),
+        (dict(segmentation=[[], []]), "iris of p0.png has an outline of 0 points"),
         (dict(segmentation=[[0, 0, 8, 8]]), "iris of p0.png has an outline of 2 points"),
         (dict(segmentation=[[0, 0, 8, 8, 3]]), "iris of p0.png has an outline of 5 numbers, which are no pairs"),
         (dict(segmentation=[[0, 0, 8, 0, 8, float("nan")]]), "iris of p0.png has a point that is no number"),

@@ -15,6 +15,7 @@ from began_jax import (
     augment,
     compression,
     density,
+    figures,
     fit_aspect,
     gaussian_process,
     invert,
@@ -129,6 +130,33 @@ def test_an_inversion_that_ends_without_a_gradient_is_what_it_met(tolerance):
     until_a_half = lambda z: 1e-3 * jnp.sqrt(0.5 - z[:, 0])  # noqa: E731
     found = invert_all(generate, generate(jnp.ones((2, 4))), latent=4, config=config, prior=until_a_half)
     assert (found.z[:, 0] > 0.3).all() and (found.z[:, 0] <= 0.5).all()
+
+
+@pytest.mark.parametrize("start", [np.nan, 3.0, 0.1])
+def test_no_result_comes_of_starts_that_no_image_left(start):
+    config = InvertConfig(steps=20, tolerance=1e-6, window=5, clip=True)
+    apart = lambda z: 0.01 * jnp.linalg.norm(z - z, axis=1)  # noqa: E731  (whose slope is NaN)
+    starts, images = np.full((2, 4), start), np.asarray(generate(Z[:2]))  # float64, and 3 is outside the cube
+    found = Inverter(config, lambda p, z: generate(z), (), prior=apart).refilled([(0, images, starts)] * 2, slots=2)
+    with pytest.raises(DivergedError, match="no image has a finite gradient"):
+        next(found)
+    plain = InvertConfig(steps=20, clip=True)
+    with pytest.raises(DivergedError, match="no image has a finite gradient"):
+        Inverter(plain, lambda p, z: generate(z), (), prior=apart)(images, starts.astype("f4"))
+
+
+def test_weights_are_refused_before_the_first_batch_is_inverted():
+    images, weights, done = np.zeros((130, 2, 2, 1), "f4"), np.ones((130, 1, 1, 1), "f4"), []
+    weights[-1] = -1
+    with pytest.raises(InputError, match="weights"):
+        invert_all(generate, images, latent=4, config=InvertConfig(steps=1), weights=weights, progress=done.append)
+    assert not done
+
+
+def test_a_broken_image_is_drawn_black():
+    pair = np.stack([np.full((8, 8, 3), np.nan, "f4"), np.ones((8, 8, 3), "f4")])
+    drawn = np.asarray(figures.strip(pair))
+    assert (drawn == 0).all(-1).any() and (drawn == 255).all(-1).any()
 
 
 def test_images_without_a_gradient_do_not_stop_others():

@@ -9,7 +9,7 @@ from began_jax.errors import InputError
 
 
 def read(path: Path, where: str) -> dict[str, Any]:
-    """Return its content; InputError where it is none, or where an id or a picture is in a list twice."""
+    """Return its content; InputError where it is none, or where an id or a picture has two different entries."""
     content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")

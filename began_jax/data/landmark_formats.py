@@ -96,7 +96,8 @@ def _read_npz(path: Path) -> Landmarks:
         names, points = arrays["name"], arrays[keys[0]]
         visible = next((arrays[name] for name in VISIBLE if name in arrays.files), None)
         if other := [key for key in arrays.files if key in UNSURE and arrays[key].shape == points.shape[:2]]:
-            raise InputError(f"{where}: {other[0]} has a value for each point; call it visible, or leave it out")
+            remedy = "call it visible, or leave it out; in visible 0 is absent"
+            raise InputError(f"{where}: {other[0]} has a value for each point; {remedy}")
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise InputError(f"{where}: name is {names.dtype} {names.shape}, not strings [N]")
     k = keys[0].removeprefix("landmarks")

@@ -113,7 +113,8 @@ def _near(wanted: Values, held: "_Held") -> float:
     """
     found = 0.0
     few = MANY_COLOURS if held.colours else mask_planes.FEW
-    numbered = not held.colours and max(held.values) < 2 * BLUR  # 0, 1, 2, ... are classes, however many
+    # 0, 1, 2, ... are classes, however many.
+    numbered = not held.colours and max(held.values) < 2 * BLUR and all(map(float.is_integer, held.values))
     if not held.lossy and (len(held.values) <= few or numbered):
         return found
     for value, share in held.values.items():

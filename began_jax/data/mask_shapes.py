@@ -103,7 +103,7 @@ def _unrolled(runs: np.ndarray, height: int, width: int) -> np.ndarray:
 def holds_shapes(masks: Path, images: Path) -> bool:
     """Say whether masks are given as outlines: a .json or .xml file, or a folder of LabelMe's files.
 
-    Such a folder may be that of the images. Else the other files in it are fewer, or copies of the images.
+    Such a folder may be that of the images. Else the other files in it are fewer, or the pictures that were drawn in.
     """
     if masks.is_file():
         return masks.suffix.lower() in (".json", ".xml")
@@ -114,13 +114,17 @@ def holds_shapes(masks: Path, images: Path) -> bool:
     if images.is_dir() and masks.samefile(images):
         return bool(told)
     others = [path for path in files if path.suffix.lower() != ".json"]
-    if len(told) <= len(others) and not all(_is_copy(path, images / path.relative_to(masks)) for path in others):
+    if len(told) <= len(others) and not all(_is_picture(path, images / path.relative_to(masks)) for path in others):
         return False
     return any('"shapes"' in path.read_text(errors="replace") for path in told)
 
 
-def _is_copy(path: Path, of: Path) -> bool:
-    return of.is_file() and path.stat().st_size == of.stat().st_size
+def _is_picture(path: Path, of: Path) -> bool:
+    """Say whether a file beside LabelMe's is no mask: a copy `of` an image, or one that LabelMe's file of it names."""
+    if of.is_file():
+        return path.stat().st_size == of.stat().st_size
+    drawn = path.with_suffix(".json")
+    return drawn.is_file() and path.name in drawn.read_text(errors="replace")
 
 
 def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | None = None) -> MaskShapes:
@@ -220,7 +224,7 @@ def _read_coco(path: Path) -> _Found:
             shapes.append(Shape(label, runs=runs, size=(int(width), int(height))))
         elif given:
             rings = given if isinstance(given[0], list) else [given]  # some programs write the one ring alone
-            shapes += [_coco_ring(label, ring) for ring in rings if ring or len(rings) == 1]
+            shapes += [_coco_ring(label, ring) for ring in rings if ring or not any(rings)]
         else:
             shapes.append(Shape(label, no_area="has no segmentation"))
     return found, sizes, False

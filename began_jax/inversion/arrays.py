@@ -15,7 +15,7 @@ from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion import starts
 from began_jax.inversion.loop import Count, Inverter, filling, ignore
-from began_jax.inversion.objective import Loss, Prior
+from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.steps import best_of
 from began_jax.options import check_config
 from began_jax.sharding import CPU_BATCH, automatic, parts_of, replicated
@@ -177,6 +177,7 @@ def _checked_weights(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
     fits = weights.ndim == images.ndim and all(own in (1, other) for own, other in pairs)
     if not fits:
         raise InputError(f"weights are {weights.shape}; they must broadcast to the images' {images.shape}")
+    check_weights(weights)  # all of them, before the first batch is worked on
     unseen = np.flatnonzero(~weights.reshape(len(weights), -1).any(1))
     if len(unseen):
         raise InputError(f"the weights of image {unseen[0]} are all 0, so there is nothing to invert it by")

@@ -23,8 +23,8 @@ Count = Callable[[int], Any]
 # On GPUs and TPUs: some tenths of a second, so that a call costs nothing beside them, a stop is answered soon and the
 # progress line moves.
 STEPS_PER_CALL = 10
-_NO_GRADIENT = "no image has a finite gradient; look at the generator, the loss, the prior and the start"
 CALLS_TO_REFILL = 8  # so many fill all slots anew: what travels to the devices is hardly more than the new images
+_NO_GRADIENT = "no image has a finite gradient; look at the generator, the loss, the prior and the start"
 
 
 def ignore(number: int) -> None:
@@ -144,7 +144,7 @@ class Inverter:
 
         Raises:
             InputError: a tolerance is set, which is `refilled`'s; or shapes or types do not fit together.
-            DivergedError: no image has a gradient that is finite at its start.
+            DivergedError: no image got anywhere from its start by a finite gradient.
         """
         if self._config.tolerance:
             raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
@@ -160,7 +160,7 @@ class Inverter:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
         found, start, last = jax.device_get((self._finish(self._parameters, state, data), z, state.z))
-        if not _any_moved(start, last, found["z"]):
+        if not self._any_moved(start, last, found["z"]):
             raise DivergedError(_NO_GRADIENT)
         return found
 
@@ -185,7 +185,8 @@ class Inverter:
         Raises:
             InputError: there is no slot; a batch has no image, so that it would never be complete; or some batches have
                 weights, and others none.
-            DivergedError: no image of all has a gradient that is finite at its start; raised after the last of them.
+            DivergedError: no image of all got anywhere from its start by a finite gradient. It comes after the last of
+                them, and no result before it.
         """
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")
@@ -193,7 +194,7 @@ class Inverter:
         queue = ((batch, row) for batch in _alike(_Batch(*b) for b in batches) for row in range(batch.size))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
-        state, moved = None, False
+        state, moved, held = None, False, list[tuple[Any, dict[str, Any]]]()
         while True:
             free = [slot for slot, occupant in enumerate(occupants) if occupant is None]
             fresh = dict(zip(free, queue, strict=False))
@@ -212,9 +213,12 @@ class Inverter:
                 batch.rows[row] = _row(found, slot)
                 if all(batch.rows):
                     ended = _stacked(batch.rows)
-                    moved = moved or _any_moved(batch.z, ended["z"], ended["best_z"])
-                    yield batch.key, self._results(batch, slots)
-        if state is not None and not moved:
+                    moved = moved or self._any_moved(batch.z, ended["z"], ended["best_z"])
+                    held.append((batch.key, self._results(batch, slots)))
+            if moved:
+                yield from held
+                held.clear()
+        if held:
             raise DivergedError(_NO_GRADIENT)
 
     def _split(self, state: Any) -> Any:
@@ -244,6 +248,19 @@ class Inverter:
             done += steps
         return state
 
+    def _any_moved(self, start: Any, last: Any, best: Any) -> bool:
+        """Say whether an image has left its start: its last latent is finite, or a better one was met on the way."""
+
+        def rows(tree: Any) -> np.ndarray:
+            return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in jax.tree.leaves(tree)], axis=1)
+
+        # What `init` makes of a start.
+        start = jax.tree.map(lambda given, found: np.asarray(given, found.dtype), start, best)
+        start, last, best = (rows(tree) for tree in (start, last, best))
+        start = start.clip(-1, 1) if self._config.clip else start
+        better = np.isfinite(best).all(1) & (best != start).any(1)
+        return bool((np.isfinite(last).all(1) | better).any())
+
     def _left(self, found: dict[str, np.ndarray], reference: np.ndarray) -> np.ndarray:
         """Return which slots have all their steps, or an error that hardly fell below what it was a window ago."""
         lowest = found["best_error"]
@@ -260,16 +277,6 @@ class Inverter:
         found = _stacked([batch.rows[row] for row in rows])
         state, data = jax.device_put((InversionState(optimizer=(), **found), _row(batch.data, rows)), self._sharding)
         return jax.device_get(self._finish(self._parameters, state, data)) | {"steps": found["step"]}
-
-
-def _any_moved(start: Any, last: Any, best: Any) -> bool:
-    """Say whether an image has left its start: its last latent is finite, or a better one was met on the way."""
-
-    def rows(tree: Any) -> np.ndarray:
-        return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in jax.tree.leaves(tree)], axis=1)
-
-    finite, better = np.isfinite(rows(last)).all(1), (rows(best) != rows(start)).any(1)
-    return bool((finite | better).any())
 
 
 def filling(count: int, size: int, first: int = 0) -> np.ndarray:

@@ -164,7 +164,7 @@ def of_training(data: DataSet, config: TrainConfig) -> Callable[[began.BeganStat
     if available(data, WHILE_TRAINING) < LEAST:
         return None
     generator, _ = began.networks(config)
-    draw = jax.jit(lambda parameters, z: apply(generator, parameters, z))
+    draw = jax.jit(lambda parameters, z: to_uint8(apply(generator, parameters, z)))
 
     @functools.cache
     def real() -> Quality:
@@ -174,7 +174,7 @@ def of_training(data: DataSet, config: TrainConfig) -> Callable[[began.BeganStat
         z = uniform_latents(jax.random.key(config.seed), real().count, config.latent_size)
         parameters = jax.device_get(state.averaged["generator"])
         drawn = [np.asarray(draw(parameters, z[i : i + _BATCH])) for i in range(0, len(z), _BATCH)]
-        return real().measure(to_uint8(np.concatenate(drawn)))
+        return real().measure(np.concatenate(drawn))
 
     return measure
 
