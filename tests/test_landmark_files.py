@@ -55,6 +55,27 @@ def with_absent(value):
     return points
 
 
+def test_tables_of_spreadsheets(tmp_path):
+    text = "\ufeff" + table(POINTS)
+    (tmp_path / "utf16.csv").write_bytes(text.encode("utf-16-le"))
+    (tmp_path / "tabs.csv").write_bytes(text.replace(",", "\t").encode("utf-16-be"))
+    (tmp_path / "semicolons.csv").write_text(table(POINTS).replace(",", ";").replace("\n", "\r\n"))
+    decimal_comma = table(POINTS).replace(",", ";").replace(".", ",").replace(",jpg", ".jpg")
+    (tmp_path / "comma.csv").write_text(decimal_comma)
+    for path in sorted(tmp_path.iterdir()):
+        np.testing.assert_array_equal(matched(path).points, POINTS, err_msg=path.name)
+    (tmp_path / "thousands.csv").write_text(table(POINTS).replace("0.jpg,", '0.jpg,"1,234",', 1))
+    with pytest.raises(InputError, match="line 2 has 8 fields, the header 7"):
+        read(tmp_path / "thousands.csv")
+    (tmp_path / "quoted.csv").write_text(HEAD + 'a.jpg,"1,234",2,3,4,5,6\n')
+    with pytest.raises(InputError, match="line 2: could not convert string to float: '1,234'"):
+        read(tmp_path / "quoted.csv")
+    for name in ("windows.csv", "windows.jsonl", "windows.json", "windows.txt"):
+        (tmp_path / name).write_bytes(HEAD.encode() + "ü.jpg,1,2,3,4,5,6\n".encode("cp1252"))
+        with pytest.raises(InputError, match=f"--landmarks .*{name}: line 2 is not in UTF-8; save the file in UTF-8"):
+            read(tmp_path / name)
+
+
 def test_every_way_to_say_that_a_point_is_absent(tmp_path):
     expected = with_absent(np.nan)
     (tmp_path / "empty.csv").write_text(table(expected))

@@ -1,6 +1,5 @@
 """The attributes of pictures, from a table: a row for each picture, yes or no in each column."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from began_jax.data.celeba import check_two, read_attributes
 from began_jax.data.pictures import rows_of, same_name
+from began_jax.data.text_files import rows_of_csv, text_of
 from began_jax.errors import InputError
 
 FORMATS = ".csv, .jsonl, or CelebA's .txt"
@@ -44,10 +44,7 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
     reader = {".csv": _of_csv, ".jsonl": _of_lines, ".txt": _of_celeba}.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{where}: must be {FORMATS}")
-    try:
-        rows = list(reader(path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{where}: cannot be read ({error})") from None
+    rows = list(reader(path))
     names, notes = _columns([row for _, row in rows], where)
     if gaps:  # a row that says nothing is one that is not there
         rows = [(name, row) for name, row in rows if any((row.get(column) or "").strip() for column in names)]
@@ -90,13 +87,12 @@ def _answer(value: str | None, name: str, column: str, where: str) -> int:
 
 
 def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:  # a caption in quotes may go over lines
-        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    while rows and all(len(row) == len(rows[0]) and not row[-1].strip() for row in rows):
+    rows = [row for _, row in rows_of_csv(path, f"--attributes {path}")]
+    while rows and all(len(row) == len(rows[0]) and not row[-1] for row in rows):
         rows = [row[:-1] for row in rows]  # an empty column at the end
     if len(rows) < 2:
         raise InputError(f"--attributes {path}: holds no pictures; the first line names the columns")
-    head = [column.strip() for column in rows[0]]
+    head = rows[0]
     lower = [column.lower() for column in head]
     place = next((lower.index(name) for name in PICTURE if name in lower), None)
     if place is None:
@@ -107,11 +103,11 @@ def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         if len(row) != len(head):
             raise InputError(f"--attributes {path}: {row[0]} has {len(row)} values; there must be {len(head)}")
         told = dict(zip(head, row, strict=True))
-        yield told.pop(head[place]).strip(), told
+        yield told.pop(head[place]), told
 
 
 def _of_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(text_of(path, f"--attributes {path}").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -1,6 +1,5 @@
 """The folder of CelebA as it is distributed: aligned pictures, official splits, five landmarks, forty attributes."""
 
-import csv
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 
 from began_jax.data.landmark_files import check_points
 from began_jax.data.landmark_formats import ABSENT_IN_LIST, with_absent
+from began_jax.data.text_files import rows_of_csv, text_of
 from began_jax.errors import InputError
 
 PICTURES = "img_align_celeba"
@@ -43,15 +43,11 @@ def find(folder: Path) -> CelebA | None:
 
 def _table(path: Path, header: bool) -> tuple[list[str], dict[str, list[str]]]:
     """Return the names of the columns and picture -> values of a list, .txt or .csv."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
     if path.suffix == ".csv":
-        rows = [row for row in csv.reader(lines) if row]
+        rows = [row for _, row in rows_of_csv(path, str(path))]
         names, rows = (rows[0][1:], rows[1:]) if rows else ([], [])
     else:
-        rows = [line.split() for line in lines if line.strip()]
+        rows = [line.split() for line in text_of(path, str(path)).splitlines() if line.strip()]
         if header:  # the number of pictures, then the names
             names, rows = (rows[1], rows[2:]) if len(rows) > 1 else ([], [])
         else:

@@ -5,12 +5,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from began_jax.data.text_files import text_of
 from began_jax.errors import InputError
 
 
 def read(path: Path, where: str) -> dict[str, Any]:
     """Return its content; InputError where it is none, or where an id or a picture has two different entries."""
-    content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    content: Any = json.loads(text_of(path, where))
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise InputError(f"{where}: is no COCO data set, which holds images, annotations and categories")
     for name in ("images", "categories"):  # some programs that join files repeat what these share

@@ -4,7 +4,6 @@ All become (x, y) in pixels of the upright picture with pixel centres at integer
 """
 
 import collections
-import csv
 import dataclasses
 import json
 import re
@@ -16,6 +15,7 @@ import numpy as np
 
 from began_jax.data import coco_files, landmark_schemes
 from began_jax.data.pictures import files_below
+from began_jax.data.text_files import rows_of_csv, text_of
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 
@@ -116,26 +116,22 @@ def _read_npz(path: Path) -> Landmarks:
 def _read_csv(path: Path) -> Landmarks:
     where = f"--landmarks {path}"
     names, rows = [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = [field.strip() for field in next(reader, [])]
-        axes = "xyv" if "v0" in header else "xy"
-        k = (len(header) - 1) // len(axes)
-        columns = [f"{axis}{i}" for i in range(k) for axis in axes]
-        if k < 1 or header[0] not in ("name", "file_name") or header[1:] != columns:
-            raise InputError(f"{where}: the header must be name,x0,y0,x1,y1,... or name,x0,y0,v0,x1,y1,v1,...")
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) != len(header):
-                raise InputError(f"{where}: line {reader.line_num} has {len(fields)} fields, the header {len(header)}")
-            try:
-                rows.append(np.array([field.strip() or "nan" for field in fields[1:]], np.float32))
-            except ValueError as error:
-                raise InputError(f"{where}: line {reader.line_num}: {error}; {ABSENT}") from None
-            names.append(fields[0].strip())
-    table = np.reshape(np.array(rows, np.float32), (len(names), k, len(axes)))
-    return _of_table(where, names, table)
+    table = rows_of_csv(path, where)
+    _, header = next(table, (1, []))
+    axes = "xyv" if "v0" in header else "xy"
+    k = (len(header) - 1) // len(axes)
+    columns = [f"{axis}{i}" for i in range(k) for axis in axes]
+    if k < 1 or header[0] not in ("name", "file_name") or header[1:] != columns:
+        raise InputError(f"{where}: the header must be name,x0,y0,x1,y1,... or name,x0,y0,v0,x1,y1,v1,...")
+    for line, fields in table:
+        if len(fields) != len(header):
+            raise InputError(f"{where}: line {line} has {len(fields)} fields, the header {len(header)}")
+        try:
+            rows.append(np.array([field or "nan" for field in fields[1:]], np.float32))
+        except ValueError as error:
+            raise InputError(f"{where}: line {line}: {error}; {ABSENT}") from None
+        names.append(fields[0])
+    return _of_table(where, names, np.reshape(np.array(rows, np.float32), (len(names), k, len(axes))))
 
 
 def _read_coco(path: Path) -> Landmarks:
@@ -177,7 +173,7 @@ def _read_coco(path: Path) -> Landmarks:
 def _read_lines(path: Path) -> Landmarks:
     """Read an image folder's metadata.jsonl: file_name, landmarks (or keypoints) [[x, y], ...], null if absent."""
     where, names, rows = f"--landmarks {path}", [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(text_of(path, where).split("\n"), 1):
         if not line.strip():
             continue
         row: Any = json.loads(line)
@@ -209,7 +205,7 @@ def _read_lines(path: Path) -> Landmarks:
 def _read_wflw(path: Path) -> Landmarks:
     """Read a list of WFLW: 98 points, a box of 4, 6 attributes and the picture's name in each line."""
     where, names, rows = f"--landmarks {path}", [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(text_of(path, where).splitlines(), 1):
         fields = line.split(maxsplit=2 * 98 + 10)
         if not fields:
             continue

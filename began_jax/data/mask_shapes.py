@@ -14,6 +14,7 @@ import numpy as np
 
 from began_jax.data import coco_files
 from began_jax.data.pictures import files_below, same_name, same_stem
+from began_jax.data.text_files import text_of
 from began_jax.errors import InputError
 
 
@@ -270,7 +271,7 @@ def _read_labelme(folder: Path) -> _Found:
     for path in files_below(folder):
         if path.suffix.lower() != ".json":
             continue
-        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+        content: Any = json.loads(text_of(path, f"--masks {path}"))
         if not isinstance(content, dict) or "shapes" not in content:
             others.append(path)
             continue
