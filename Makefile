@@ -56,7 +56,8 @@ demo-train: GENERATED = --epochs 100
 demo-irises-train: RECIPE = combined-mask
 demo-irises-train: GENERATED = --labels 2000 --epochs 20
 # What 50 annotated images, and pairs, are worth to an ordinary network, in a few minutes (docs/downstream.md).
-demo-train demo-irises-train: WORTH = --downstream 50 --seeds 1 --student-steps 600 --pairs 2000
+demo-irises-train: WORTH = --downstream 50 --seeds 1 --student-steps 600 --pairs 2000
+demo-train: WORTH = --downstream 50 --seeds 1 --student-steps 600 --pairs 2000 --student regression
 # Two aspect networks: one learns T(G(z)), for new images; one T(x), for held-out ones.
 demo-train demo-irises-train: $(READY)
 	$(BIN)/python train.py $(@:-train=) --run runs/$@

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from began_jax import metrics
 from began_jax.annotators import annotator, eye_shape, eyes
@@ -76,6 +77,19 @@ def test_any_size_will_do_and_a_mirrored_eye_has_the_mirrored_mask(segment, rend
         assert found.shape == (height, width, 1)
         if abs(height / width - 0.75) < 0.15:
             assert metrics.iou(found[None].astype(np.float32), wanted[None])[0] > 0.8
+
+
+def test_a_small_iris_is_looked_at_from_near(segment, rendered):
+    for image, mask in zip(*(of[3:6] for of in rendered), strict=True):
+        whole = np.pad(image[..., 0], ((120, 120), (160, 160)), "edge").astype(np.float32)
+        whole = ndimage.gaussian_filter(whole, 12) + np.random.default_rng(0).normal(0, 3, whole.shape)
+        wide = whole.clip(0, 255).round().astype(np.uint8)
+        wide[120:300, 160:400] = image[..., 0]
+        truth = np.pad(mask[..., 0], ((120, 120), (160, 160)))
+        found = segment(wide[..., None])
+        assert metrics.iou(found[None].astype(np.float32), truth[None, ..., None].astype(np.float32))[0] > 0.85
+        soft = segment._mean(wide, eyes.WIDTHS)
+        assert segment._closer(wide, soft) is not soft
 
 
 def test_what_is_no_eye_has_no_answer(segment):

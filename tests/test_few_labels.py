@@ -183,7 +183,11 @@ def test_of_a_data_set_annotated_in_part_all_images_train_the_generator_and_some
     assert found["evaluate/heldout_nme_percent"] == pytest.approx(error, rel=1e-5)
 
     given = ["--run", str(run), "--downstream", "8", "--recipe", "combined"]
-    assert not downstream_options.plan(evaluate.parser().parse_args(given), opened).aspect.read  # it has no encoder
+    plan = downstream_options.plan(evaluate.parser().parse_args(given), opened)
+    assert not plan.aspect.read  # it has no encoder
+    assert plan.network == "heatmaps" and "heatmaps" in plan.file("real", 8, 0)
+    plan = downstream_options.plan(evaluate.parser().parse_args([*given, "--student", "regression"]), opened)
+    assert plan.network == "regression" and "heatmaps" not in plan.file("real", 8, 0)
     assert "2 images to annotate next" in done("aspect.py", run, "--suggest", 2)
     asked = (run / "suggested.txt").read_text().split()
     assert len(set(asked)) == 2 and set(asked) <= set(latents(run)["id"]) - set(having)

@@ -255,11 +255,11 @@ def test_memory_that_runs_out_is_answered_by_smaller_calls(tiny_inverse, monkeyp
     calls = []
 
     class Small(Inverter):
-        def __call__(self, images, z, count=lambda steps: None):
+        def attempt(self, images, z, count=lambda steps: None):
             calls.append(len(images))
             if len(images) > 2:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
-            return super().__call__(images, z, count)
+            return super().attempt(images, z, count)
 
     monkeypatch.setattr(inverter, "Inverter", Small)
     found, _ = tiny_inverse(config)
@@ -275,7 +275,7 @@ def test_memory_that_runs_out_is_answered_by_fewer_slots(tiny_inverse, monkeypat
     refills, counted = [], []
 
     class Small(Inverter):
-        def refilled(self, batches, slots, count):
+        def refilled(self, batches, slots, count, begun):
             refills.append(slots)
 
             def tell(images):
@@ -284,7 +284,7 @@ def test_memory_that_runs_out_is_answered_by_fewer_slots(tiny_inverse, monkeypat
                 if slots > 2 and sum(counted) >= 4:  # when some have left, and no shard is complete
                     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
-            return super().refilled(batches, slots, tell)
+            return super().refilled(batches, slots, tell, begun)
 
     monkeypatch.setattr(inverter, "Inverter", Small)
     found, _ = tiny_inverse(config)

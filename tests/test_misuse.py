@@ -132,6 +132,26 @@ def test_an_inversion_that_ends_without_a_gradient_is_what_it_met(tolerance):
     assert (found.z[:, 0] > 0.3).all() and (found.z[:, 0] <= 0.5).all()
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_an_image_without_a_gradient_fails_alone_whatever_its_batch(tolerance):
+    config = InvertConfig(steps=20, tolerance=tolerance, window=5)
+    apart = lambda x, y: jnp.linalg.norm((x - y).reshape(len(x), -1), axis=1)  # noqa: E731
+    images = generate(jnp.stack([jnp.ones(4), jnp.full(4, 0.5), jnp.zeros(4)]))  # the last one is met at its start
+    together, apart = (
+        invert_all(generate, images, latent=4, config=config, loss=apart, batch_size=size) for size in (3, 1)
+    )
+    assert together.loss[2] == apart.loss[2] == 0 and (together.z[:2] != 0).all()
+    np.testing.assert_allclose(apart.z, together.z, atol=1e-5)
+
+
+def test_a_step_into_values_that_are_no_numbers_is_made_shorter():
+    wanted = jax.random.uniform(jax.random.key(0), (16, 4), minval=-0.9, maxval=0.9)
+    circle = lambda z: 2 * jnp.sqrt(1 - z**2) - 1 + 0.5 * z  # noqa: E731  (NaN outside the cube)
+    config = InvertConfig(steps=80, optimizer="bfgs", learning_rate=0.3)
+    found = invert_all(circle, circle(wanted), latent=4, config=config)
+    assert np.median(found.l1) < 1e-3
+
+
 @pytest.mark.parametrize("start", [np.nan, 3.0, 0.1])
 def test_no_result_comes_of_starts_that_no_image_left(start):
     config = InvertConfig(steps=20, tolerance=1e-6, window=5, clip=True)

@@ -33,7 +33,7 @@ Rough = Float[Array | np.ndarray, "8"]
 
 def nearest(soft: Soft) -> Bool[np.ndarray, "height width"]:
     """Return the shape nearest to a soft mask, inside of which there must be something (0.5 or more)."""
-    y, x = np.nonzero(_largest(soft >= 0.5))
+    y, x = np.nonzero(largest(soft >= 0.5))
     step = MARGIN * max(np.ptp(x) + 1, np.ptp(y) + 1) / SIDE  # of the picture's pixels in one that is seen
     corner = np.array([(y.min() + y.max()) / 2, (x.min() + x.max()) / 2]) - step * (SIDE - 1) / 2
     places = corner[:, None, None] + step * np.mgrid[:SIDE, :SIDE]
@@ -49,16 +49,16 @@ def nearest(soft: Soft) -> Bool[np.ndarray, "height width"]:
     return np.all([distance >= 0 for distance in edges], axis=0)
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """Return the largest connected part of a mask that has one."""
+def largest(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Return the largest connected part of a mask; of an empty one nothing."""
     parts = np.zeros(mask.shape, np.int32)
     ndimage.label(mask, output=parts)
-    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]) if mask.any() else mask
 
 
 def _rough(seen: np.ndarray) -> np.ndarray:
     """Return a first guess, from the largest part of the mask and the hole in it."""
-    mask = _largest(seen >= 0.5)
+    mask = largest(seen >= 0.5)
     y, x = np.nonzero(mask)
     radius = (np.ptp(x) + 1) / 2
     pupil = ((x.min() + x.max()) / 2, (y.min() + y.max()) / 2, _PUPIL * radius)

@@ -14,7 +14,7 @@ from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion import starts
-from began_jax.inversion.loop import Count, Inverter, filling, ignore
+from began_jax.inversion.loop import Count, Inverter, after_a_move, filling, ignore
 from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.steps import best_of
 from began_jax.options import check_config
@@ -138,12 +138,16 @@ def _run(
     if config.tolerance:
         yield from inverse.refilled(batches, size, lambda images: progress(images * config.steps))
         return
-    for key, x, z, w in batches:
-        number = len(x)
-        rows = filling(number, size)
-        x, z, w = jax.tree.map(lambda values, rows=rows: values[rows], (x, z, w))
-        result = inverse(x, z, lambda steps, number=number: progress(number * steps), w)
-        yield key, jax.tree.map(lambda values, number=number: values[:number], result)
+
+    def attempts() -> Iterator[tuple[Any, dict[str, Any], bool]]:
+        for key, x, z, w in batches:
+            number = len(x)
+            rows = filling(number, size)
+            x, z, w = jax.tree.map(lambda values, rows=rows: values[rows], (x, z, w))
+            result, moved = inverse.attempt(x, z, lambda steps, number=number: progress(number * steps), w)
+            yield key, jax.tree.map(lambda values, number=number: values[:number], result), moved
+
+    yield from after_a_move(attempts())
 
 
 def _best(config: InvertConfig, found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -109,10 +109,11 @@ def step(
     One evaluation a trial, whether it is accepted or not. `first` is the length of a step while no curvature is known,
     as root mean square over the coordinates.
     """
-    length = jnp.linalg.norm
+    length, there = jnp.linalg.norm, ~jnp.isnan(error)
+    error = jnp.where(there, error, jnp.inf)  # so that the next trial is nearer, and not NaN too
     s, y = z - old.z, gradient - old.gradient
     slope = dot(s, old.gradient)
-    accepted = error <= old.error + ARMIJO * slope
+    accepted = there & (error <= old.error + ARMIJO * slope)
     # Below this the pair says more about rounding, or a kink of |.|, than about curvature.
     curved = accepted & (dot(s, y) > 1e-3 * length(s) * length(y))
     learnt = old.inverse.learnt(s, y, jnp.where(curved, dot(s, y), 1.0), old.pairs == 0)

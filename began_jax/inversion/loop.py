@@ -43,6 +43,30 @@ class _Batch:
             raise InputError(f"batch {key} has {found}; it must have as many of both, at least one")
         check_weights(self.data[1])
         self.rows: list[dict[str, Any]] = [{} for _ in range(self.size)]  # empty until its image has left
+        self.left = 0
+
+
+def after_a_move(results: Iterable[tuple[Any, Any, bool]], begun: bool = False) -> Iterator[tuple[Any, Any]]:
+    """Give (key, found) of each (key, found, moved), none of them before an image has moved from its start.
+
+    An image without a finite gradient is one that failed. Where all are, the fault is not the images'.
+
+    Args:
+        results: where `moved` says whether an image of them has moved.
+        begun: whether one did so before.
+
+    Raises:
+        DivergedError: none has, which is known after the last of them.
+    """
+    held = []
+    for key, found, moved in results:
+        begun = begun or moved
+        held.append((key, found))
+        if begun:
+            yield from held
+            held.clear()
+    if held:
+        raise DivergedError(_NO_GRADIENT)
 
 
 def _alike(batches: Iterable[_Batch]) -> Iterator[_Batch]:
@@ -146,6 +170,17 @@ class Inverter:
             InputError: a tolerance is set, which is `refilled`'s; or shapes or types do not fit together.
             DivergedError: no image got anywhere from its start by a finite gradient.
         """
+        ((_, found),) = after_a_move([(None, *self.attempt(images, z, count, weights))])
+        return found
+
+    def attempt(
+        self,
+        images: Float[Array | np.ndarray, "batch ..."],
+        z: Any,
+        count: Count = ignore,
+        weights: Float[Array | np.ndarray, "batch ..."] | None = None,
+    ) -> tuple[dict[str, Any], bool]:
+        """Do the same for a batch of several, and return whether one of its images moved: see `after_a_move`."""
         if self._config.tolerance:
             raise InputError(f"tolerance is {self._config.tolerance}: Inverter.refilled serves it, and invert_all")
         check_split(len(images), self._devices)
@@ -160,12 +195,10 @@ class Inverter:
                 jax.block_until_ready(state.step)  # bounds the queue, and lets the progress line tell the truth
             count(steps)
         found, start, last = jax.device_get((self._finish(self._parameters, state, data), z, state.z))
-        if not self._any_moved(start, last, found["z"]):
-            raise DivergedError(_NO_GRADIENT)
-        return found
+        return found, self._any_moved(start, last, found["z"])
 
     def refilled(
-        self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count = ignore
+        self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count = ignore, begun: bool = False
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Invert in `slots`: an image that has converged leaves, and the next one takes its place.
 
@@ -178,6 +211,7 @@ class Inverter:
                 the images' values may come fourth, for all of them.
             slots: images optimised together.
             count: told how many images have left since the last time.
+            begun: whether an image moved from its start in a call before, see `after_a_move`.
 
         Yields:
             (key, results) as batches are complete: the results of `finish`, and the `steps` [n] that each image had.
@@ -191,10 +225,15 @@ class Inverter:
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")
         check_split(slots, self._devices)
+        return after_a_move(self._leaving(batches, slots, count), begun)
+
+    def _leaving(
+        self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count
+    ) -> Iterator[tuple[Any, dict[str, Any], bool]]:
         queue = ((batch, row) for batch in _alike(_Batch(*b) for b in batches) for row in range(batch.size))
         occupants: list[tuple[_Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
-        state, moved, held = None, False, list[tuple[Any, dict[str, Any]]]()
+        state = None
         while True:
             free = [slot for slot, occupant in enumerate(occupants) if occupant is None]
             fresh = dict(zip(free, queue, strict=False))
@@ -211,15 +250,11 @@ class Inverter:
             for slot, (batch, row) in leaving.items():
                 occupants[slot] = None
                 batch.rows[row] = _row(found, slot)
-                if all(batch.rows):
+                batch.left += 1
+                if batch.left == batch.size:
                     ended = _stacked(batch.rows)
-                    moved = moved or self._any_moved(batch.z, ended["z"], ended["best_z"])
-                    held.append((batch.key, self._results(batch, slots)))
-            if moved:
-                yield from held
-                held.clear()
-        if held:
-            raise DivergedError(_NO_GRADIENT)
+                    moved = self._any_moved(batch.z, ended["z"], ended["best_z"])
+                    yield batch.key, self._results(batch, slots), moved
 
     def _split(self, state: Any) -> Any:
         """Return a state whose leaves are split by their first axis; a count of steps is everywhere."""

@@ -27,8 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seeds", type=int, default=3, help="draws of the annotated images, with a training each")
     steps = student.Recipe().steps
     group.add_argument("--student-steps", type=int, default=steps, help="of each network, 32 images a step")
-    about = "of landmarks: their coordinates by dense layers, or heat maps, which learn much more from few images"
-    group.add_argument("--student", default=student.NETWORKS[0], choices=student.NETWORKS, help=about)
+    about = "of landmarks: heat maps by default, which learn much more from few images, or a regression by dense layers"
+    group.add_argument("--student", choices=student.NETWORKS, help=about)
     about = "of the steps of both and pseudo: those on new pairs or pseudo-labels alone, before annotated images come"
     group.add_argument("--first", type=float, default=downstream.Plan.first, metavar="SHARE", help=about)
     group.add_argument("--pairs", type=int, default=10_000, help="generated ones that a network is trained on")
@@ -61,7 +61,8 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     fewest = min((count for count in counts if count), default=0)  # all ways have one recipe, that of the fewest labels
     before = downstream.before(run)
     recipe = args.recipe or before.get("recipe") or networks.default_recipe(run, fewest)
-    if args.student != student.NETWORKS[0] and run.kind.name != "landmarks":
+    network = args.student or ("heatmaps" if run.kind.name == "landmarks" else student.NETWORKS[0])
+    if args.student and run.kind.name != "landmarks":
         raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
     pairs.check_draw(args.sampler, sampling.JITTER, args.truncation)
     config = networks.possible(run, ASPECT_RECIPES[recipe])
@@ -73,5 +74,5 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     draw = pairs.Draw(sampler=args.sampler, keep=args.keep, truncation=args.truncation)
     students = student.Recipe(steps=args.student_steps)
     return downstream.Plan(
-        counts, args.seeds, config, recipe, students, args.pairs, draw, first=args.first, network=args.student
+        counts, args.seeds, config, recipe, students, args.pairs, draw, first=args.first, network=network
     )

@@ -13,7 +13,7 @@ from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.inversion.loop import Count, Inverter, filling, ignore
+from began_jax.inversion.loop import Count, Inverter, after_a_move, filling, ignore
 from began_jax.run import objective
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
@@ -29,10 +29,10 @@ def of_shards(
     steps_per_call: int | None = None,
     codes: Callable[[], np.ndarray] | None = None,
 ) -> Callable[..., Iterator[Results]]:
-    """Return a function of shards, of the most images in one, and of what counts the work; it reads them as needed.
+    """Return a function of shards, of the most images in one, of what counts the work, and of whether some is done.
 
-    It yields the results of shards as they are complete. The count is told how many steps of how many images have been
-    done since the last time, their product; an image that leaves early counts with all its steps.
+    It reads shards as needed and yields their results as they are complete. The count is told how many steps of how
+    many images have been done since the last time, their product; an image that leaves early counts with all its steps.
 
     Args:
         config: of the inversion.
@@ -43,6 +43,7 @@ def of_shards(
 
     Raises:
         InputError: an encoder is asked for, and the generator has none; or the cube, and it draws elsewhere.
+        DivergedError: the function, where no image has moved from its start, and none had before.
     """
     if generator.draw is not None and (config.clip or config.prior == "cube"):
         given = "--clip" if config.clip else "--prior cube"
@@ -54,20 +55,22 @@ def of_shards(
     inverse = Inverter(one_start, generator.apply, parameters, sharding.split(mesh), steps_per_call, *counted)
     floats = jax.jit(to_float)  # there, since a quarter of the bytes travel
 
-    def best(images: np.ndarray, indices: np.ndarray, count: Count) -> dict[str, np.ndarray]:
+    def best(images: np.ndarray, indices: np.ndarray, count: Count) -> tuple[dict[str, np.ndarray], bool]:
         x = jax.device_put(images, sharding.split(mesh))
         x = floats(x) if images.dtype == np.uint8 else x
-        return inversion.best_of([inverse(x, starts(x, indices, i), count) for i in range(config.starts)])
+        of_each = [inverse.attempt(x, starts(x, indices, i), count) for i in range(config.starts)]
+        return inversion.best_of([found for found, _ in of_each]), any(moved for _, moved in of_each)
 
     def in_parts(
         parts: int, images: np.ndarray, indices: np.ndarray, number: int, count: Count
-    ) -> dict[str, np.ndarray]:
+    ) -> tuple[dict[str, np.ndarray], bool]:
         size, found = len(images) // parts, []
         for first in range(0, number, size):
             own = min(number - first, size)  # the others are copies
             rows = slice(first, first + size)
             found.append(best(images[rows], indices[rows], lambda steps, own=own: count(own * steps)))
-        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        columns = {name: np.concatenate([part[name] for part, _ in found]) for name in found[0][0]}
+        return columns, any(moved for _, moved in found)
 
     def halved(error: Exception, number: int) -> int:
         """Return half the number of images at once where memory ran out; raise whatever else went wrong."""
@@ -76,7 +79,10 @@ def of_shards(
         print(f"invert: memory ran out; {number // 2} images at once from here on", file=sys.stderr)
         return number // 2
 
-    def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
+    def in_shards(shards: Iterable[Shard], size: int, count: Count = ignore, begun: bool = False) -> Iterator[Results]:
+        return after_a_move(attempts(shards, size, count), begun)
+
+    def attempts(shards: Iterable[Shard], size: int, count: Count) -> Iterator[tuple[Any, dict[str, np.ndarray], bool]]:
         at_once, told = size, list[int]()
 
         def tell(steps: int) -> None:
@@ -93,9 +99,10 @@ def of_shards(
                     at_once = halved(error, at_once)
                     count(-sum(told))
                     told.clear()
-            yield key, {name: values[:number] for name, values in found.items()}
+            columns, moved = found
+            yield key, {name: values[:number] for name, values in columns.items()}, moved
 
-    def in_slots(shards: Iterable[Shard], size: int, count: Count = ignore) -> Iterator[Results]:
+    def in_slots(shards: Iterable[Shard], size: int, count: Count = ignore, begun: bool = False) -> Iterator[Results]:
         slots, unread, waiting, left = size, iter(shards), dict[Any, Shard](), 0
 
         def read() -> Iterator[Shard]:
@@ -111,7 +118,8 @@ def of_shards(
 
         while True:
             try:
-                for key, values in complete(read(), size, slots, tell):
+                for key, values in complete(read(), size, slots, tell, begun):
+                    begun = True
                     left -= config.starts * len(waiting.pop(key)[1])
                     yield key, values
                 return
@@ -120,7 +128,7 @@ def of_shards(
                 count(-left * config.steps)  # of shards that are not complete, which begin again
                 left = 0
 
-    def complete(shards: Iterable[Shard], size: int, slots: int, count: Count) -> Iterator[Results]:
+    def complete(shards: Iterable[Shard], size: int, slots: int, count: Count, begun: bool) -> Iterator[Results]:
         """Give the results of shards, the best of their starts, as they are complete."""
 
         def batches() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
@@ -130,7 +138,7 @@ def of_shards(
                     yield (key, start), images[:number], np.asarray(starts(images, indices, start))[:number]
 
         found: dict[Any, dict[int, dict[str, np.ndarray]]] = {}
-        for (key, start), values in inverse.refilled(batches(), slots, count):
+        for (key, start), values in inverse.refilled(batches(), slots, count, begun):
             found.setdefault(key, {})[start] = values
             if len(found[key]) == config.starts:
                 of_each = [values for _, values in sorted(found.pop(key).items())]

@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = "invert" if jax.process_count() == 1 else f"invert ({jax.process_index()} of {jax.process_count()})"
     bar = Progress(name, found.images * unit, done * unit, unit="image-step")
     try:
-        for key, results in invert(found.read(), config.shard_size, bar.update):
+        for key, results in invert(found.read(), config.shard_size, bar.update, done > 0):
             found.save(key, results)
             rest = 0 if config.steps else len(results["l1"])
             bar.update(rest, l1=float(results["l1"].mean()), psnr_db=float(results["psnr_db"].mean()))
