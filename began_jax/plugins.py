@@ -52,6 +52,8 @@ def import_module(place: str, option: str) -> Any:
         missing, extra = EXTRA.get((error.name or "").partition(".")[0], ("", ""))
         remedy = f"pip install '{missing}' (or began_jax[{extra}])" if missing else "check the name"
         raise InputError(f"{option}: {error}; {remedy}") from None
+    except Exception as error:  # whatever the user's code raises
+        raise InputError(f"{option}: {place} cannot be imported ({type(error).__name__}: {error})") from error
 
 
 def _from_file(path: Path, option: str) -> Any:

@@ -3,7 +3,7 @@
 None can be passed by a blurred mean: it covers no real image, and has no energy in the high octaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from began_jax.features import luminance
 
 OCTAVES = 4  # of spatial frequency: the first is the finest, half of Nyquist's to all of it; the last below an eighth
 NEIGHBOURS = 5  # k of the balls about each image
+BLOCK = 256  # rows whose distances to all others are in memory at once
 GROUPS = 10  # of the jackknife, ...
 STUDENT = 2.262  # ... and the 97.5 % quantile of Student's t with one degree of freedom less
 
@@ -47,16 +48,27 @@ def manifolds(real: Features, generated: Features, k: int = NEIGHBOURS) -> Manif
         raise InputError(f"{len(real)} real and {len(generated)} generated images: each must be more than k = {k}")
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
         raise InputError("a feature is not finite")
-    between = distances(real, generated)
-    real_radii = np.partition(distances(real, real), k, axis=1)[:, k]  # the 0-th is the image itself
-    generated_radii = np.partition(distances(generated, generated), k, axis=1)[:, k]
-    inside = between < real_radii[:, None]
+    real_radii, generated_radii = _radii(real, k), _radii(generated, k)
+    counts, recall, coverage = np.zeros(len(generated), int), [], []
+    for rows in _blocks(len(real)):
+        between, radii = distances(real[rows], generated), real_radii[rows]
+        counts += (between < radii[:, None]).sum(0)
+        recall.append((between < generated_radii[None]).any(1))
+        coverage.append(between.min(1) < radii)
     return Manifolds(
-        precision=np.asarray(inside.any(0)),
-        recall=np.asarray((between < generated_radii[None]).any(1)),
-        density=inside.sum(0) / k,
-        coverage=between.min(1) < real_radii,
+        precision=counts > 0, recall=np.concatenate(recall), density=counts / k, coverage=np.concatenate(coverage)
     )
+
+
+def _radii(features: Features, k: int) -> Float[np.ndarray, " count"]:
+    """Return the distance of each row to its k-th neighbour among the others."""
+    blocks = (distances(features[rows], features) for rows in _blocks(len(features)))
+    return np.concatenate([np.partition(block, k, axis=1)[:, k] for block in blocks])  # the 0-th is the image itself
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Give the rows of a set by blocks, since all distances at once need not fit the memory."""
+    return (slice(first, first + BLOCK) for first in range(0, count, BLOCK))
 
 
 def distances(a: Features, b: Features) -> Float[np.ndarray, "a b"]:
@@ -111,8 +123,8 @@ def octave_energies(
 def nearest(queries: Features, references: Features, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the distances [N, count] of the nearest references, the nearest first, and their indices [N, count]."""
     found, rows = [], []
-    for start in range(0, len(queries), 256):  # all distances at once need not fit the memory
-        block = distances(queries[start : start + 256], references)
+    for some in _blocks(len(queries)):
+        block = distances(queries[some], references)
         rows.append(np.argsort(block, axis=1, kind="stable")[:, :count])
         found.append(np.take_along_axis(block, rows[-1], axis=1))
     return np.concatenate(found), np.concatenate(rows)

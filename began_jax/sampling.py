@@ -42,18 +42,18 @@ def sampler(
     if name == "uniform":
         own = None if draw is None else lambda key, indices: jax.vmap(draw)(_keys(key, indices))
         return _of_key(own or (lambda key, indices: uniform_latents(key, indices, latent_size)), key)
-    if name == "density":
-        rows = np.asarray(z_data)
-        mixture = density.fit(rows[evenly(np.arange(len(rows)), FITTED)])
-        return _of_key(density_latents, key, mixture, truncation)
     if name not in SAMPLERS:
         raise InputError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
     if z_data is None:
         raise InputError(f"sampler {name} needs z_data, latents [data, latent]")
+    if name == "density":
+        rows = np.asarray(z_data)
+        mixture = density.fit(rows[evenly(np.arange(len(rows)), FITTED)])
+        return _of_key(density_latents, key, mixture, truncation)
     latents = jnp.asarray(z_data)
     if name == "data":
         return _of_key(bootstrap_latents, key, latents, jitter)
-    return {"interpolated": _of_key(interpolated_latents, key, latents)}[name]
+    return _of_key(interpolated_latents, key, latents)
 
 
 def _of_key(function: Callable, key: Key[Array, ""], *values: Any) -> Callable:

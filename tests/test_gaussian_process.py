@@ -175,6 +175,16 @@ def test_the_expected_error_is_large_where_the_truth_is_noisy():
     np.testing.assert_allclose(size(expected), size(error), rtol=0.3)
 
 
+def test_an_example_without_any_target_says_nothing_of_the_expected_error():
+    rng = np.random.default_rng(7)
+    z = rng.uniform(-1, 1, (60, 3)).astype(np.float32)
+    y = (z[:, 1:] / 4 + 0.5 + 0.05 * rng.normal(size=(60, 2))).astype(np.float32)
+    y[::10] = np.nan
+    beside = closed_form.fit(AspectConfig(validation=0.3, closed_form="process"), z, y)
+    assert np.isfinite(np.asarray(closed_form.expected_error(beside.errors, jnp.asarray(z)))).all()
+    assert np.isnan(beside.targets).any() and np.isfinite(beside.better(beside.left_out))
+
+
 def test_suggestions_lower_the_variance_the_most():
     rng = np.random.default_rng(6)
     z = rng.normal(size=(40, 3))

@@ -1,5 +1,7 @@
 """Public functions given what they do not mean: refused in a line; and numbers that must not be lost on the way."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from began_jax import (
     invert,
     invert_all,
     low_quality,
+    plugins,
     quality,
     student,
     to_uint8,
@@ -56,6 +59,11 @@ def learn(*sets, recipe=RECIPE):
 MISUSED = {
     "counts of a set": (lambda: learn((PICTURES, Y[:3])), "each have an annotation"),
     "absent all": (lambda: learn((PICTURES, Y[:8] * np.nan)), "all annotations of a set are NaN"),
+    "density of nothing": (lambda: sampler("density", KEY, 4), "sampler density needs z_data"),
+    "labels of a run": (
+        lambda: fit_aspect(Z, Y, config=dataclasses.replace(SMALL, label_sampler="data")),
+        "label_sampler",
+    ),
     "no set": (lambda: learn(), "0 sets, and a batch has 2 places"),
     "no place": (lambda: learn(*[(PICTURES, Y[:8])] * 3), "3 sets, and a batch has 2 places"),
     "other sizes": (lambda: learn((PICTURES, Y[:8]), (PICTURES[:, :4], Y[:8])), "and the first one of"),
@@ -114,6 +122,18 @@ def test_misuse_is_refused(name):
     call, message = MISUSED[name]
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_module_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+    (tmp_path / "unfinished.py").write_text("undefined\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="--kind: unfinished cannot be imported \\(NameError"):
+        plugins.find("unfinished:KIND", "--kind")
+
+
+def test_a_loss_of_yours_is_wrapped_once():
+    largest = lambda predicted, target: jnp.abs(predicted - target).max(1)  # noqa: E731
+    assert aspects.losses.of(largest) is aspects.losses.of(largest)
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.1])

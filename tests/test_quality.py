@@ -30,7 +30,8 @@ def blurred(images):
     return np.stack([np.asarray(Image.fromarray(x).filter(ImageFilter.GaussianBlur(1.5))) for x in images])
 
 
-def test_manifolds_equal_loops_over_all_pairs():
+def test_manifolds_equal_loops_over_all_pairs(monkeypatch):
+    monkeypatch.setattr(quality, "BLOCK", 7)
     real, generated, k = normal(0, 30), normal(1, 25, mean=0.5), 3
 
     def reach(set_, i):

@@ -77,6 +77,17 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_checkpoint_that_another_stage_begins_to_use_is_kept(tmp_path):
+    used = []
+    saved = checkpoints.manager(tmp_path, beside=lambda: used)
+    for step in range(1, 7):
+        checkpoints.save(saved, step, small_state(step), score=-float(step))
+        saved.wait_until_finished()
+        used[:] = [2] if step >= 2 else []
+    assert sorted(saved.all_steps()) == [2, 4, 5, 6]
+    saved.close()
+
+
 def test_the_newest_three_checkpoints_and_the_best_are_kept(tmp_path):
     save(tmp_path, [1, 2, 3, 4, 5, 6], [0.9, 0.1, 0.5, 0.4, 0.3, 0.2])
     assert names(tmp_path) == ["2", "4", "5", "6"]

@@ -1,6 +1,7 @@
 """Losses of aspect networks: (predicted, target, absent) -> the error of each example."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -31,6 +32,15 @@ def of(loss: LossName | Callable) -> Loss:
 
     if loss in (squared_error, cross_entropy, log_loss):
         return loss
+    try:
+        return _given(loss)
+    except TypeError:  # what has no hash cannot be looked up
+        return _given.__wrapped__(loss)
+
+
+@lru_cache(maxsize=16)
+def _given(loss: Callable[[Array, Array], Array]) -> Loss:
+    """Return a loss of the user's as ours are, one for each, so that what is compiled with it is found again."""
 
     def given(predicted: Array, target: Array, absent: bool = False) -> Array:
         value = loss(predicted, target)

@@ -1,5 +1,6 @@
 """The folder of CelebA as it is distributed: aligned pictures, official splits, five landmarks, forty attributes."""
 
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +60,8 @@ def _table(path: Path, header: bool) -> tuple[list[str], dict[str, list[str]]]:
         raise InputError(f"{path}: holds no pictures")
     listed = [row[0] for row in rows]
     if len(set(listed)) < len(listed):
-        raise InputError(f"{path}: {max(listed, key=listed.count)} is there twice; give each picture one row")
+        twice = Counter(listed).most_common(1)[0][0]
+        raise InputError(f"{path}: {twice} is there twice; give each picture one row")
     return names, {row[0]: row[1:] for row in rows}
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def manager(
     folder: Path,
     *,
     keep: int | None = 3,
-    beside: Collection[int] = (),
+    beside: Callable[[], Collection[int]] = tuple,
     read_only: bool = False,
     items: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Manager:
@@ -54,7 +54,7 @@ def manager(
     Args:
         folder: of the checkpoints.
         keep: how many.
-        beside: steps that are kept too.
+        beside: gives steps that are kept too, whenever there is something to remove.
         read_only: leave the folder as it is; a reader is alone.
         items: those of a checkpoint with the class of Orbax's handler of each. Then this process uses the manager
             without the others, which may have managers of the same folder.
@@ -63,7 +63,7 @@ def manager(
     if keep is not None:
         score = lambda metrics: metrics[BEST_METRIC]  # noqa: E731
         best = policies.BestN(get_metric_fn=score, reverse=True, n=1)
-        policy = policies.AnyPreservationPolicy([policies.LatestN(keep), best, policies.CustomSteps(list(beside))])
+        policy = policies.AnyPreservationPolicy([policies.LatestN(keep), best, _Asked(beside)])
         given = {"preservation_policy": policy, "best_fn": score, "best_mode": "min"}
     # Orbax's own read_only logs three warnings each time; a reader need only leave the folder as it is.
     given |= {"create": not read_only, "cleanup_tmp_directories": not read_only}
@@ -92,6 +92,17 @@ def manager(
         for step in ocp.utils.checkpoint_steps(folder):
             check_files(folder / str(step))
         raise InputError(f"checkpoints in {folder} cannot be read ({error})") from error
+
+
+@dataclasses.dataclass
+class _Asked(policies.PreservationPolicy):
+    """Keeps the steps that are asked for at the time: other stages may begin to use one while this one trains."""
+
+    steps: Callable[[], Collection[int]]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        asked = set(self.steps())
+        return [checkpoint.step in asked for checkpoint in checkpoints]
 
 
 def _here_alone() -> ocp.options.MultiprocessingOptions:

@@ -55,7 +55,10 @@ class Beside(NamedTuple):
         if not len(answers):
             return 1.0
         process, all_together = (metrics.rms_error(each, self.targets) for each in (self.left_out, answers))
-        ratio = np.sqrt((all_together**2).mean() / max(float((process**2).mean()), 1e-30))
+        there = np.isfinite(process)  # all of a row may be absent
+        if not there.any():
+            return 1.0
+        ratio = np.sqrt((all_together[there] ** 2).mean() / max(float((process[there] ** 2).mean()), 1e-30))
         return float((ratio * len(answers) + HALF) / (len(answers) + HALF))
 
 
@@ -90,8 +93,9 @@ def fit(config: AspectConfig, latents: np.ndarray, targets: np.ndarray) -> Besid
     rows = np.union1d(held, evenly(np.arange(len(latents)), ERRORS))
     found = gaussian_process.fit(latents, targets, rows)
     errors = metrics.rms_error(found.left_out, targets[rows])
-    logarithms = np.log(np.maximum(errors, LEAST))[:, None]
-    fitted = gaussian_process.fit(latents[rows], logarithms)
+    there = np.isfinite(errors)  # all of a row may be absent
+    logarithms = np.log(np.maximum(errors[there], LEAST))[:, None]
+    fitted = gaussian_process.fit(latents[rows[there]], logarithms)
     # The mean of a logarithm is that of a geometric mean; the root mean square of the errors is larger.
     larger = np.log(np.mean(np.exp(2 * (logarithms - fitted.left_out)))) / 2
     of_errors = fitted.process._replace(mean=fitted.process.mean + larger, limits=np.array([-np.inf, np.inf], "f4"))

@@ -260,7 +260,7 @@ class Run:
         Raises:
             InputError: as there, and where not all is inverted that invert.py was asked for.
         """
-        found = Latents(self.folder / "latents" / split, read_only=True).load()
+        found = self._read_latents(split)
         stored = self._inverted_with()
         wanted, size, asked = self.data.splits[split], stored["shard_size"], stored.get("images")
         if split == "train" and asked:
@@ -269,6 +269,15 @@ class Run:
             few = f"{len(found['z']):,} of {wanted:,} {split} images are inverted"
             raise InputError(f"{self.folder / 'latents'}: {few}: run the same invert.py command again")
         return found
+
+    def _read_latents(self, split: str) -> dict[str, Any]:
+        """Return the shards of a split, read again only where there are others than before."""
+        folder = self.folder / "latents" / split
+        there = sorted((shard.name, shard.stat().st_mtime_ns) for shard in folder.glob("*") if shard.name.isdigit())
+        known = vars(self).setdefault("_latents", {})
+        if split not in known or known[split][0] != there:
+            known[split] = there, Latents(folder, read_only=True).load()
+        return dict(known[split][1])
 
     def annotated(self, split: str, count: int) -> np.ndarray:
         """Return which of the first `count` images of a split are annotated: their numbers, in order.

@@ -191,7 +191,11 @@ def batched(function: Callable[[Any, Any], Any], parameters: Any, batch: int = 2
     def over_rows(rows: np.ndarray) -> Any:
         padded = np.concatenate([rows, np.zeros((-len(rows) % batch, *rows.shape[1:]), rows.dtype)])
         batches = (jax.device_put(padded[i : i + batch], split) for i in range(0, len(padded), batch))
-        found = [jax.device_get(jitted(everywhere, given)) for given in batches]
+        found, ahead = [], None
+        for given in batches:  # the next one is computed while this one travels
+            ahead, last = jitted(everywhere, given), ahead
+            found += [] if last is None else [jax.device_get(last)]
+        found.append(jax.device_get(ahead))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *found)
 
     return over_rows

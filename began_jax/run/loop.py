@@ -97,7 +97,7 @@ class Loop(Generic[State]):
         observe: told the number of a step and its metrics; what it returns is shown beside the progress line.
         unpack: from a call's metrics, fetched, to those of each of its steps.
         in_flight: calls whose metrics are not yet read, at most; None for `IN_FLIGHT`, or 0 on a CPU.
-        beside: steps whose checkpoints are kept though there are newer ones.
+        beside: gives steps whose checkpoints are kept though there are newer ones.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Loop(Generic[State]):
         observe: Callable[[int, Values], Mapping[str, float]] = lambda number, values: values,
         unpack: Callable[[Any], list[Values]] = _one,
         in_flight: int | None = None,
-        beside: Collection[int] = (),
+        beside: Callable[[], Collection[int]] = tuple,
     ) -> None:
         self._saved = checkpoints.manager(folder, beside=beside)
         found = checkpoints.restore_latest(self._saved, state)

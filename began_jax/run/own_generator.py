@@ -133,7 +133,8 @@ def keep(folder: Path, place: str, generator: Generator) -> None:
         before = read_json(folder / FILE)
         _compare(folder, before, wanted)
         wanted |= {"seen": before["seen"]}  # so that small differences do not add up
-    write_json(folder / FILE, wanted)
+    if not (folder / FILE).exists() or read_json(folder / FILE) != wanted:  # which another process may have written
+        write_json(folder / FILE, wanted)
 
 
 def open_again(folder: Path) -> Generator:

@@ -116,7 +116,7 @@ def project(
     if jax.process_count() > 1:
         raise InputError("--images DIR: photographs are inverted by one process; leave out --coordinator")
     there = (run.folder / "latents" / "config.json").is_file()
-    generator = run.inverted if there else run.generator(remat=remat)
+    generator = run.generator(run.inversion[1] if there else "latest", remat=remat)
     listed = list_pictures(root)
     ids = listed.ids
     size = min(config.shard_size or TOGETHER, 1 << (len(ids) - 1).bit_length())  # no copies of a few

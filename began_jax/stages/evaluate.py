@@ -30,7 +30,7 @@ from began_jax import figures, metrics, sharding
 from began_jax.data.datasets import images_of
 from began_jax.errors import InputError
 from began_jax.files import read_json
-from began_jax.images import to_float, to_uint8
+from began_jax.images import to_float
 from began_jax.landmarks import completed
 from began_jax.options import flag
 from began_jax.plugins import absolute
@@ -179,9 +179,8 @@ def measured_splits(run: Run) -> tuple[Split, Split]:
         rows = evenly(rows, most or len(rows))
         return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], rows, run.annotations_of(split, rows))
 
-    held_out = "test" in run.data.splits
-    train = read("train", "training", max(BASELINE_NUMBERS // math.prod(run.data.shape), 1) if held_out else None)
-    return train, read("test", "heldout") if held_out else train
+    train = read("train", "training", max(BASELINE_NUMBERS // math.prod(run.data.shape), 1))
+    return train, read("test", "heldout") if "test" in run.data.splits else read("train", "training")
 
 
 def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
@@ -249,7 +248,7 @@ def measured_generator(run: Run, folder: Path, count: int, space: Mapping[str, A
         return {}, f"the generator is not measured, which takes {measures.LEAST} held-out images"
     found = measures.Quality(run.data, count, **space)
     z = run.inverted.latents(jax.random.key(run.config.seed), found.count)
-    images = to_uint8(run.generate(np.asarray(z)))
+    images = run.inverted.pictures(np.asarray(z))
     report = found.report(images)
     figures.save_image(folder / "neighbours.png", found.picture(images))
     both = ", ".join(

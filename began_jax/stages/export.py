@@ -119,20 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with new_folder(args.out) as partial:
         for called, network in made.items():
             rows = rng.uniform(-1, 1, (CHECKED, *network.shape)).astype(np.float32)
-            with jax.default_matmul_precision("highest"):
-                original = jax.jit(network.function)(rows)
-            apart = {}
-            for form in [form for form in wanted if form != "safetensors"]:
-                path = partial / f"{called}.{form}"
-                if form == "onnx":
-                    functions.to_onnx(network.function, network.shape, path, network.outputs)
-                    again = functions.of_onnx(path)(rows)
-                else:
-                    functions.to_stablehlo(network.function, network.shape, path)
-                    again = functions.of_stablehlo(path)(rows)
-                apart[form] = functions.largest_difference(again, original)
-                if not apart[form] <= TOLERANCE:
-                    raise InputError(f"{path.name} differs from the run's network by {apart[form]:.2g}")
+            with jax.default_matmul_precision("highest"):  # what is written is computed so too, on each device
+                apart = _written(partial, called, network, wanted, rows)
             told[called] = {"input": ["batch", *network.shape], "outputs": network.outputs, "difference": apart}
         if "safetensors" in wanted:
             functions.to_safetensors(parameters, partial / "parameters.safetensors")
@@ -149,6 +137,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         (partial / "networks.json").write_text(json.dumps(known, indent=2) + "\n")
     most = max((value for each in told.values() for value in each["difference"].values()), default=0.0)
     print(f"export: {', '.join(told)} as {', '.join(wanted)}, at most {most:.1g} from the originals -> {args.out}")
+
+
+def _written(folder: Path, called: str, network: Network, wanted: Sequence[str], rows: np.ndarray) -> dict[str, float]:
+    """Write a network in each format, and return by how much what is read back differs; InputError if by too much."""
+    original, apart = jax.jit(network.function)(rows), {}
+    for form in [form for form in wanted if form != "safetensors"]:
+        path = folder / f"{called}.{form}"
+        if form == "onnx":
+            functions.to_onnx(network.function, network.shape, path, network.outputs)
+            again = functions.of_onnx(path)(rows)
+        else:
+            functions.to_stablehlo(network.function, network.shape, path)
+            again = functions.of_stablehlo(path)(rows)
+        apart[form] = functions.largest_difference(again, original)
+        if not apart[form] <= TOLERANCE:
+            raise InputError(f"{path.name} differs from the run's network by {apart[form]:.2g}")
+    return apart
 
 
 def of_run(run: Run, aspect: TrainedAspect) -> tuple[dict[str, Network], dict[str, Any]]:

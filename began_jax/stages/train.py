@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return shown(values)
 
     options = {"save_every": args.save_every, "save_seconds": args.save_seconds, "stride": stride, "record": record}
-    options |= {"beside": run.inverted_steps()}
+    options |= {"beside": run.inverted_steps}
     options |= {"observe": observe, "unpack": packed.steps, "events": run.folder / "events" / "train"}
     with (
         Loop("train", run.folder / "generator", init(), config.steps, **options) as loop,
