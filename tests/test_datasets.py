@@ -267,6 +267,23 @@ def test_celeb_a(tmp_path, nested):
     assert of_attributes.fingerprint != data.fingerprint
 
 
+OTHER_UNITS = {
+    "pixels later": ("landmarks", [np.zeros((2, 2)) + 0.5, np.full((2, 2), 9.0)], "landmarks reach 9"),
+    "from -1": ("landmarks", [np.float32([[-0.9, 0.4], [-0.3, 0.8]])] * 2, "landmarks lie from -0.9 to 0.8"),
+    "mark": ("landmarks", [np.float32([[0.1, 0.4], [-1, -1]])] * 2, "2 landmarks of some images lie at"),
+    "answers": ("attributes", [np.float32([1, 1]), np.float32([-1, 1])], "attributes have the value -1"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_UNITS)
+def test_units_are_looked_for_beyond_the_first_record(tmp_path, case):
+    name, values, message = OTHER_UNITS[case]
+    features = IMAGE | {name: tfds.features.Tensor(shape=values[0].shape, dtype=np.float32)}
+    folder = fake(tmp_path, features, *(RECORD | {name: np.float32(value)} for value in values))
+    with pytest.raises(InputError, match=message):
+        open_data(folder)
+
+
 def several(data_dir):
     """Writes a record with four annotations, which other tools may have made, and features that are none."""
     tensor = tfds.features.Tensor

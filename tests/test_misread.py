@@ -1,13 +1,16 @@
 """Files whose plain reading would be wrong: read as they are meant, or refused in one line."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from ways import call, done
+from ways import ROOT, call, done
 
 from began_jax.data import mask_planes
 from began_jax.data.attribute_files import match_attributes
@@ -38,7 +41,7 @@ def pictures(folder, ids=IDS, shift=0, make=lambda i: np.full((16, 16, 3), 10 * 
 
 def masks_of(folder, values=None, ids=IDS):
     """Return the masks of a folder of files, and how they were chosen."""
-    found = match_masks(folder, ids, False)
+    found = match_masks(folder, ids, False).of
     chosen = inside(list(found.values()), "here", values)
     return np.stack([read_mask(found[name], chosen)[..., 0] for name in ids])
 
@@ -451,3 +454,87 @@ def test_pictures_of_rare_modes_are_what_they_show(tmp_path):
     lab.save(tmp_path / "lab.tif")
     colour, grey = (read_image(tmp_path / "lab.tif", channels) for channels in (3, 1))
     np.testing.assert_allclose(grey[..., 0], np.asarray(Image.fromarray(colour).convert("L")))
+
+
+def test_numbers_of_palettes_that_differ_are_no_classes(tmp_path):
+    pictures(tmp_path, make=lambda i: np.zeros((16, 16, 3), np.uint8))
+    for i, name in enumerate(IDS):
+        mask = Image.fromarray(np.where(HALF, 1, 0).astype(np.uint8)).convert("P")
+        mask.putpalette([0, 0, 0, 0, 128, 0] if i % 2 else [0, 128, 0, 128, 0, 0])
+        mask.save(tmp_path / name)
+    with pytest.raises(InputError, match=r"1 is #008000 and #800000 in the palettes of two masks; name colours, such"):
+        masks_of(tmp_path, "1")
+    assert (masks_of(tmp_path, "#008000").mean((1, 2)) == 0.5).all()
+
+
+def test_a_cut_out_of_a_palette_is_what_it_shows(tmp_path):
+    for name in IDS:
+        cut = Image.fromarray(np.where(HALF, 0, 1).astype(np.uint8)).convert("P")
+        cut.putpalette([0] * 6)
+        cut.save(tmp_path / name, transparency=1)
+    assert (masks_of(tmp_path) == HALF).all()
+
+
+def test_a_picture_that_shows_nothing_is_refused(tmp_path):
+    Image.fromarray(np.full((8, 8, 4), (90, 20, 30, 0), np.uint8)).save(tmp_path / "p.png")
+    with pytest.raises(InputError, match="is transparent all over, so that nothing shows"):
+        read_image(tmp_path / "p.png", 3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "fits"), [([128.0, 128.0], True), (["128", "128"], False), ([140, -12, 128], False)]
+)
+def test_run_lengths_are_whole_numbers(tmp_path, counts, fits):
+    one = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": {"size": [16, 16], "counts": counts}}
+    images = [{"id": 1, "file_name": "a.png", "width": 16, "height": 16}]
+    content = {"images": images, "annotations": [one], "categories": [{"id": 1, "name": "iris"}]}
+    path = text(tmp_path / "m.json", json.dumps(content))
+    if fits:
+        assert match_shapes(path, ["a.png"], False).read("a.png", 16, 16).mean() == 0.5
+        return
+    with pytest.raises(InputError, match=r"iris of a\.png has run lengths that are no whole numbers"):
+        match_shapes(path, ["a.png"], False)
+
+
+def test_labelme_beside_files_that_are_no_pictures(tmp_path):
+    for name in ("a", "b"):
+        text(tmp_path / f"{name}.json", json.dumps({"shapes": []}))
+        text(tmp_path / f"{name}.txt", "0 0.5 0.5 1 1")
+    assert holds_shapes(tmp_path, tmp_path / "images")
+
+
+@pytest.mark.parametrize("place", [(-2, -2), (-60, -40), (-0.5, -0.5)])
+def test_a_place_outside_that_returns_is_a_mark_of_absence(tmp_path, place):
+    rows = [f"p{i}.png,{i + 3},7,{place[0] if i else 4},{place[1] if i else 5}" for i in range(4)]
+    path = text(tmp_path / "points.csv", "name,x0,y0,x1,y1", *rows)
+    with pytest.raises(InputError, match=r"3 points lie at \(-.*, the first of p1.png; leave the fields"):
+        match_landmarks(path, IDS, tmp_path)
+    path.write_text(path.read_text().replace(f"{place[0]},{place[1]}", "-3,-9", 1))
+    assert len(match_landmarks(path, IDS, tmp_path).points) == 4  # two alike may be so
+
+
+def test_the_size_that_a_line_tells_is_that_of_its_points(tmp_path):
+    images = pictures(tmp_path / "I")
+    lines = [json.dumps({"file_name": n, "width": 24, "height": 24, "landmarks": [[3, 4], [20, 9]]}) for n in IDS]
+    path = text(tmp_path / "m.jsonl", *lines)
+    given = ["--images", images, "--landmarks", path, "--height", 16, "--width", 16, "--out", tmp_path / "out"]
+    status, _, said = call("prepare.py", None, *given)
+    assert status == 2 and "has 16x16 pixels, and its landmarks are of one with 24x24" in said
+
+
+def test_tables_as_pandas_writes_them(tmp_path):
+    rows = ["0,p0.png,1.00,nan", "1,p1.png,0.00,nan", "2,p2.png,NaN,nan", "3,p3.png,1.0,nan"]
+    path = text(tmp_path / "t.csv", "Unnamed: 0,file_name,Male,note", *rows)
+    found = match_attributes(path, IDS, gaps=True)
+    assert found.names == ("Male",)
+    np.testing.assert_array_equal(found.values[:, 0], [1, 0, np.nan, 1])
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_nothing(tmp_path):
+    images = pictures(tmp_path / "I")
+    text(tmp_path / "t.csv", "file_name,Male,légende", *(f"{name},1,x" for name in IDS[1:]), "p0.png,0,x")
+    command = [sys.executable, "prepare.py", "--images", images, "--attributes", tmp_path / "t.csv"]
+    command += ["--height", "16", "--width", "16", "--out", tmp_path / "out"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "l\\xe9gende" in done.stdout, done.stderr

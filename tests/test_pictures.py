@@ -147,7 +147,7 @@ def test_a_mask_belongs_to_one_picture(tmp_path):
     for name in ("a.png", "b.png"):
         stored(tmp_path / "m", **{name[0]: black_and_white(MASK)})
     black_and_white(MASK).save(tmp_path / "m" / "c.bmp")
-    found = match_masks(tmp_path / "m", ["a.jpg", "b.png", "c.jpg"], False)
+    found = match_masks(tmp_path / "m", ["a.jpg", "b.png", "c.jpg"], False).of
     assert [path.name for path in found.values()] == ["a.png", "b.png", "c.bmp"]
     with pytest.raises(InputError, match=r"a\.gif and a\.jpg would share the mask a\.png"):
         match_masks(tmp_path / "m", ["a.gif", "a.jpg"], False)

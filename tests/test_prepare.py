@@ -362,7 +362,7 @@ REFUSALS = {
     "mask size": (
         lambda r: Image.new("L", (28, 32)).save(r / "masks" / NAMES[7]),
         lambda r: arguments(r, "masks"),
-        r"masks/s3/1\.png: is 28x32, its image 32x28",
+        r"masks/s3/1\.png: the mask is 28x32, its image 32x28",
     ),
     "no masks": (lambda r: None, lambda r: (*arguments(r, None), "--masks", r / "m"), "m: no such folder"),
     "holdout": (lambda r: None, lambda r: (*arguments(r), "--holdout", "1"), "less than 1"),

@@ -1,6 +1,7 @@
 """The attributes of pictures, from a table: a row for each picture, yes or no in each column."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from began_jax.data.text_files import rows_of_csv, text_of
 from began_jax.errors import InputError
 
 FORMATS = ".csv, .jsonl, or CelebA's .txt"
+NOTHING = ("nan", "none", "null", "n/a", "na", "<na>")  # as programs write an empty field
 ANSWERS = {"1": 1, "true": 1, "yes": 1, "0": 0, "-1": 0, "false": 0, "no": 0}  # CelebA says -1
 PICTURE = ("file_name", "filename", "image", "image_id", "name", "id")  # what the column of pictures may be called
 
@@ -47,7 +49,7 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
     rows = list(reader(path))
     names, notes = _columns([row for _, row in rows], where)
     if gaps:  # a row that says nothing is one that is not there
-        rows = [(name, row) for name, row in rows if any((row.get(column) or "").strip() for column in names)]
+        rows = [(name, row) for name, row in rows if any(_plain(row.get(column)) for column in names)]
     for column in names:
         check_two({_plain(row.get(column)) for _, row in rows}, f"{where}: column {column}")
     spelt = {same_name(name): name for name in ids}
@@ -62,7 +64,7 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
 def _columns(rows: list[dict[str, str]], where: str) -> tuple[list[str], list[str]]:
     """Return the columns that are attributes, and a note on the others."""
     every = list(dict.fromkeys(name for row in rows for name in row))
-    no_attributes = {"", "doubt", *PICTURE}  # numbers of rows, and what generate.py writes beside
+    no_attributes = {"", "unnamed: 0", "index", "doubt", *PICTURE}  # numbers of rows; what generate.py writes beside
     kept = [
         name
         for name in every
@@ -76,12 +78,12 @@ def _columns(rows: list[dict[str, str]], where: str) -> tuple[list[str], list[st
 
 def _plain(value: str | None) -> str:
     text = (value or "").strip().lower()
-    return text.removesuffix(".0")
+    return "" if text in NOTHING else re.sub(r"\.0+$", "", text)
 
 
 def _answer(value: str | None, name: str, column: str, where: str) -> int:
     if _plain(value) not in ANSWERS:
-        said = f"has {value.strip()!r}" if value and value.strip() else "has no value"
+        said = f"has {value.strip()!r}" if value and _plain(value) else "has no value"
         raise InputError(f"{where}: {name} {said} in column {column}; it must be 0 or 1 (or -1, true, false, yes, no)")
     return ANSWERS[_plain(value)]
 

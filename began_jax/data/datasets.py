@@ -26,6 +26,9 @@ from began_jax.data.source import Source, bytes_of
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 from began_jax.logs import root_kept
+from began_jax.sampling import evenly
+
+LOOKED_AT = 64  # annotations of a data set of others, evenly spaced, that are looked at when it is opened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,33 +197,45 @@ def _check_annotation(data: DataSet) -> None:
     """Raise InputError where an annotation of others has another unit than ours."""
     wrong = ""
     if data.annotation == "landmarks" and "landmark_units" not in data.metadata:
-        largest = np.nanmax(np.abs(_annotated(data, 1)[0]))
-        wrong = f"landmarks reach {largest:.4g}; they must be fractions of the image" if largest > 2 else ""
+        wrong = _no_fractions(np.stack(_annotated(data)))
     elif data.annotation == "mask" and "began_jax" not in data.builder.info.description:
         values = _mask_values(data)
         if len(values) > 2 or values[:-1] > [0]:
             wrong = f"masks hold the values {', '.join(map(str, values))}; they must be two-valued, 0 outside"
     elif data.annotation == "attributes":
-        other = set(_annotated(data, 1)[0].tolist()) - {0, 1}
+        other = set(np.unique(_annotated(data)).tolist()) - {0, 1}
         wrong = f"attributes have the value {min(other):g}; they must be 0 or 1" if other else ""
     if wrong:
         raise InputError(f"--data {data.path}: {wrong}")
 
 
+def _no_fractions(points: np.ndarray) -> str:
+    """Say why landmarks [N, K, 2] are no fractions of their images, or nothing. Some may lie outside, or be NaN."""
+    there = points[np.isfinite(points)]
+    if there.size and (largest := np.abs(there).max()) > 2:
+        return f"landmarks reach {largest:.4g}; they must be fractions of the image"
+    if absent := int((points == -1).all(-1).sum() + (points == 0).all(-1).sum()):
+        return f"{absent:,} landmarks of some images lie at (-1, -1) or (0, 0); where one is absent it must be NaN"
+    if (there < -0.05).mean() > 0.25:
+        return f"landmarks lie from {there.min():.2g} to {there.max():.2g}; they must be fractions, 0 to 1"
+    return ""
+
+
 def _mask_values(data: DataSet) -> list[int]:
-    """Return the values of the first masks as they are stored, at most four of them."""
+    """Return the values of some masks as they are stored, at most four of them."""
     values: set[int] = set()
-    for field in _annotated(data, 16, stored=True):
+    for field in _annotated(data, stored=True):
         with Image.open(io.BytesIO(bytes_of(field))) as picture:
             values |= set(np.unique(np.asarray(picture)).tolist())
     return sorted(values)[:4]
 
 
-def _annotated(data: DataSet, count: int, stored: bool = False) -> list[Any]:
-    """Return the first annotations, or the first field of each as it is stored."""
+def _annotated(data: DataSet, stored: bool = False) -> list[Any]:
+    """Return some annotations, evenly spaced, or the first field of each as it is stored."""
     split, rows = next((name, rows) for name in data.splits if len(rows := data.annotated(name)))
     source, name = data.source(split), data.layout.annotated.fields[0]
-    return [source.fields(int(row))[name] if stored else source.annotation(int(row)) for row in rows[:count]]
+    some = [int(row) for row in evenly(rows, LOOKED_AT)]
+    return [source.fields(row)[name] if stored else source.annotation(row) for row in some]
 
 
 def _fingerprint(data: str, builder: Any, layout: Layout, splits: Mapping[str, int]) -> str:

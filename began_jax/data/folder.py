@@ -163,10 +163,9 @@ def open_folder(
     if outlines:
         of_images = match_shapes(masks, ids, config.partial, values)
     else:
-        of_images = MaskFiles(match_masks(masks, ids, config.partial), masks)
+        of_images = match_masks(masks, ids, config.partial)
     having = np.array([name in of_images for name in ids]) if config.partial else None
-    said = (*notes, *(of_images.notes if isinstance(of_images, MaskShapes) else ()))
-    return Folder(images, tuple(ids), masks=of_images, annotated=having, notes=said)
+    return Folder(images, tuple(ids), masks=of_images, annotated=having, notes=(*notes, *of_images.notes))
 
 
 def mostly_colour(folder: Folder) -> bool:

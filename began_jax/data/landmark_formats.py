@@ -23,7 +23,12 @@ FORMATS = ".npz, .csv, .jsonl, COCO's .json, WFLW's .txt, or a folder of .pts"
 ABSENT = "leave the fields of an absent point empty (NaN in .npz), or tell by v0, v1, ... (visible) 0 from 1"
 ABSENT_IN_LIST = "if they are absent, (-1, -1) says so there"  # in lists without a field for it
 VISIBLE = ("visible", "visibility")  # names of what is 0 where a point is absent
-UNSURE = ("vis", "v", "valid", "present", "absent", "missing", "hidden", "occluded", "occlusion")  # 0 or 1 is absent
+UNSURE = (  # where 0 or 1 is absent
+    *("vis", "v", "valid", "valid_mask", "present", "presence", "observed", "is_visible", "visibilities", "mask"),
+    *("absent", "missing", "hidden", "invisible", "occluded", "occlusion", "occlusions", "confidence", "weights"),
+)
+REPEATED = 3  # pictures with a point at one place outside, left above, and ...
+OFTEN = 0.01  # ... share of all, from which on this stands for something
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
 
 
@@ -71,9 +76,21 @@ def with_absent(
         first = names[int(np.flatnonzero(zero.any(1))[0])]
         raise InputError(f"{where}: {zero.sum():,} points lie at (0, 0), the first of {first}; {remedy}")
     minus = (points == -1).all(-1)
+    _check_repeated(where, names, points, minus, remedy)
     points[minus] = np.nan
     notes = [f"{minus.sum():,} landmarks at (-1, -1) are taken as absent"] if minus.any() else []
     return Landmarks(list(names), points, notes=notes)
+
+
+def _check_repeated(where: str, names: Sequence[str], points: np.ndarray, known: np.ndarray, remedy: str) -> None:
+    """Raise InputError where many pictures have a point at one place left above of them, as other marks of absence."""
+    beyond = (points < 0).all(-1) & ~known
+    places, counts = np.unique(points[beyond], axis=0, return_counts=True)
+    if len(counts) and counts.max() >= max(REPEATED, OFTEN * len(points)):
+        place = places[counts.argmax()]
+        first = names[int(np.flatnonzero((points == place).all(-1).any(1))[0])]
+        at = f"({place[0]:g}, {place[1]:g})"
+        raise InputError(f"{where}: {counts.max():,} points lie at {at}, the first of {first}; {remedy}")
 
 
 def _of_table(where: str, names: Sequence[str], table: np.ndarray) -> Landmarks:
@@ -172,7 +189,7 @@ def _read_coco(path: Path) -> Landmarks:
 
 def _read_lines(path: Path) -> Landmarks:
     """Read an image folder's metadata.jsonl: file_name, landmarks (or keypoints) [[x, y], ...], null if absent."""
-    where, names, rows = f"--landmarks {path}", [], []
+    where, names, rows, sizes = f"--landmarks {path}", [], [], {}
     for number, line in enumerate(text_of(path, where).split("\n"), 1):
         if not line.strip():
             continue
@@ -182,6 +199,8 @@ def _read_lines(path: Path) -> Landmarks:
         if told := [key for key in (*VISIBLE, *UNSURE) if isinstance(row.get(key), list)]:
             raise InputError(f"{where}: line {number} has {told[0]}; give points as [x, y, v]")
         names.append(str(row["file_name"]))
+        if isinstance(row.get("width"), int) and isinstance(row.get("height"), int):
+            sizes[names[-1]] = row["width"], row["height"]
         rows.append((number, row.get("landmarks", row.get("keypoints")) or []))
     shapes = ((len(given), len(point)) for _, given in rows for point in given if isinstance(point, list) and point)
     if (shape := next(shapes, None)) is None:
@@ -199,7 +218,7 @@ def _read_lines(path: Path) -> Landmarks:
             )
         if given:
             table[i] = points
-    return _of_table(where, names, table)
+    return dataclasses.replace(_of_table(where, names, table), sizes=sizes)
 
 
 def _read_wflw(path: Path) -> Landmarks:

@@ -77,6 +77,11 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
     elif held.alpha:  # then those that are opaque all over are full
         held = _survey(paths, asked, True, indices)
     if wanted:
+        for number, colours in held.palette.items():
+            if len(colours) > 1 and _among(wanted, float(number), False):
+                both = " and ".join(f"#{colour:06x}" for colour in sorted(colours)[:2])
+                differ = f"{number} is {both} in the palettes of two masks"
+                raise InputError(f"{where}: --mask-values {given}: {differ}; name colours, such as {both[:7]}")
         if not any(_among(wanted, value, held.colours) for value in held.values):
             raise InputError(f"{where}: no mask holds a value of --mask-values {given}; {held.in_words()}")
         if (missed := _near(wanted, held)) > NEAR * held.count:
@@ -135,6 +140,7 @@ class MaskFiles(NamedTuple):
     of: dict[str, Path]
     folder: Path
     values: Values = Values()  # see `inside`
+    notes: tuple[str, ...] = ()  # to print
 
     def described(self) -> list[tuple[str, int]]:
         """Return names and lengths of the files, which differ where the masks do."""
@@ -148,20 +154,27 @@ class MaskFiles(NamedTuple):
         mask = read_mask(self.of[name], self.values)
         if mask.shape[:2] != (height, width):
             raise InputError(
-                f"{self.of[name]}: is {mask.shape[1]}x{mask.shape[0]}, its image {width}x{height} pixels "
+                f"{self.of[name]}: the mask is {mask.shape[1]}x{mask.shape[0]}, its image {width}x{height} pixels "
                 "(width x height); a mask must have the size of its image"
             )
         return mask
 
 
-def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Path]:
+def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> MaskFiles:
     """Return picture -> its mask, a file of the same relative path with any ending, .png before others.
+
+    Notes say which other files are there.
 
     Raises:
         InputError: a picture has none, or two share one; with `partial`: none has one, or one belongs to no picture.
     """
     by_stem: dict[str, list[Path]] = {}
-    for name in list_pictures(masks, "--masks", frames=False).ids:
+    try:
+        listed = list_pictures(masks, "--masks", frames=False)
+    except InputError as error:
+        remedy = "masks are pictures in a folder, or outlines: COCO's .json, CVAT's .xml, LabelMe's .json in a folder"
+        raise InputError(f"{error}; {remedy}") from None
+    for name in listed.ids:
         by_stem.setdefault(same_stem(name), []).append(masks / name)
     found: dict[str, Path] = {}
     for name in ids:
@@ -174,7 +187,8 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
     missing = [name for name in ids if name not in found]
     first = Path(missing[0]).with_suffix(".png") if missing else None
     if len(missing) == len(ids):
-        raise InputError(f"--masks {masks}: holds no mask of any of {len(ids)} images; the first would be {first}")
+        there = f"the first would be {first}, and the first that is there is {listed.ids[0]}"
+        raise InputError(f"--masks {masks}: holds no mask of any of {len(ids)} images; {there}")
     if missing and not partial:
         there = f"masks for {len(found)} of {len(ids)} images"
         raise InputError(f"--masks {masks}: {there}; the first missing is {first}; --partial keeps such images")
@@ -186,7 +200,7 @@ def match_masks(masks: Path, ids: Sequence[str], partial: bool) -> dict[str, Pat
     if partial and (surplus := sorted(stem for stem in by_stem if stem not in used)):
         path = by_stem[surplus[0]][0].relative_to(masks)
         raise InputError(f"--masks {masks}: {len(surplus)} masks without an image; the first is {path}")
-    return found
+    return MaskFiles(found, masks, notes=tuple(listed.notes))
 
 
 def read_mask(path: Path, values: Values) -> np.ndarray:
@@ -214,6 +228,7 @@ class _Held:
     count: int = 0
     alpha: bool = False  # whether some are read by it, being of one colour
     lossy: bool = True  # whether all are JPEG
+    palette: dict[int, set[int]] = dataclasses.field(default_factory=dict)  # number -> its colours, where one is used
     least: float = np.inf  # of the largest values of masks that have an even area of it
 
     def name(self, value: float) -> str:
@@ -254,6 +269,8 @@ def _survey(paths: Sequence[Path], asked: bool, alpha: bool, indices: bool) -> _
             held.colours |= each.colours
             held.alpha |= each.alpha
             held.lossy &= each.lossy
+            for number, colours in each.palette.items():
+                held.palette.setdefault(number, set()).update(colours)
             held.full = max(held.full, each.full)
             for total, own in ((held.values, each.values), (held.even, each.even), (held.flat, each.flat)):
                 total.update({value: total.get(value, 0.0) + share for value, share in own.items()})
@@ -264,7 +281,8 @@ def _survey(paths: Sequence[Path], asked: bool, alpha: bool, indices: bool) -> _
 
 
 def _seen(path: Path, asked: bool, alpha: bool, indices: bool) -> _Held:
-    plane, of_colours, by_alpha, lossy = mask_planes.read(path, asked, alpha, indices)
+    plane, of_colours, by_alpha, lossy, used = mask_planes.read(path, asked, alpha, indices)
+    palette = {number: {colour} for number, colour in (used or {}).items()}
     most = plane.max()
     full = 1.0 if plane.dtype.kind == "f" and most <= 1 else 255.0 if most <= 255 else 65535.0
     levels = np.unique(plane)
@@ -284,7 +302,7 @@ def _seen(path: Path, asked: bool, alpha: bool, indices: bool) -> _Held:
     top = float(levels[-1])
     least = top if len(levels) > 1 and flat.get(top, 0.0) > EVEN else np.inf
     shares = values, flat, one_value, float(between.mean()), float(upper.mean())
-    return _Held(False, full, *shares, 1, by_alpha, lossy, least)
+    return _Held(False, full, *shares, 1, by_alpha, lossy, palette, least)
 
 
 def _shares(values: np.ndarray, size: int) -> dict[float, float]:

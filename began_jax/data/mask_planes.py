@@ -13,12 +13,16 @@ TINT = 24  # of 255, by which JPEG tints what was grey at most, but for a thousa
 
 
 class Plane(NamedTuple):
-    """A mask's values [h, w], whether these are colours 0xRRGGBB, whether its alpha, and whether it is a JPEG."""
+    """A mask's values [h, w], whether these are colours 0xRRGGBB, whether its alpha, and whether it is a JPEG.
+
+    Where they are numbers of a palette, `palette` has the colours of those that are used.
+    """
 
     values: np.ndarray
     of_colours: bool
     by_alpha: bool = False
     lossy: bool = False
+    palette: dict[int, int] | None = None
 
 
 def read(path: Path, asked: bool, alpha: bool, indices: bool) -> Plane:
@@ -42,8 +46,11 @@ def _values_of(picture: Image.Image, asked: bool, by_alpha: bool, indices: bool)
     """Return the same, with colours where these are `asked` for or all that it has, see `Values` for alpha."""
     if picture.mode == "P" and not asked:
         palette = np.array(picture.getpalette("RGB"), np.int64).reshape(-1, 3)
-        if indices or (not np.ptp(palette, axis=1).any() and np.ptp(palette[:, 0]) < 32):
-            return Plane(np.asarray(picture), False)  # greys too near to be meant
+        near = not np.ptp(palette, axis=1).any() and np.ptp(palette[:, 0]) < 32  # greys too near to be meant
+        if indices or (near and not picture.has_transparency_data):
+            plane = np.asarray(picture)
+            used = {int(i): int(palette[i] @ (65536, 256, 1)) for i in np.unique(plane) if i < len(palette)}
+            return Plane(plane, False, palette=used)
     if asked and picture.mode in ("1", "L"):  # as some programs store a picture that has no colour
         return Plane(np.asarray(picture.convert("L"), np.int64) * 0x010101, True)
     if asked and (picture.mode in ("I", "F") or picture.mode.startswith("I;16")):

@@ -29,11 +29,17 @@ class Shape(NamedTuple):
     no_area: str = ""
 
 
-Found = tuple[dict[str, list[Shape]], dict[str, tuple[int, int]], bool]
+class Found(NamedTuple):
+    """What files hold: name -> shapes, name -> (width, height), whether names lack the picture's ending, and notes."""
+
+    shapes: dict[str, list[Shape]]
+    sizes: dict[str, tuple[int, int]]
+    stems: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read(masks: Path) -> Found:
-    """Return name -> shapes, name -> (width, height), and whether names lack the picture's ending."""
+    """Return what a file or a folder holds; InputError where it is none of these, and other errors of damaged ones."""
     if masks.is_dir():
         return _read_labelme(masks)
     return _read_cvat(masks) if masks.suffix.lower() == ".xml" else _read_coco(masks)
@@ -54,13 +60,15 @@ def _read_coco(path: Path) -> Found:
         if isinstance(given, dict):
             counts, (height, width) = given["counts"], given["size"]
             runs = np.array(counts if isinstance(counts, list) else _counts(counts))
-            shapes.append(Shape(label, runs=runs, size=(int(width), int(height))))
+            whole = runs.dtype.kind in "iuf" and (runs >= 0).all() and (runs == np.round(runs)).all()
+            of_runs = Shape(label, runs=runs.astype(int), size=(int(width), int(height))) if whole else None
+            shapes.append(of_runs or Shape(label, no_area="has run lengths that are no whole numbers"))
         elif given:
             rings = given if isinstance(given[0], list) else [given]  # some programs write the one ring alone
             shapes += [_coco_ring(label, ring) for ring in rings if ring or not any(rings)]
         else:
             shapes.append(Shape(label, no_area="has no segmentation"))
-    return found, sizes, False
+    return Found(found, sizes)
 
 
 def _coco_ring(label: str, ring: Any) -> Shape:
@@ -113,7 +121,8 @@ def _read_labelme(folder: Path) -> Found:
             sizes[name] = (int(content["imageWidth"]), int(content["imageHeight"]))
     if not found:
         raise InputError(f"--masks {others[0]}: is no file of LabelMe, which holds shapes")
-    return found, sizes, True
+    notes = (f"{len(others):,} .json in {folder} hold no shapes, and are skipped",) if others else ()
+    return Found(found, sizes, True, notes)
 
 
 def _labelme(shape: Any) -> Shape:
@@ -151,7 +160,7 @@ def _read_cvat(path: Path) -> Found:
                 found[name].append(Shape(label, runs=_cvat_runs(given, width, height)))
             elif each.tag not in ("tag", "attribute"):
                 found[name].append(Shape(label, no_area=f"is a {each.tag}"))
-    return found, sizes, False
+    return Found(found, sizes)
 
 
 def _cvat_runs(given: Any, width: int, height: int) -> np.ndarray:

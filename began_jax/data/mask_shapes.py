@@ -12,7 +12,7 @@ import numpy as np
 
 from began_jax.data import mask_shape_formats
 from began_jax.data.mask_shape_formats import Shape
-from began_jax.data.pictures import files_below, same_name, same_stem
+from began_jax.data.pictures import files_below, known_formats, same_name, same_stem
 from began_jax.errors import InputError
 
 
@@ -99,7 +99,7 @@ def holds_shapes(masks: Path, images: Path) -> bool:
     told = [path for path in files if path.suffix.lower() == ".json"]
     if images.is_dir() and masks.samefile(images):
         return bool(told)
-    others = [path for path in files if path.suffix.lower() != ".json"]
+    others = [path for path in files if path.suffix.lower() in known_formats()]
     if len(told) <= len(others) and not all(_is_picture(path, images / path.relative_to(masks)) for path in others):
         return False
     return any('"shapes"' in path.read_text(errors="replace") for path in told)
@@ -127,7 +127,7 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     """
     where = f"--masks {masks}"
     try:
-        found, sizes, stems = mask_shape_formats.read(masks)
+        found, sizes, stems, notes = mask_shape_formats.read(masks)
     except InputError:
         raise
     except Exception as error:  # damaged files make json, numpy and the XML reader raise many kinds
@@ -147,11 +147,10 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     if len(own) < len(found):
         twice = Counter(map(same_name, found)).most_common(1)[0][0]
         raise InputError(f"{where}: {twice} is there twice, spelt in two ways; give each picture one entry")
-    notes = ()
     if partial and (silent := [name for name, shapes in own.items() if not shapes]):
         own = {name: shapes for name, shapes in own.items() if shapes}
         said = "are listed without a shape, and are taken as not annotated (without --partial their masks are empty)"
-        notes = (f"{len(silent):,} pictures {said}",)
+        notes += (f"{len(silent):,} pictures {said}",)
     missing = [name for name in ids if name not in own]
     surplus = sorted(own.keys() - set(ids))
     if missing and (not partial or len(missing) == len(ids)):

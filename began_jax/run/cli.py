@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import io
 import logging
 import os
 import re
@@ -77,6 +78,9 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
     A place that cannot be written counts as an InputError.
     """
     quiet_logs()
+    for stream in (sys.stdout, sys.stderr):  # names of files that a terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with errors_end_now(prog):

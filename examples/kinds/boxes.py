@@ -26,8 +26,14 @@ box.kind = "box"
 
 def read(path):
     """Return the function from a name to its box of a table with columns file_name, left, top, right, bottom."""
-    rows = np.genfromtxt(path, str, delimiter=",", skip_header=1, comments=None)
-    return {name: np.array(box, float) for name, *box in np.atleast_2d(rows)}.get
+    head, *rows = np.atleast_2d(np.genfromtxt(path, str, delimiter=",", comments=None)).tolist()
+    if head != ["file_name", "left", "top", "right", "bottom"]:
+        raise ValueError(f"the header is {head}, and not file_name, left, top, right, bottom")
+    boxes = {name: np.array(box, float) for name, *box in rows}
+    for name, (left, top, right, bottom) in boxes.items():
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(f"the box of {name} is no part of its picture; give fractions, 0 to 1")
+    return boxes.get
 
 
 class Corners(nn.Module):
