@@ -199,7 +199,7 @@ def read_image(path: Path, channels: int) -> np.ndarray:
             )
         if picture.has_transparency_data:
             shown = picture.convert("RGBA")
-            if not np.asarray(shown)[..., 3].any():
+            if "A" in picture.getbands() and not np.asarray(shown)[..., 3].any():
                 raise InputError(f"{path}: is transparent all over, so that nothing shows; store it without alpha")
             picture = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         picture = picture.convert("RGB") if picture.mode == "LAB" else picture

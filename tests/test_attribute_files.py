@@ -35,6 +35,7 @@ def table(path, text):
         ("t.csv", "image_id,Bald,Young,age\na.png,1.0,0.0,70\nb/c.jpg,0.0,0.0,35\nd.png,0.0,1.0,20\n"),
         ("t.csv", ",id,file_name,Bald,Young,doubt\n0,7,a.png,1,0,0\n1,8,b/c.jpg,0,0,1\n2,9,d.png,0,1,0.5\n"),
         ("t.csv", "file_name;age;Bald;Young\na.png;70,5;1;0\nb/c.jpg;35,5;0;0\nd.png;2,5;0;1\n"),
+        ("t.csv", '"image";Bald;Young\na.png;1;0\nb/c.jpg;0;0\nd.png;0;1\n'),
         ("t.csv", "file_name\tBald\tYoung\na.png\t1\t0\nb/c.jpg\t0\t0\nd.png\t0\t1\n"),
         ("t.txt", "3\nBald Young\na.png 1 -1\nb/c.jpg -1 -1\nd.png -1 1\n"),
         (

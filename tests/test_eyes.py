@@ -92,6 +92,22 @@ def test_a_small_iris_is_looked_at_from_near(segment, rendered):
         assert segment._closer(wide, soft) is not soft
 
 
+def test_a_cut_out_without_contrast_leaves_the_mask_of_the_whole(segment, monkeypatch):
+    """Of a small iris in a haze that greys of the whole picture stretch."""
+    y, x = np.mgrid[:240, :320]
+    disc = (x - 160) ** 2 + (y - 120) ** 2 < 40**2
+    picture = np.where(disc, 100, 105).astype(np.uint8)
+    picture[:, :20], picture[:, -20:] = 0, 255
+
+    def soft(grey, width):
+        eyes.stretched(grey)
+        return np.where(grey == 100, 1.0, 0.0)
+
+    monkeypatch.setattr(segment, "_soft", soft)
+    found = segment(picture[..., None])[..., 0] > 0
+    assert (found & disc).sum() > 0.99 * (found | disc).sum()
+
+
 def test_what_is_no_eye_has_no_answer(segment):
     with pytest.raises(Unsure, match="no contrast"):
         segment(np.full((60, 80, 1), 90, np.uint8))

@@ -153,6 +153,16 @@ def test_an_inversion_that_ends_without_a_gradient_is_what_it_met(tolerance):
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-6])
+def test_what_has_no_gradient_is_given_up_soon(tolerance):
+    config, tried = InvertConfig(steps=1, tolerance=tolerance, window=1), []
+    apart = lambda x, y: jnp.linalg.norm((x - y).reshape(len(x), -1), axis=1)  # noqa: E731  (0, with the slope NaN)
+    images, count = np.asarray(generate(jnp.zeros((400, 4)))), tried.append
+    with pytest.raises(DivergedError):
+        invert_all(generate, images, latent=4, config=config, loss=apart, batch_size=8, progress=count)
+    assert sum(tried) < 100
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1e-6])
 def test_an_image_without_a_gradient_fails_alone_whatever_its_batch(tolerance):
     config = InvertConfig(steps=20, tolerance=tolerance, window=5)
     apart = lambda x, y: jnp.linalg.norm((x - y).reshape(len(x), -1), axis=1)  # noqa: E731

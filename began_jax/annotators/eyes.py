@@ -97,7 +97,10 @@ class EyeNetwork:
             down = min(height, round(_SHAPE * across))
             left = int(np.clip(left + (x.min() + x.max() + 1 - across) // 2, 0, width - across))
             top = int(np.clip(top + (y.min() + y.max() + 1 - down) // 2, 0, height - down))
-            part = self._mean(grey[top : top + down, left : left + across], WIDTHS)
+            try:
+                part = self._mean(grey[top : top + down, left : left + across], WIDTHS)
+            except Unsure:  # no contrast there
+                return soft
         if part is soft:
             return soft
         found = np.zeros_like(soft)

@@ -64,7 +64,7 @@ def match_attributes(path: Path, ids: Sequence[str], gaps: bool = False) -> Attr
 def _columns(rows: list[dict[str, str]], where: str) -> tuple[list[str], list[str]]:
     """Return the columns that are attributes, and a note on the others."""
     every = list(dict.fromkeys(name for row in rows for name in row))
-    no_attributes = {"", "unnamed: 0", "index", "doubt", *PICTURE}  # numbers of rows; what generate.py writes beside
+    no_attributes = {"", "unnamed: 0", "doubt", *PICTURE}  # numbers of rows, and what generate.py writes beside
     kept = [
         name
         for name in every

@@ -27,6 +27,7 @@ UNSURE = (  # where 0 or 1 is absent
     *("vis", "v", "valid", "valid_mask", "present", "presence", "observed", "is_visible", "visibilities", "mask"),
     *("absent", "missing", "hidden", "invisible", "occluded", "occlusion", "occlusions", "confidence", "weights"),
 )
+BOX = {"x", "left", "xmin", "x_min", "bbox", "box"}  # beside which a width and a height are those of a box
 REPEATED = 3  # pictures with a point at one place outside, left above, and ...
 OFTEN = 0.01  # ... share of all, from which on this stands for something
 OUTER_CORNER = "(0, 0) is the outer corner of the first pixel"  # our COCO files until version 0.3.0
@@ -76,7 +77,8 @@ def with_absent(
         first = names[int(np.flatnonzero(zero.any(1))[0])]
         raise InputError(f"{where}: {zero.sum():,} points lie at (0, 0), the first of {first}; {remedy}")
     minus = (points == -1).all(-1)
-    _check_repeated(where, names, points, minus, remedy)
+    if visible is None:
+        _check_repeated(where, names, points, minus, remedy)
     points[minus] = np.nan
     notes = [f"{minus.sum():,} landmarks at (-1, -1) are taken as absent"] if minus.any() else []
     return Landmarks(list(names), points, notes=notes)
@@ -84,7 +86,7 @@ def with_absent(
 
 def _check_repeated(where: str, names: Sequence[str], points: np.ndarray, known: np.ndarray, remedy: str) -> None:
     """Raise InputError where many pictures have a point at one place left above of them, as other marks of absence."""
-    beyond = (points < 0).all(-1) & ~known
+    beyond = (points <= -1).all(-1) & ~known  # -0.5 is the picture's edge
     places, counts = np.unique(points[beyond], axis=0, return_counts=True)
     if len(counts) and counts.max() >= max(REPEATED, OFTEN * len(points)):
         place = places[counts.argmax()]
@@ -196,12 +198,14 @@ def _read_lines(path: Path) -> Landmarks:
         row: Any = json.loads(line)
         if not isinstance(row, dict) or "file_name" not in row or not {"landmarks", "keypoints"} & row.keys():
             raise InputError(f"{where}: line {number} has not file_name and landmarks (or keypoints)")
-        if told := [key for key in (*VISIBLE, *UNSURE) if isinstance(row.get(key), list)]:
-            raise InputError(f"{where}: line {number} has {told[0]}; give points as [x, y, v]")
+        given = row.get("landmarks", row.get("keypoints")) or []
+        if told := [key for key in (*VISIBLE, *UNSURE) if _is_of_each(row.get(key), given)]:
+            raise InputError(f"{where}: line {number} has {told[0]}; give points as [x, y, v], or leave it out")
         names.append(str(row["file_name"]))
-        if isinstance(row.get("width"), int) and isinstance(row.get("height"), int):
+        of_picture = isinstance(row.get("width"), int) and isinstance(row.get("height"), int)
+        if of_picture and not BOX & {key.lower() for key in row}:
             sizes[names[-1]] = row["width"], row["height"]
-        rows.append((number, row.get("landmarks", row.get("keypoints")) or []))
+        rows.append((number, given))
     shapes = ((len(given), len(point)) for _, given in rows for point in given if isinstance(point, list) and point)
     if (shape := next(shapes, None)) is None:
         raise InputError(f"{where}: holds no list of points [[x, y], ...]")
@@ -219,6 +223,11 @@ def _read_lines(path: Path) -> Landmarks:
         if given:
             table[i] = points
     return dataclasses.replace(_of_table(where, names, table), sizes=sizes)
+
+
+def _is_of_each(value: Any, points: Any) -> bool:
+    """Say whether a value of a line is a list with a number for each of its points."""
+    return isinstance(value, list) and len(value) == len(points) and not any(isinstance(v, list | str) for v in value)
 
 
 def _read_wflw(path: Path) -> Landmarks:

@@ -78,10 +78,11 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
         held = _survey(paths, asked, True, indices)
     if wanted:
         for number, colours in held.palette.items():
-            if len(colours) > 1 and _among(wanted, float(number), False):
-                both = " and ".join(f"#{colour:06x}" for colour in sorted(colours)[:2])
-                differ = f"{number} is {both} in the palettes of two masks"
-                raise InputError(f"{where}: --mask-values {given}: {differ}; name colours, such as {both[:7]}")
+            others = set().union(*(each for other, each in held.palette.items() if other != number))
+            if len(colours) > 1 and colours & others and _among(wanted, float(number), False):
+                named = [f"#{colour:06x}" for colour in sorted(colours)]
+                differ = f"{number} is {' or '.join(named[:3])} by the palettes of the masks, which differ"
+                raise InputError(f"{where}: --mask-values {given}: {differ}; name the colours that are inside")
         if not any(_among(wanted, value, held.colours) for value in held.values):
             raise InputError(f"{where}: no mask holds a value of --mask-values {given}; {held.in_words()}")
         if (missed := _near(wanted, held)) > NEAR * held.count:

@@ -19,7 +19,7 @@ def text_of(path: Path, where: str) -> str:
     try:
         content = path.read_bytes()
         encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
-        return content.decode(encoding)
+        return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error})") from None
     except UnicodeDecodeError as error:
@@ -35,7 +35,7 @@ def rows_of_csv(path: Path, where: str) -> Iterator[tuple[int, list[str]]]:
     """
     text = text_of(path, where)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each), [])))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for fields in reader:

@@ -24,6 +24,7 @@ Count = Callable[[int], Any]
 # progress line moves.
 STEPS_PER_CALL = 10
 CALLS_TO_REFILL = 8  # so many fill all slots anew: what travels to the devices is hardly more than the new images
+ENOUGH = 64  # images none of which moves, after which no further ones are tried
 _NO_GRADIENT = "no image has a finite gradient; look at the generator, the loss, the prior and the start"
 
 
@@ -49,22 +50,24 @@ class _Batch:
 def after_a_move(results: Iterable[tuple[Any, Any, bool]], begun: bool = False) -> Iterator[tuple[Any, Any]]:
     """Give (key, found) of each (key, found, moved), none of them before an image has moved from its start.
 
-    An image without a finite gradient is one that failed. Where all are, the fault is not the images'.
+    An image without a finite gradient is one that failed. Where all of `ENOUGH` are, the fault is not the images'.
 
     Args:
         results: where `moved` says whether an image of them has moved.
         begun: whether one did so before.
 
     Raises:
-        DivergedError: none has, which is known after the last of them.
+        DivergedError: none has, of all or of the first `ENOUGH`.
     """
-    held = []
+    held, images = [], 0
     for key, found, moved in results:
-        begun = begun or moved
+        begun, images = begun or moved, images + len(found["l1"])
         held.append((key, found))
         if begun:
             yield from held
             held.clear()
+        elif images >= ENOUGH:
+            break
     if held:
         raise DivergedError(_NO_GRADIENT)
 
@@ -219,8 +222,8 @@ class Inverter:
         Raises:
             InputError: there is no slot; a batch has no image, so that it would never be complete; or some batches have
                 weights, and others none.
-            DivergedError: no image of all got anywhere from its start by a finite gradient. It comes after the last of
-                them, and no result before it.
+            DivergedError: no image got anywhere from its start by a finite gradient, see `after_a_move`, which gives no
+                result before that.
         """
         if slots < 1:
             raise InputError(f"slots is {slots}; it must be at least 1")

@@ -62,7 +62,7 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     before = downstream.before(run)
     recipe = args.recipe or before.get("recipe") or networks.default_recipe(run, fewest)
     network = args.student or ("heatmaps" if run.kind.name == "landmarks" else student.NETWORKS[0])
-    if args.student and run.kind.name != "landmarks":
+    if args.student == "heatmaps" and run.kind.name != "landmarks":
         raise InputError(f"--student {args.student} is for landmarks; {run.kind.plural} have one network")
     pairs.check_draw(args.sampler, sampling.JITTER, args.truncation)
     config = networks.possible(run, ASPECT_RECIPES[recipe])

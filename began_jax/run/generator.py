@@ -195,7 +195,7 @@ def batched(function: Callable[[Any, Any], Any], parameters: Any, batch: int = 2
         for given in batches:  # the next one is computed while this one travels
             ahead, last = jitted(everywhere, given), ahead
             found += [] if last is None else [jax.device_get(last)]
-        found.append(jax.device_get(ahead))
+        found += [] if ahead is None else [jax.device_get(ahead)]
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *found)
 
     return over_rows
