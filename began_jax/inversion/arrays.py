@@ -14,7 +14,8 @@ from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float
 from began_jax.inversion import starts
-from began_jax.inversion.loop import Count, Inverter, after_a_move, filling, ignore
+from began_jax.inversion.batches import Count, after_a_move, filling, ignore
+from began_jax.inversion.loop import Inverter
 from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.steps import best_of
 from began_jax.options import check_config

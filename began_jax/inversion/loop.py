@@ -10,77 +10,18 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from began_jax.configs import InvertConfig
-from began_jax.errors import DivergedError, InputError
-from began_jax.inversion import starts
+from began_jax.errors import InputError
+from began_jax.inversion.batches import Batch, Count, after_a_move, alike, filling, ignore
 from began_jax.inversion.objective import Loss, Prior, check_weights
 from began_jax.inversion.objective import of as objective_of
 from began_jax.inversion.steps import InversionState, check_one_start, finish, init, products, step, where
 from began_jax.options import check_config
 from began_jax.sharding import automatic, check_split, jitted, parts_of
 
-Count = Callable[[int], Any]
-
 # On GPUs and TPUs: some tenths of a second, so that a call costs nothing beside them, a stop is answered soon and the
 # progress line moves.
 STEPS_PER_CALL = 10
 CALLS_TO_REFILL = 8  # so many fill all slots anew: what travels to the devices is hardly more than the new images
-ENOUGH = 64  # images none of which moves, after which no further ones are tried
-_NO_GRADIENT = "no image has a finite gradient; look at the generator, the loss, the prior and the start"
-
-
-def ignore(number: int) -> None:
-    """Count nothing: nobody looks on."""
-
-
-class _Batch:
-    """Images whose results are awaited together."""
-
-    def __init__(self, key: Any, images: Any, z: Any, weights: Any = None) -> None:
-        self.key, self.z, self.data = key, jax.tree.map(np.asarray, z), jax.tree.map(np.asarray, (images, weights))
-        self.size = len(self.data[0])
-        latents = starts.rows(self.z)
-        if not self.size or self.size != latents:
-            found = f"{self.size} images and {latents} latents"
-            raise InputError(f"batch {key} has {found}; it must have as many of both, at least one")
-        check_weights(self.data[1])
-        self.rows: list[dict[str, Any]] = [{} for _ in range(self.size)]  # empty until its image has left
-        self.left = 0
-
-
-def after_a_move(results: Iterable[tuple[Any, Any, bool]], begun: bool = False) -> Iterator[tuple[Any, Any]]:
-    """Give (key, found) of each (key, found, moved), none of them before an image has moved from its start.
-
-    An image without a finite gradient is one that failed. Where all of `ENOUGH` are, the fault is not the images'.
-
-    Args:
-        results: where `moved` says whether an image of them has moved.
-        begun: whether one did so before.
-
-    Raises:
-        DivergedError: none has, of all or of the first `ENOUGH`.
-    """
-    held, images = [], 0
-    for key, found, moved in results:
-        begun, images = begun or moved, images + len(found["l1"])
-        held.append((key, found))
-        if begun:
-            yield from held
-            held.clear()
-        elif images >= ENOUGH:
-            break
-    if held:
-        raise DivergedError(_NO_GRADIENT)
-
-
-def _alike(batches: Iterable[_Batch]) -> Iterator[_Batch]:
-    """Give batches on; InputError where one has weights and another none, since they share the slots."""
-    first = None
-    for batch in batches:
-        first = batch if first is None else first
-        if (first.data[1] is None) != (batch.data[1] is None):
-            having, lacking = (first, batch) if batch.data[1] is None else (batch, first)
-            raise InputError(f"batch {having.key} has weights, and batch {lacking.key} none; give them to all or none")
-        yield batch
 
 
 class Inverter:
@@ -233,8 +174,8 @@ class Inverter:
     def _leaving(
         self, batches: Iterable[tuple[Any, ...]], slots: int, count: Count
     ) -> Iterator[tuple[Any, dict[str, Any], bool]]:
-        queue = ((batch, row) for batch in _alike(_Batch(*b) for b in batches) for row in range(batch.size))
-        occupants: list[tuple[_Batch, int] | None] = [None] * slots
+        queue = ((batch, row) for batch in alike(Batch(*b) for b in batches) for row in range(batch.size))
+        occupants: list[tuple[Batch, int] | None] = [None] * slots
         reference = np.full(slots, np.inf)
         state = None
         while True:
@@ -267,7 +208,7 @@ class Inverter:
         where = lambda leaf: NamedSharding(mesh, PartitionSpec(*first[: leaf.ndim]))  # noqa: E731
         return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, where(leaf)), state)
 
-    def _with(self, fresh: dict[int, tuple[_Batch, int]], state: Any, slots: int) -> Any:
+    def _with(self, fresh: dict[int, tuple[Batch, int]], state: Any, slots: int) -> Any:
         """Return the state and the images of all slots, with fresh images in some of them."""
         if state is None:
             return self._fill(*jax.device_put(_rows(fresh, range(slots)), self._sharding))
@@ -306,20 +247,15 @@ class Inverter:
             converged = reference - lowest < self._config.tolerance * np.abs(lowest)  # a prior may be negative
         return (found["step"] >= self._config.steps) | converged
 
-    def _results(self, batch: _Batch, slots: int) -> dict[str, Any]:
+    def _results(self, batch: Batch, slots: int) -> dict[str, Any]:
         parts = [self._part(batch, first, slots) for first in range(0, batch.size, slots)]
         return jax.tree.map(lambda *values: np.concatenate(values)[: batch.size], *parts)
 
-    def _part(self, batch: _Batch, first: int, slots: int) -> dict[str, Any]:
+    def _part(self, batch: Batch, first: int, slots: int) -> dict[str, Any]:
         rows = filling(batch.size, slots, first)
         found = _stacked([batch.rows[row] for row in rows])
         state, data = jax.device_put((InversionState(optimizer=(), **found), _row(batch.data, rows)), self._sharding)
         return jax.device_get(self._finish(self._parameters, state, data)) | {"steps": found["step"]}
-
-
-def filling(count: int, size: int, first: int = 0) -> np.ndarray:
-    """Return `size` rows of `count`, from the first on: copies of the last fill a batch up, so there is one shape."""
-    return np.minimum(np.arange(first, first + size), count - 1)
 
 
 def _row(tree: Any, row: Any) -> Any:
@@ -330,7 +266,7 @@ def _stacked(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *rows: np.stack(rows), *trees)
 
 
-def _rows(fresh: dict[int, tuple[_Batch, int]], places: Iterable[int]) -> tuple[Any, Any]:
+def _rows(fresh: dict[int, tuple[Batch, int]], places: Iterable[int]) -> tuple[Any, Any]:
     """Return latents and images, with their weights, for these slots; where none is fresh, any."""
     some = next(iter(fresh.values()))
     rows = [fresh.get(place, some) for place in places]

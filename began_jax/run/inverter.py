@@ -13,7 +13,8 @@ from began_jax import inversion, sharding
 from began_jax.configs import InvertConfig
 from began_jax.errors import InputError
 from began_jax.images import to_float
-from began_jax.inversion.loop import Count, Inverter, after_a_move, filling, ignore
+from began_jax.inversion.batches import Count, after_a_move, filling, ignore
+from began_jax.inversion.loop import Inverter
 from began_jax.run import objective
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
