@@ -101,7 +101,7 @@ def test_formats_that_there_are_not_and_a_taken_folder_are_refused(run, tmp_path
     for options, message in (
         (("--format", "onnx,torch", "--out", tmp_path / "a"), "must be some of onnx, stablehlo, safetensors"),
         (("--out", run), "exists and is not empty"),
-        (("--aspect", "other", "--out", tmp_path / "a"), "holds no aspect network"),
+        (("--aspect", "other", "--format", "safetensors", "--out", tmp_path / "a"), "holds no aspect network"),
     ):
         status, _, error = call("export.py", run, *options)
         assert status == 2 and message in error and error.count("\n") == 1
