@@ -21,7 +21,7 @@ class TrainConfig(Checked):
     preset: str = "custom"
     data: str = option(
         "",
-        "folder that prepare.py made, any prepared TFDS folder, tfds:NAME, or a built-in set "
+        "folder that prepare.py made, a TFDS folder (array_record, one image size), tfds:NAME, or a built-in set "
         "(synthetic-faces, synthetic-irises), which is rendered into the run folder; #NAME at the end picks one of "
         "several annotations, as in tfds:celeb_a#attributes",
     )

@@ -83,7 +83,9 @@ class EyeNetwork:
             return None
         shape = eye_shape.nearest(soft)
         alike = (shape & mask).sum() > _ALIKE * (shape | mask).sum()
-        return (shape if alike else mask).astype(np.uint8)[..., None] if alike or not shaped else None
+        if shaped and not alike:
+            return None
+        return (shape if alike else mask).astype(np.uint8)[..., None]
 
     def _closer(self, grey: np.ndarray, soft: np.ndarray) -> np.ndarray:
         """Return the soft mask, of a small iris as it is seen from near; outside of what is seen then it is 0."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from began_jax.data.celeba import check_two, read_attributes
 from began_jax.data.pictures import rows_of, same_name
-from began_jax.data.text_files import rows_of_csv, text_of
+from began_jax.data.text_files import lines_of, rows_of_csv
 from began_jax.errors import InputError
 
 FORMATS = ".csv, .jsonl, or CelebA's .txt"
@@ -109,9 +109,7 @@ def _of_csv(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _of_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    for number, line in enumerate(text_of(path, f"--attributes {path}").split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path, f"--attributes {path}"):
         try:
             told = dict[str, Any](json.loads(line))
             name = told.pop(next(key for wanted in PICTURE for key in told if key.lower() == wanted))

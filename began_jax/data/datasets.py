@@ -1,6 +1,6 @@
 """Reads TFDS data sets (array_record) without TensorFlow: open one, take examples by number.
 
-`open_data` accepts what `prepare.py` writes, any prepared TFDS folder with an `image` feature of known size,
+`open_data` accepts what `prepare.py` writes, a TFDS folder in array_record with an `image` feature of known size,
 and `tfds:NAME`; `#ANNOTATION` behind it picks one of several annotations. Other features are never decoded.
 """
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from began_jax.data import coco_files, landmark_schemes
 from began_jax.data.pictures import files_below
-from began_jax.data.text_files import rows_of_csv, text_of
+from began_jax.data.text_files import lines_of, rows_of_csv, text_of
 from began_jax.errors import InputError
 from began_jax.landmarks import Scheme
 
@@ -192,9 +192,7 @@ def _read_coco(path: Path) -> Landmarks:
 def _read_lines(path: Path) -> Landmarks:
     """Read an image folder's metadata.jsonl: file_name, landmarks (or keypoints) [[x, y], ...], null if absent."""
     where, names, rows, sizes = f"--landmarks {path}", [], [], {}
-    for number, line in enumerate(text_of(path, where).split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path, where):
         row: Any = json.loads(line)
         if not isinstance(row, dict) or "file_name" not in row or not {"landmarks", "keypoints"} & row.keys():
             raise InputError(f"{where}: line {number} has not file_name and landmarks (or keypoints)")

@@ -77,12 +77,7 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
     elif held.alpha:  # then those that are opaque all over are full
         held = _survey(paths, asked, True, indices)
     if wanted:
-        for number, colours in held.palette.items():
-            others = set().union(*(each for other, each in held.palette.items() if other != number))
-            if len(colours) > 1 and colours & others and _among(wanted, float(number), False):
-                named = [f"#{colour:06x}" for colour in sorted(colours)]
-                differ = f"{number} is {' or '.join(named[:3])} by the palettes of the masks, which differ"
-                raise InputError(f"{where}: --mask-values {given}: {differ}; name the colours that are inside")
+        _check_palettes(wanted, held, f"{where}: --mask-values {given}")
         if not any(_among(wanted, value, held.colours) for value in held.values):
             raise InputError(f"{where}: no mask holds a value of --mask-values {given}; {held.in_words()}")
         if (missed := _near(wanted, held)) > NEAR * held.count:
@@ -110,6 +105,17 @@ def inside(paths: Sequence[Path], where: str, given: str | None = None) -> Value
         remedy = _ASK.format(f"{(low + high) / 2:.0f}-{high:g}")
         raise InputError(f"{where}: the masks hold {some}, and nothing is clearly inside; {remedy}")
     return Values((((low + high) / 2, np.inf),), alpha=held.alpha)
+
+
+def _check_palettes(wanted: Values, held: "_Held", where: str) -> None:
+    """Raise InputError where a number that is wanted has the colour of another one in another mask's palette."""
+    for number, colours in held.palette.items():
+        if len(colours) < 2 or not _among(wanted, float(number), False):
+            continue
+        if any(colours & each for other, each in held.palette.items() if other != number):
+            named = " or ".join(f"#{colour:06x}" for colour in sorted(colours)[:3])
+            differ = f"{number} is {named} by the palettes of the masks, which differ"
+            raise InputError(f"{where}: {differ}; name the colours that are inside")
 
 
 def _near(wanted: Values, held: "_Held") -> float:

@@ -27,6 +27,11 @@ def text_of(path: Path, where: str) -> str:
         raise InputError(f"{where}: line {line} is not in UTF-8; save the file in UTF-8") from None
 
 
+def lines_of(path: Path, where: str) -> Iterator[tuple[int, str]]:
+    """Yield (number, text) of each line of a .jsonl that holds something."""
+    return ((number, line) for number, line in enumerate(text_of(path, where).split("\n"), 1) if line.strip())
+
+
 def rows_of_csv(path: Path, where: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (number of its last line, fields) of each row that holds something; blanks about a field are left out.
 

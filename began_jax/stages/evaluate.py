@@ -180,7 +180,10 @@ def measured_splits(run: Run) -> tuple[Split, Split]:
         return Split(split, prefix, found["z"], found["l1"], found["psnr_db"], rows, run.annotations_of(split, rows))
 
     train = read("train", "training", max(BASELINE_NUMBERS // math.prod(run.data.shape), 1))
-    return train, read("test", "heldout") if "test" in run.data.splits else read("train", "training")
+    if "test" in run.data.splits:
+        return train, read("test", "heldout")
+    complete = len(train.rows) == len(run.annotated("train", len(train.z)))
+    return train, train if complete else read("train", "training")
 
 
 def errors(run: Run, train: Split, test: Split, predicted: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
