@@ -4,6 +4,7 @@ Runs that are killed, and those they are compared with, are processes of their o
 """
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -37,10 +38,11 @@ from ways import (
 from began_jax import aspects, began, density, gaussian_process, metrics, sampling
 from began_jax.data.datasets import ordered
 from began_jax.data.landmark_files import match_landmarks
+from began_jax.errors import InputError
 from began_jax.export import dataset
 from began_jax.files import write_json
 from began_jax.images import to_float, to_uint8
-from began_jax.run import checkpoints, closed_form, networks, pairs
+from began_jax.run import checkpoints, closed_form, networks, pairs, photographs
 from began_jax.run.folder import Run
 
 
@@ -165,6 +167,17 @@ def test_photographs_are_framed_inverted_and_annotated_in_their_own_pixels(way, 
         with Image.open(out / f"{name}.png") as picture:
             picture.load()
     assert "broken.jpg,cannot be decoded" in (out / "left_out.csv").read_text()
+
+
+def test_photographs_have_no_landmarks_to_be_cropped_around(faces, tmp_path):
+    run = Run.open(faces.run)
+    Image.fromarray(run.data.source("train").image(0)).save(tmp_path / "own.png")
+    data = dataclasses.replace(run.data, metadata=run.data.metadata | {"detector": "landmarks", "several": "each"})
+    run = dataclasses.replace(run, data=data)
+    with pytest.raises(InputError, match=r"cropped around landmarks.*give --detector haar"):
+        photographs.project(run, run.inversion[0], tmp_path, tmp_path / "out")
+    photographs.project(run, run.inversion[0], tmp_path, tmp_path / "out", detector="whole")
+    assert len(np.load(tmp_path / "out" / "latents.npy")) == 1
 
 
 def test_generated_faces_are_a_coco_data_set_of_what_the_networks_make_of_its_latents(faces):

@@ -12,11 +12,12 @@ from PIL import Image
 from test_prepare import run
 from ways import finish, kill_when
 
-from began_jax.data import celeba, chunks
+from began_jax.data import celeba, chunks, raw_faces
 from began_jax.data.datasets import open_data, ordered
 from began_jax.data.synthetic.faces import render as render_face
 from began_jax.data.synthetic.irises import render as render_eye
-from began_jax.images import fit_image
+from began_jax.images import Crop, fit_image
+from began_jax.landmarks import POINTS_49
 from began_jax.run import cli
 
 T = """
@@ -348,6 +349,69 @@ def test_landmarks_of_a_list_choose_the_face_that_they_are_in(photographs, tmp_p
     )
     (landmarks,) = ordered(open_data(tmp_path / "out").source("train"), 0, 1)["landmarks"]
     assert (landmarks > 0).all() and (landmarks < 1).all()
+
+
+def test_each_face_of_a_list_is_cropped_around_its_landmarks(photographs, tmp_path, capfd):
+    """WFLW's list, whose pictures may have several faces, a row each."""
+    places = {"pair.png": [(10, 30), (170, 30)], "0.png": [(60, 30)], "1.png": [(60, 30)]}
+    seeds, lines = {"pair.png": 0, "0.png": 0, "1.png": 1}, []
+    for name, corners in places.items():
+        for left, top in corners:
+            points = np.full((98, 2), -1.0)
+            points[list(POINTS_49[98])] = render_face(0, seeds[name], 140, 140)[1] * 140 + (left - 0.5, top - 0.5)
+            lines.append(" ".join([*map(str, points.ravel().round(2)), *"1234", *"010010", name]))
+    (tmp_path / "wflw.txt").write_text("\n".join(lines))
+    argv = ("faces", "--images", photographs, "--landmarks", tmp_path / "wflw.txt", "--points", 49, "--workers", 0)
+    out = tmp_path / "out"
+    assert "--several each, which crops each face" in refused(capfd, *argv, "--out", out)
+    assert "needs --detector landmarks" in refused(capfd, *argv, "--several", "each", "--out", out)
+    each = (*argv, "--several", "each", "--detector", "landmarks", "--height", 64, "--width", 64)
+    run(*each, "--holdout", 0.5, "--out", out)
+    data, made = open_data(out), {}
+    for split in data.splits:
+        found = ordered(data.source(split), 0, data.splits[split])
+        made |= {n: (split, x, p) for n, x, p in zip(*(found[k] for k in ("id", "image", "landmarks")), strict=True)}
+    assert sorted(made) == ["0.png", "1.png", "pair.png#1", "pair.png#2"]
+    assert made["pair.png#1"][0] == made["pair.png#2"][0]  # one photograph is in one split
+    np.testing.assert_allclose(made["pair.png#1"][2], made["pair.png#2"][2], atol=0.02)  # the same face twice
+    assert np.abs(made["pair.png#1"][1].astype(int) - made["pair.png#2"][1]).mean() < 4
+    for _, image, landmarks in made.values():
+        assert image.shape == (64, 64, 3) and 1 / 1.7 < np.ptp(landmarks, axis=0).max() < 1 / 1.3
+        assert (landmarks > 0).all() and (landmarks < 1).all()
+    truth = render_face(0, 1, 140, 140)[1]
+    moved = (made["1.png"][2] - made["1.png"][2].mean(0)) * np.ptp(truth, axis=0) / np.ptp(made["1.png"][2], axis=0)
+    np.testing.assert_allclose(moved, truth - truth.mean(0), atol=0.01)
+    assert set(left_out(out).values()) == {"no landmarks in the file"}
+    before = (out / "metadata.json").stat().st_mtime_ns
+    run(*each, "--holdout", 0.5, "--out", out)
+    assert (out / "metadata.json").stat().st_mtime_ns == before  # it is done
+
+
+def test_landmarks_crop_no_face_without_them(photographs, tmp_path, capfd):
+    argv = ("faces", "--images", photographs, "--detector", "landmarks", "--workers", 0, "--out", tmp_path / "out")
+    assert "needs --landmarks FILE" in refused(capfd, *argv)
+    (tmp_path / "p.csv").write_text("name,x0,y0,x1,y1\n0.png,80,90,120,90\n1.png,90,90,90,90\n2.png,-90,10,-60,30\n")
+    argv = (*argv, "--landmarks", tmp_path / "p.csv")
+    assert "not with --partial" in refused(capfd, *argv, "--partial")
+    run(*argv)
+    assert left_out(tmp_path / "out")["1.png"].startswith("its landmarks lie at one place")
+    assert left_out(tmp_path / "out")["2.png"] == "its landmarks lie outside of it"
+    (image,) = ordered(open_data(tmp_path / "out").source("train"), 0, 1)["landmarks"]
+    np.testing.assert_allclose(image[:, 0], [1 / 6, 5 / 6], atol=0.02)  # 40 of 60 pixels apart
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        (((20, 20), (60, 40)), Crop(-4, 10, 60, 60)),  # cut by the picture's edge: moved into it
+        (((10, 10), (90, 90)), Crop(0, 0, 100, 100)),
+        (((40.5, 40.5), (60.5, 60.5)), Crop(34, 36, 30, 30)),
+    ],
+)
+def test_the_window_of_landmarks_is_a_square_in_the_picture(points, expected):
+    found = raw_faces.landmark_window(np.array(points, np.float32), 140, 100)
+    assert found.height == found.width == expected.height
+    assert (found.top, found.left) == (max(expected.top, 0), expected.left)
 
 
 def test_the_largest_of_several_faces(photographs, tmp_path):

@@ -108,10 +108,15 @@ class FacesConfig:
     )
     detector: str = option(
         "haar",
-        "haar: crop the face that OpenCV's cascade finds, as the paper; whole: the picture is a crop already",
-        ("haar", "whole"),
+        "haar: crop the face that OpenCV's cascade finds, as the paper; landmarks: crop around those of --landmarks; "
+        "whole: the picture is a crop already",
+        ("haar", "landmarks", "whole"),
     )
-    several: str = option("leave-out", "pictures with several faces", ("leave-out", "largest"))
+    several: str = option(
+        "leave-out",
+        "pictures with several faces; each: an example of each row of --landmarks, with --detector landmarks",
+        ("leave-out", "largest", "each"),
+    )
     max_doubt: float = option(
         3.0,
         "leave out faces whose landmarks dlib is less sure of: spread of its fits over the outer-eye distance",

@@ -30,7 +30,7 @@ from began_jax.data.landmark_files import (
 from began_jax.data.mask_files import MaskFiles, inside, match_masks
 from began_jax.data.mask_shapes import MaskShapes, holds_shapes, match_shapes
 from began_jax.data.own_annotations import Annotations, OwnAnnotations
-from began_jax.data.pictures import digest, list_pictures
+from began_jax.data.pictures import digest, list_pictures, picture_of
 from began_jax.data.splits import annotated_rows, check_seen, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.images import fit_image, fit_landmarks, fit_mask, read_image, unreadable, upright_size
@@ -43,7 +43,7 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """Pictures below `root`: their ids (relative POSIX paths, sorted) and what annotates them."""
+    """Pictures below `root`: their ids (relative POSIX paths, sorted; see `picture_of`) and what annotates them."""
 
     root: Path
     ids: tuple[str, ...]
@@ -83,7 +83,7 @@ class Folder:
     def content(self) -> str:
         """A digest of the pictures and of mask files, which takes to read them all."""
         masks = self.masks.of if isinstance(self.masks, MaskFiles) else {}
-        images = {f"image/{name}": self.root / name for name in self.ids}
+        images = {f"image/{name}": self.root / name for name in dict.fromkeys(map(picture_of, self.ids))}
         return digest(images | {f"mask/{name}": masks[name] for name in sorted(masks)})
 
     def surveyed(self, given: str | None) -> "Folder":
@@ -142,13 +142,14 @@ def open_folder(
     if landmarks is not None:
         gaps = config.partial or isinstance(config, FacesConfig)
         told = (getattr(config, "points", None), getattr(config, "scheme", None))
-        found = match_landmarks(landmarks, ids, images, gaps, *told)
+        each = getattr(config, "several", None) == "each"
+        found = match_landmarks(landmarks, ids, images, gaps, *told, each)
         there = np.asarray(np.isfinite(found.points).any((1, 2))) if gaps else None
         said = [*notes, *found.notes]
         if (count := found.points.shape[1]) > 1:
             said.append(landmark_schemes.described(found.scheme, count))
         of_points = {"sizes": found.sizes, "scheme": found.scheme}
-        return Folder(images, tuple(ids), found.points, annotated=there, notes=tuple(said), **of_points)
+        return Folder(images, tuple(found.ids), found.points, annotated=there, notes=tuple(said), **of_points)
     if attributes is not None:
         of_ids = match_attributes(attributes, ids, config.partial)
         there = np.asarray(np.isfinite(of_ids.values).all(1)) if config.partial else None
@@ -187,7 +188,7 @@ def check_unit(root: Path, ids: Sequence[str], points: np.ndarray, each: bool = 
     """
     rows, beyond = evenly(np.flatnonzero(np.isfinite(points[..., 0]).any(1)), LOOKED_AT), 0
     for row in rows:
-        path = root / ids[int(row)]
+        path = root / picture_of(ids[int(row)])
         try:
             with Image.open(path) as picture:
                 size = upright_size(picture)

@@ -1,5 +1,6 @@
 """The landmarks of pictures, from a file: one row for each picture, checked against the pictures that there are."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,11 +9,12 @@ import numpy as np
 
 from began_jax.data import landmark_schemes
 from began_jax.data.landmark_formats import read
-from began_jax.data.pictures import rows_of, same_name, same_stem
+from began_jax.data.pictures import face_of, rows_of, same_name, same_stem
 from began_jax.errors import InputError
 from began_jax.landmarks import POINTS_49, Scheme
 
 MARGIN = 0.05  # of a picture's size, by which a point is outside that may not be right ...
+ONE = "give each image one row, or use prepare.py faces --detector landmarks --several each, which crops each face"
 SEVERAL = 3  # ... where it has so many points or more, and most of them are
 
 
@@ -20,10 +22,11 @@ class Matched(NamedTuple):
     """Landmarks [N, K, 2] of pictures, (x, y) in their pixels.
 
     A point that is absent is NaN, and so are all of a picture that the file says nothing of. `sizes` are (width,
-    height) of the pictures where the file tells, by their ids, `notes` lines to print, and `scheme` what was told of
-    the points beyond their number.
+    height) of the pictures where the file tells, by their names, `notes` lines to print, and `scheme` what was told of
+    the points beyond their number. `ids` are those of the rows, which are the pictures' but where each face has a row.
     """
 
+    ids: list[str]
     points: np.ndarray
     sizes: dict[str, tuple[int, int]]
     notes: list[str]
@@ -37,6 +40,7 @@ def match_landmarks(
     gaps: bool = False,
     only: int | None = None,
     scheme: Path | None = None,
+    each: bool = False,
 ) -> Matched:
     """Return the landmarks of the pictures with these ids below `root`.
 
@@ -47,24 +51,27 @@ def match_landmarks(
         gaps: whether the file may say nothing of some of them.
         only: 49, to keep the paper's points of 68 (iBUG) or 98 (WFLW).
         scheme: a file that says which points they are, see `landmark_schemes`.
+        each: whether a picture may have several rows, one a face: each has an id of its own then, see `face_of`.
 
     Raises:
         InputError: the file cannot be read, does not fit the pictures, or holds no numbers in pixels.
     """
-    found = read(path)
+    found, pictures = read(path), ids
     where = f"--landmarks {path}"
     points = found.points if only is None else _chosen(found.points, only, where)
     names = _ids_of(found.names, ids, path.is_dir(), where)
-    rows = rows_of(names, ids, gaps, where, "landmarks", root)
+    if each:
+        names, ids = _of_each(names, ids)
+    rows = rows_of(names, ids, gaps, where, "landmarks", root, ONE)
     none = np.full_like(points[:1], np.nan)
     points = np.concatenate([points, none])[[rows.get(name, len(points)) for name in ids]]
     check_points(points, ids, gaps, where)
-    sizes = dict(zip(_ids_of(found.sizes, ids, False, where), found.sizes.values(), strict=True))
+    sizes = dict(zip(_ids_of(found.sizes, pictures, False, where), found.sizes.values(), strict=True))
     count, known = points.shape[1], found.scheme if only is None else None
     if scheme is not None:
         known = landmark_schemes.read(scheme)
         landmark_schemes.check(known, count, f"--scheme {scheme}")
-    return Matched(points, sizes, found.notes, known)
+    return Matched(list(ids), points, sizes, found.notes, known)
 
 
 def check_points(points: np.ndarray, ids: Sequence[str], gaps: bool, where: str) -> None:
@@ -113,6 +120,16 @@ def _ids_of(names: Sequence[str] | dict, ids: Sequence[str], stems: bool, where:
                 raise InputError(f"{where}: {stem} may be {several[0]} or {several[1]}; keep one of them")
         spelt = {stem: of[0] for stem, of in by_stem.items()}
     return [spelt.get(same_name(name), name) for name in names]
+
+
+def _of_each(names: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names of rows and the ids of pictures where those with several rows have an id for each of them."""
+    total, found, before = Counter(names), [], Counter()
+    for name in names:
+        before[name] += 1
+        found.append(face_of(name, before[name]) if total[name] > 1 else name)
+    several = ([face_of(name, i + 1) for i in range(total[name])] if total[name] > 1 else [name] for name in ids)
+    return found, [name for faces in several for name in faces]
 
 
 def absent_in_words(points: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,8 +102,24 @@ def same_stem(name: str) -> str:
     return PurePosixPath(same_name(name)).with_suffix("").as_posix()
 
 
+def face_of(name: str, number: int) -> str:
+    """Return the id of one of a picture's several faces, counted from 1."""
+    return f"{name}#{number}"
+
+
+def picture_of(name: str) -> str:
+    """Return the picture that an id is of, which is the id but for `face_of`: a picture's name ends as its format."""
+    return re.sub(r"#\d+$", "", name)
+
+
 def rows_of(
-    names: Sequence[str], ids: Sequence[str], gaps: bool, where: str, what: str, root: Path | None = None
+    names: Sequence[str],
+    ids: Sequence[str],
+    gaps: bool,
+    where: str,
+    what: str,
+    root: Path | None = None,
+    one: str = "give each image one row",
 ) -> dict[str, int]:
     """Return the row of each name in a file that annotates pictures, one row each.
 
@@ -113,6 +130,7 @@ def rows_of(
         where: the file, as messages call it.
         what: it holds.
         root: the folder of the pictures, if known.
+        one: what to do where a name is there twice.
 
     Raises:
         InputError: a name is there twice, or of no picture; or a picture is not there, without `gaps` or of all.
@@ -120,7 +138,7 @@ def rows_of(
     rows = {name: row for row, name in enumerate(names)}
     if len(rows) < len(names):
         twice = next(name for row, name in enumerate(names) if rows[name] != row)
-        raise InputError(f"{where}: {twice} is there twice; give each image one row")
+        raise InputError(f"{where}: {twice} is there twice; {one}")
     missing = [name for name in ids if name not in rows]
     surplus = sorted(rows.keys() - set(ids))
     if missing and (not gaps or len(missing) == len(ids)):

@@ -19,6 +19,7 @@ from began_jax.data.chunks import Chunks, Recipe, left_out_csv, make_chunks, rea
 from began_jax.data.configs import FacesConfig, IrisesConfig, command, decisive
 from began_jax.data.folder import check_unit, open_folder
 from began_jax.data.landmark_files import absent_in_words, unseen
+from began_jax.data.pictures import picture_of
 from began_jax.data.raw_faces import FaceRecipe
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.data.splits import annotated_rows, check_seen, group, hold_out, in_words
@@ -38,6 +39,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     Raises:
         InputError: as `write_raw`, or the options do not fit together or to the files.
     """
+    _check_detector(config)
     lists = celeba.find(config.images)
     names, known, annotator = _annotations(config, lists)
     root = lists.pictures if lists else config.images
@@ -47,7 +49,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
         known = {ids[row]: folder.landmarks[row] for row in np.flatnonzero(folder.annotated)}
     if lists and lists.partition and not config.holdout:
         official = celeba.read_splits(lists.partition)
-        if missing := next((name for name in ids if name not in official), None):
+        if missing := next((name for name in map(picture_of, ids) if name not in official), None):
             raise InputError(f"{lists.partition}: does not say which split {missing} is in")
     options = {"max_doubt": config.max_doubt, "find_face": False} if annotator == "dlib" else {}
     kind = "attributes" if config.annotation == "attributes" else "landmarks"
@@ -68,6 +70,17 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
     told = command("faces", config, len(ids), folder.digest, folder.content, scheme)
     known_of = {"official": official, "scheme": scheme, "attribute_names": names}
     return write_raw(out, recipe, config, metadata=metadata, told=told, notes=notes, **known_of)
+
+
+def _check_detector(config: FacesConfig) -> None:
+    if config.several == "each" and config.detector != "landmarks":
+        raise InputError("--several each: needs --detector landmarks, which crops a face by the landmarks of its row")
+    if config.detector != "landmarks":
+        return
+    if not config.landmarks and config.annotation != "landmarks5":
+        raise InputError("--detector landmarks: needs --landmarks FILE, the landmarks that it crops faces by")
+    if config.partial:
+        raise InputError("--detector landmarks: not with --partial, whose pictures without landmarks it cannot crop")
 
 
 def _annotations(
@@ -254,6 +267,6 @@ def _splits(
         train, test = hold_out(ids, config.holdout, config.group_regex, config.seed)
         chosen = {"train": train, "test": test}
     else:
-        names = [official[recipe.ids[p]] for p in order]
+        names = [official[picture_of(recipe.ids[p])] for p in order]
         chosen = {name: [i for i, n in enumerate(names) if n == name] for name in ("train", "validation", "test")}
     return {name: [row for i in rows for row in of_picture[order[i]]] for name, rows in chosen.items()}

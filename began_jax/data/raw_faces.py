@@ -15,7 +15,11 @@ from began_jax.annotators import annotator
 from began_jax.annotators.annotator import Unsure
 from began_jax.data.builder import unannotated
 from began_jax.data.landmark_files import outside, resized
+from began_jax.data.pictures import picture_of
 from began_jax.images import Crop, fit_image, fit_landmarks, read_image
+from began_jax.landmarks import POINTS_49
+
+FRAME, LIFT = 1.5, 0.06  # side of a window over that of the box of its landmarks, share of it that it lies higher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,7 @@ class FaceRecipe:
     height: int
     width: int
     channels: int
-    detector: str  # haar, or whole: the photograph is the crop
+    detector: str  # haar; landmarks, around which the crop is; or whole: the photograph is the crop
     several: str  # what to do with several faces: leave-out, or take the largest
     annotator: str | None  # T by name, or None where `known` says the annotation
     annotator_options: Mapping[str, Any]
@@ -48,16 +52,20 @@ class FaceRecipe:
             known = None if self.known is None else self.known.get(name)
             if self.known is not None and known is None and not self.partial:
                 raise Unsure(f"no {self.kind} in the file")
-            photograph = read_image(self.root / name, self.channels)
+            photograph = read_image(self.root / picture_of(name), self.channels)
             size = photograph.shape[1::-1]
-            wrong = ""
+            wrong, told = "", self.sizes.get(picture_of(name))
             if known is not None and self.kind == "landmarks":
                 wrong = "a landmark is more than a picture's size outside" if outside(known, *size) else ""
-                wrong = wrong or (resized(self.sizes.get(name), *size) and "not of the size of its landmarks' picture")
+                wrong = wrong or (resized(told, *size) and "not of the size of its landmarks' picture")
             if wrong:
                 raise Unsure(wrong)
             points = known if self.kind == "landmarks" else None
-            top, left, height, width = face_window(photograph, detect, self.several, points)
+            if self.detector == "landmarks":
+                assert points is not None
+                top, left, height, width = landmark_window(points, *size)
+            else:
+                top, left, height, width = face_window(photograph, detect, self.several, points)
             crop = photograph[top : top + height, left : left + width]
             made = {"image": fit_image(crop, self.height, self.width), "id": name}
             if self.partial:
@@ -78,10 +86,29 @@ class FaceRecipe:
 
 
 def load_detector(name: str) -> Callable | None:
-    """Return what finds the faces of a photograph, or None for `whole`, where the photograph is the crop."""
-    if name == "whole":
+    """Return what finds the faces of a photograph, or None where nothing has to: `whole` and `landmarks`."""
+    if name != "haar":
         return None
     return plugins.import_module("began_jax.annotators.faces", f"--detector {name}").FaceDetector()
+
+
+def landmark_window(points: np.ndarray, width: int, height: int) -> Crop:
+    """Return the square window of a picture around a face's landmarks [K, 2], of 68 or 98 around the paper's 49.
+
+    So it holds about what OpenCV's cascade would find there, or as much of it as the picture has. Unsure where they
+    tell no window.
+    """
+    inner = points[list(POINTS_49[len(points)])] if len(points) in POINTS_49 else points
+    inner = inner if np.isfinite(inner).any() else points
+    low, high = np.nanmin(inner, axis=0), np.nanmax(inner, axis=0)
+    side = min(round(FRAME * float((high - low).max())), width, height)
+    if side < 2:
+        raise Unsure("its landmarks lie at one place, around which nothing can be cropped")
+    x, y = (low + high) / 2 + 0.5
+    if not (0 <= x <= width and 0 <= y <= height):
+        raise Unsure("its landmarks lie outside of it")
+    top, left = y - (0.5 + LIFT) * side, x - side / 2
+    return Crop(int(np.clip(round(top), 0, height - side)), int(np.clip(round(left), 0, width - side)), side, side)
 
 
 def face_window(

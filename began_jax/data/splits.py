@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from began_jax.data.pictures import picture_of
 from began_jax.errors import InputError
 
 
 def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
-    """Return group -> indices of its ids, as `hold_out` splits them; InputError where the regex matches not all."""
+    """Return group -> indices of its ids, as `hold_out` splits them; InputError where the regex matches not all.
+
+    It is matched with the name of the picture, of which all faces are one group.
+    """
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(ids):
-        match = re.search(group_regex or ".*", name, re.DOTALL)
+        match = re.search(group_regex or ".*", picture_of(name), re.DOTALL)
         found = match and match.group(1 if match.re.groups else 0)
         if found is None:
             raise InputError(f"--group-regex {group_regex}: does not match {name}; every id must match")

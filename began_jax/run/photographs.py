@@ -124,7 +124,14 @@ def project(
     mesh = sharding.data_mesh(size, sharding.most_devices(size, jax.local_device_count()), local=True)
     invert = inverter.of_run(run, config, generator, mesh, steps_per_call)
     prepared = {"detector": "whole", "several": "leave-out"} | run.data.metadata
+    if prepared["several"] == "each":
+        prepared["several"] = "leave-out"
     cropped = detector or prepared["detector"], several or prepared["several"]
+    if cropped[0] == "landmarks":
+        raise InputError(
+            f"--images {root}: the data set's faces were cropped around landmarks, which photographs have not; give "
+            "--detector haar, or --detector whole where they are crops"
+        )
     refuse_taken(out)
     annotate = _annotator(run, aspect)
     if annotate and run.kind.name == "mask":
