@@ -316,6 +316,11 @@ class AspectConfig(Checked):
         "as the paper",
         valid=NOT_NEGATIVE,
     )
+    self_training: bool = option(
+        False,
+        "train the image network a second time, from the images without annotations too, for which all together have "
+        "answered first; where no fewer lack one than have one (docs/aspects.md)",
+    )
     members: int = option(
         1,
         "networks trained side by side, each with a seed of its own (--seed, --seed + 1, ...), whose mean is the "

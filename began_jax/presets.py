@@ -58,15 +58,16 @@ _MASK: dict[str, Any] = dict(
 )
 _SEEING: dict[str, Any] = dict(features=True, closed_form="process", validation=0.1, jitter=0.1, schedule="cosine")
 _FEATURES: dict[str, Any] = _SEEING | dict(batch_size=32, learning_rate=1e-3, weight_decay=0.01)
+_IMAGES: dict[str, Any] = dict(image_steps=6000, self_training=True)
 ASPECT_RECIPES: dict[str, AspectConfig] = {
     "paper": AspectConfig(),
     "regularised": AspectConfig(**_REGULARISED),
     "regularised-mask": AspectConfig(**_MASK),
     "combined": AspectConfig(**_REGULARISED, closed_form="process", read=True),
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
-    "combined-images": AspectConfig(**_REGULARISED, closed_form="process", read=True, image_steps=6000),
-    "features": AspectConfig(**_FEATURES, steps=2000, read=True, image_steps=6000),
-    "features-mask": AspectConfig(**_FEATURES, steps=2000, image_steps=3000),
+    "combined-images": AspectConfig(**_REGULARISED, closed_form="process", read=True, **_IMAGES),
+    "features": AspectConfig(**_FEATURES, steps=2000, read=True, **_IMAGES),
+    "features-mask": AspectConfig(**_FEATURES, steps=2000, image_steps=3000, self_training=True),
 }
 # From so many on a network of latents knows as much of landmarks as one of layers, and is quicker: "combined-images".
 MANY_LABELS = 2000

@@ -15,7 +15,7 @@ from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models import apply
 from began_jax.models.heads import ToLandmarks
-from began_jax.run import doubt, image_network, labels, networks, pairs, report
+from began_jax.run import closed_form, doubt, image_network, labels, networks, pairs, report, self_training
 from began_jax.run.folder import Run
 from began_jax.run.latents import read_columns, write_columns
 
@@ -42,8 +42,8 @@ def trained(tmp_path_factory, tiny_faces):
     return run
 
 
-def examples(run):
-    config, _ = networks.stored(run, "sees")
+def examples(run, name="sees"):
+    config, _ = networks.stored(run, name)
     z, targets = labels.training_pairs(run, config, None)
     return config, image_network.Examples(z, labels.learnt_from(run, config), targets)
 
@@ -93,6 +93,8 @@ def test_the_share_is_half_where_nothing_tells_and_nearer_to_the_better_of_the_t
     assert 0.5 < few.share(bad[:2]) < 0.7
     none = image_network.Beside(None, np.zeros((0, 1)), good[:0], truth[:0])
     assert none.share(bad[:0]) == 0.5
+    assert none._replace(expected=0.9).share(bad[:0]) == pytest.approx(0.9)
+    assert few.share(bad[:2]) < few._replace(expected=0.9).share(bad[:2]) < 1
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_network(trained, tmp_path, monkeypatch, capsys):
@@ -129,6 +131,82 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_network(trained, tmp_pa
     write_columns(folder / "image_validation", "answers", {"z": columns["z"], "answers": columns["answers"]})
     with pytest.raises(InputError, match="image lacks the end of its training"):
         image_network.load(opened, config, folder)
+
+
+FEW = ["--recipe", "combined", "--epochs", 2, "--labelled", 8, "--validation", 0.25, "--image-steps", 6]
+
+
+@pytest.fixture(scope="module")
+def again(trained):
+    """The same run with a network of fewer labels, whose image network learns from the other images too."""
+    done("aspect.py", trained, *FEW, "--self-training", "--name", "again")
+    return trained
+
+
+def test_self_training_learns_from_what_the_first_network_says_of_the_other_images(again):
+    run, folder = Run.open(again), again / "aspect" / "again"
+    config, given = examples(run, "again")
+    assert image_network.trained(config, folder) == image_network.AGAIN
+    teacher, aspect = (networks.load(run, "again", image=name) for name in (image_network.FIRST, None))
+    rest = np.setdiff1d(np.arange(20), given.rows)
+    images = images_of(run.data.source("train"), rest)
+    assert np.abs(teacher.look(images) - aspect.look(images)).max() > 1e-4
+    np.testing.assert_array_equal(self_training.others(run, given.rows), rest)
+    made = self_training._Pairs(run, config, given, folder)
+    learnt = np.asarray(aspects.validation_split(config, 8)[0])
+    np.testing.assert_array_equal(made._images, images_of(run.data.source("train"), np.r_[given.rows[learnt], rest]))
+    expected = teacher.known(run, "train", rest, run.latents("train")["z"][rest])
+    np.testing.assert_allclose(made._targets, [*given.targets[learnt], *expected], atol=1e-6)
+    first, second = (own for own, _ in self_training.parts(run, config, given.rows))
+    assert first.batch_size == 12 and second.batch_size == 24
+    both = made.trainer(run, second, both=True)._train[0]
+    np.testing.assert_array_equal(np.bincount(both), [2] * 6 + [1] * 12)  # as many of each
+    np.testing.assert_array_equal(made.trainer(run, first, both=False)._train[0], np.arange(6, 18))
+    held = given.rows[closed_form.validation_rows(config, 8)]
+    beside = image_network.load(run, config, folder, image_network.AGAIN)
+    np.testing.assert_allclose(beside.answers, aspect.look(images_of(run.data.source("train"), held)), atol=1e-5)
+    assert aspect.look_share == pytest.approx(figures(again)["aspect/image_share"])
+
+
+@pytest.mark.parametrize("part", [image_network.OTHERS, image_network.AGAIN])
+def test_self_training_that_was_stopped_goes_on_to_the_same_network(again, part, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(again, tmp_path / "run")
+    opened, folder = Run.open(run), run / "aspect" / "again"
+    config, given = examples(opened, "again")
+    whole = image_network.load(opened, config, folder, image_network.AGAIN)
+    for name in (image_network.OTHERS, image_network.AGAIN):
+        shutil.rmtree(folder / name)
+    shutil.rmtree(folder / "image_again_validation")
+    check, last = image_network._check, self_training.parts(opened, config, given.rows)[0][0].epochs
+    calls = []
+
+    def stops(values, epoch):
+        calls.append(epoch)
+        if len(calls) == (2 if part == image_network.OTHERS else last + 2):
+            raise KeyboardInterrupt
+        check(values, epoch)
+
+    monkeypatch.setattr(image_network, "_check", stops)
+    with pytest.raises(KeyboardInterrupt):
+        self_training.fitted(opened, config, given, folder, 1)
+    first = networks.load(opened, "again")
+    assert first.look is not None and "--self-training has not ended" in capsys.readouterr().err
+    monkeypatch.setattr(image_network, "_check", check)
+    done("aspect.py", run, *FEW, "--self-training", "--name", "again")
+    found = image_network.load(opened, config, folder, image_network.AGAIN)
+    jax.tree.map(np.testing.assert_array_equal, found.parameters, whole.parameters)
+
+
+def test_self_training_needs_as_many_other_images(again):
+    run = Run.open(again)
+    config, given = examples(run, "again")
+    assert self_training.serves(run, config, given.rows)
+    assert not self_training.serves(run, config, np.arange(12))
+    assert not self_training.serves(run, dataclasses.replace(config, image_steps=0), given.rows)
+    printed = done("aspect.py", again, *FEW, "--self-training", "--name", "again", "--plan")
+    assert "to do again (--self-training)  3 epochs of 1 steps, then 3 epochs of 1 steps" in printed
+    wanted = ["--self-training needs --image-steps"]
+    assert_refused(again, "aspect.py", again, "--recipe", "combined", "--self-training", wanted=wanted)
 
 
 def test_what_cannot_be_is_said(trained, tmp_path):

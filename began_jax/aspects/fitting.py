@@ -20,7 +20,17 @@ from began_jax.models.mlp import MultilayerNetwork
 from began_jax.options import check_config
 from began_jax.sharding import gathered, without_mesh
 
-OF_RUNS = ("target", "label_sampler", "labelled", "label_seed", "closed_form", "read", "features", "image_steps")
+OF_RUNS = (
+    "target",
+    "label_sampler",
+    "labelled",
+    "label_seed",
+    "closed_form",
+    "read",
+    "features",
+    "image_steps",
+    "self_training",
+)
 CHECK_EVERY = 100  # epochs between two looks at whether the loss is finite
 
 

@@ -45,11 +45,15 @@ class AspectState:
 Targets = Float[Array, "count ..."] | UInt8[Array, "count ..."] | Int[Array, "count ..."]
 
 
+# Latents, or what else a sight looks at: images as they are stored, or the numbers of some.
+Inputs = Float[Array, "batch ..."] | UInt8[Array, "batch ..."] | Int[Array, " batch"]
+
+
 class Sight(NamedTuple):
     """What a network is given in a latent's place, such as the inner layers of a generator for it.
 
     Args:
-        look: (parameters, latents [batch, latent]) -> inputs [batch, ...].
+        look: (parameters, latents [batch, latent], or what there is in their place) -> inputs [batch, ...].
         parameters: of it, which are not trained.
         change: (key, inputs, targets) -> those of a batch as they are learnt, such as `moving.with_landmarks`; or None.
     """
@@ -58,7 +62,7 @@ class Sight(NamedTuple):
     parameters: Any
     change: Callable[[Key[Array, ""], Array, Array], tuple[Array, Array]] | None = None
 
-    def __call__(self, z: Float[Array, "batch ..."] | UInt8[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+    def __call__(self, z: Inputs) -> Float[Array, "batch ..."]:
         return self.look(self.parameters, z)
 
 
@@ -118,7 +122,7 @@ def step(
     config: AspectConfig,
     network: Network,
     state: AspectState,
-    latents: Float[Array, "count ..."] | UInt8[Array, "count ..."],
+    latents: Float[Array, "count ..."] | UInt8[Array, "count ..."] | Int[Array, " count"],
     targets: Targets,
     rows: Int[Array, " batch"],
     deviation: Float[Array, "..."] | None = None,
@@ -176,7 +180,7 @@ def end_epoch(
     network: Network,
     state: AspectState,
     mean_loss: Float[Array, ""],
-    latents: Float[Array, "validation ..."] | UInt8[Array, "validation ..."],
+    latents: Float[Array, "validation ..."] | UInt8[Array, "validation ..."] | Int[Array, " validation"],
     targets: Float[Array, "validation ..."] | Int[Array, "validation ..."],
     sight: Sight | None = None,
     absent: bool = False,

@@ -13,7 +13,7 @@ from began_jax import aspects
 from began_jax.configs import AspectConfig
 from began_jax.files import agree
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import checkpoints, closed_form, image_network, networks
+from began_jax.run import checkpoints, closed_form, image_network, networks, self_training
 from began_jax.run.folder import Run
 from began_jax.run.image_network import Examples
 from began_jax.run.loop import Loop, between_saves
@@ -87,6 +87,7 @@ def fitted(
         del trainer, pairs  # and what they have on the device
         beside = events and events / "images"  # each a curve of its own from epoch 1 on
         image_network.fitted(run, config, examples, folder, save_every, beside)
+        self_training.fitted(run, config, examples, folder, save_every, beside)
     return loop
 
 
@@ -98,6 +99,7 @@ def _agree(folder: Path, recipe: str, config: AspectConfig, origin: dict, otherw
     used = checkpoints.exists(folder)
     # networks of before 0.3.0
     defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
+    defaults["self_training"] = False
     defaults |= {name: origin.get(name) for name in ("annotations", "labels_of")}
     options = {"free": free, "defaults": defaults, "otherwise": otherwise, "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

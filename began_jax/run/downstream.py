@@ -35,7 +35,7 @@ from began_jax.images import to_float
 from began_jax.metrics import Ridge
 from began_jax.models import apply
 from began_jax.progress import Progress
-from began_jax.run import aspect_training, checkpoints, image_network, labels, networks, pairs
+from began_jax.run import aspect_training, checkpoints, image_network, labels, networks, pairs, self_training
 from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.generator import batched
@@ -88,7 +88,7 @@ def measure(run: Run, plan: Plan) -> dict[str, float]:
         known["students"] = GENERATION + 1  # since a kind's own head, moves and loss are theirs too
     used = any(folder.glob("*/*.json")) or any(map(checkpoints.exists, folder.glob("aspect/*")))
     defaults = {"recipe": plan.name, "students": 1, "features": False, "steps": 0, "image_steps": 0}
-    defaults |= {"schedule": "constant", "annotations": known.get("annotations")}
+    defaults |= {"self_training": False, "schedule": "constant", "annotations": known.get("annotations")}
     agree(folder / "config.json", known, "measured", otherwise=f"delete {folder}", used=used, defaults=defaults)
     ways = [way for way in WAYS if way != "encoder" or run.inverted.encode]
     annotated = len(run.annotated("train", inverted["train"]))
@@ -179,11 +179,9 @@ class _Knowing:
 
     @functools.cached_property
     def _pseudo(self) -> student.Set:
-        z, source = self._run.latents("train")["z"], self._run.data.source("train")
-        rest = evenly(np.setdiff1d(np.arange(len(z)), self._rows), MOST)
-        images = images_of(source, rest)
-        answers = self._aspect.known(self._run, "train", rest, z[rest])
-        return images, (answers > 0.5).astype(np.uint8) if self._run.kind.name == "mask" else answers
+        rest = self_training.others(self._run, self._rows)
+        images = images_of(self._run.data.source("train"), rest)
+        return images, self_training.pseudo_labels(self._run, self._aspect, rest)
 
     @functools.cached_property
     def _generated(self) -> student.Set:

@@ -67,7 +67,8 @@ def plan(args: argparse.Namespace, run: Run) -> downstream.Plan:
     pairs.check_draw(args.sampler, sampling.JITTER, args.truncation)
     config = networks.possible(run, ASPECT_RECIPES[recipe])
     if recipe == before.get("recipe"):  # which may have had fewer steps when these were made
-        config = dataclasses.replace(config, image_steps=before.get("image_steps", config.image_steps))
+        used = {"image_steps": config.image_steps, "self_training": False}
+        config = dataclasses.replace(config, **{name: before.get(name, value) for name, value in used.items()})
     if args.keep < 1 and not run.inverted.encode and config.closed_form == "none" and not config.image_steps:
         why = f"networks of recipe {recipe} have neither process nor image network, nor the run an encoder"
         raise InputError(f"--keep {args.keep}: {why}")

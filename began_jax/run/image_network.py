@@ -5,6 +5,9 @@ picture is hard to read, and G_a where the inversion has missed something, and b
 What two networks with different views of the same examples know beyond each other is what co-training stands on (Blum
 and Mitchell, 1998).
 
+With --self-training another one takes its place, which has learnt from images without annotations too
+(`self_training`); its folders are `image_again` and `image_again_validation`.
+
 RUN/aspect/NAME/image/              its training (Orbax)
 RUN/aspect/NAME/image_validation/   its answers for the validation images, from which it has not learnt: one Orbax item
 """
@@ -36,21 +39,27 @@ from began_jax.run.loop import Loop, between_saves
 from began_jax.sampling import evenly
 
 MOST = 20_000  # images that it is trained on: all of them are on the device
-EQUAL = 0.5  # share of each, where no example tells which one is the better
+FIRST, OTHERS, AGAIN = "image", "image_others", "image_again"  # folders of its trainings
+# Its share beside G_a where no example tells: both know as much, and then it has learnt what G_a knows.
+EXPECTED = {FIRST: 0.5, AGAIN: 0.9}
 _ITEM = "answers"
 
 
 class Beside(NamedTuple):
-    """Its parameters, and validation examples: what G_a is given for them, its own answers, and the targets."""
+    """Its parameters, and validation examples: what G_a is given for them, its own answers, and the targets.
+
+    `expected` is its share without examples.
+    """
 
     parameters: Any
     z: np.ndarray
     answers: np.ndarray
     targets: np.ndarray
+    expected: float = EXPECTED[FIRST]
 
     def share(self, others: np.ndarray) -> float:
         """Return its share, 0 to 1, beside G_a, whose answers for the validation examples are given."""
-        return 1 - closed_form.best_share(others, self.answers, self.targets, EQUAL)
+        return 1 - closed_form.best_share(others, self.answers, self.targets, 1 - self.expected)
 
 
 class Examples(NamedTuple):
@@ -89,17 +98,17 @@ class Untrained(NamedTuple):
 def init(run: Run, config: AspectConfig) -> aspects.AspectState:
     """Return the state before the first epoch of its training, beside an aspect network of a configuration."""
     made, _ = network(run)
-    return aspects.init(_recipe(config), made, (run.data.height, run.data.width, run.data.channels))
+    return aspects.init(recipe(config), made, (run.data.height, run.data.width, run.data.channels))
 
 
-def _recipe(config: AspectConfig) -> AspectConfig:
-    """Return how it is trained, as a student is, in --image-steps steps."""
-    recipe = student.Recipe(config.image_steps)
+def recipe(config: AspectConfig, share: float = 1) -> AspectConfig:
+    """Return how it is trained, as a student is, in a share of --image-steps steps."""
+    how = student.Recipe(max(1, round(share * config.image_steps)))
     return AspectConfig(
-        steps=recipe.steps,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
+        steps=how.steps,
+        batch_size=how.batch_size,
+        learning_rate=how.learning_rate,
+        weight_decay=how.weight_decay,
         schedule="cosine",
         seed=config.seed,
     )
@@ -109,18 +118,25 @@ def untrained(run: Run, config: AspectConfig, count: int) -> Untrained:
     """Return what is trained beside an aspect network of `count` examples."""
     made, loss = network(run)
     learnt = min(aspects.training_count(config, count), MOST)
+    own = aspects.fitted_to(recipe(config), learnt)
+    return Untrained(made, own, learnt, loss, aspects.Sight(lambda _, images: to_float(images), (), changed(run)))
 
-    def change(key: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return student.augment(key, images, targets, run.kind.moves)
 
-    own = aspects.fitted_to(_recipe(config), learnt)
-    return Untrained(made, own, learnt, loss, aspects.Sight(lambda _, images: to_float(images), (), change))
+def changed(run: Run) -> Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+    """Return how images and targets are changed as they are learnt: as those of a student."""
+    moves = run.kind.moves
+    return lambda key, images, targets: student.augment(key, images, targets, moves)
+
+
+def learnt_rows(config: AspectConfig, count: int) -> np.ndarray:
+    """Return which of `count` examples it learns from: those of G_a, and not those that this is validated on."""
+    train, _ = aspects.validation_split(config, count)
+    return evenly(np.asarray(train), MOST)
 
 
 def _trainer(run: Run, config: AspectConfig, examples: Examples, made: Untrained) -> aspects.Trainer:
-    """Return the epochs: on what G_a learns from, and not on what it is validated on."""
-    train, _ = aspects.validation_split(config, len(examples.z))
-    rows = evenly(np.asarray(train), made.count)
+    """Return the epochs."""
+    rows = learnt_rows(config, len(examples.z))
     images, targets = images_of(run.data.source("train"), examples.rows[rows]), examples.targets[rows]
     pairs = (jnp.asarray(images), jnp.asarray(targets))
     return aspects.Trainer(made.config, made.network, *pairs, sight=made.sight, loss=made.loss)
@@ -135,37 +151,72 @@ def fitted(
     events: Path | None = None,
 ) -> None:
     """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
-    made = untrained(run, config, len(examples.z))
-    kept, state = folder / "image_validation", init(run, config)
+    made, state = untrained(run, config, len(examples.z)), init(run, config)
+    options = {"save_every": save_every, "events": events}
+    loop = trained_in(folder / FIRST, made.config, state, lambda: _trainer(run, config, examples, made), **options)
+    keep(run, config, examples, folder, FIRST, loop)
+
+
+def trained_in(
+    place: Path,
+    config: AspectConfig,
+    state: aspects.AspectState,
+    trainer: Callable[[], aspects.Trainer],
+    save_every: int | None = None,
+    events: Path | None = None,
+) -> Loop[aspects.AspectState]:
+    """Train in a folder from where it stopped to the end, and return the loop; exits where a signal stopped it.
+
+    Args:
+        place: the folder.
+        config: of the training.
+        state: before the first epoch.
+        trainer: makes the epochs, and is called if there are any left.
+        save_every: epochs between checkpoints; None for `loop.between_saves`.
+        events: folder of TensorBoard's files.
+    """
 
     def observe(epoch: int, values: dict[str, float]) -> dict[str, float]:
         _check(values, epoch)
         loop.log("aspect", epoch, values)
         return values
 
-    every = save_every or between_saves(made.config.epochs)
+    every = save_every or between_saves(config.epochs)
     options = {"observe": observe, "save_every": every, "events": events}
-    with Loop("aspect (images)", folder / "image", state, made.config.epochs, unit="epoch", **options) as loop:
+    with Loop(f"aspect ({place.name})", place, state, config.epochs, unit="epoch", **options) as loop:
         del state  # the loop has it, or another in its place
         if loop.start < loop.total:
-            trainer = _trainer(run, config, examples, made)
+            epochs = trainer()
             for _ in loop:
-                loop.advance(*trainer.epoch(loop.state))
-    if checkpoints.exists(kept) and checkpoints.damage(kept / "0"):
-        shutil.rmtree(kept)
-    if loop.state.done == loop.total and not checkpoints.exists(kept):
-        found = _validated(run, config, examples, loop.state.best_parameters)
-        columns = {name: getattr(found, name) for name in ("z", "answers", "targets")}
-        write_columns(kept, _ITEM, columns | {"epochs": np.asarray(loop.total)})
+                loop.advance(*epochs.epoch(loop.state))
     if loop.stopped:
         print("aspect: the image network was stopped; the same command goes on")
     loop.exit_if_stopped()
+    return loop
+
+
+def keep(
+    run: Run, config: AspectConfig, examples: Examples, folder: Path, name: str, loop: Loop[aspects.AspectState]
+) -> None:
+    """Keep the answers of a network that is trained to the end for the validation images, unless they are there."""
+    kept = _validation(folder, name)
+    if checkpoints.exists(kept) and checkpoints.damage(kept / "0"):
+        shutil.rmtree(kept)
+    if not checkpoints.exists(kept):
+        found = _validated(run, config, examples, loop.state.best_parameters)
+        columns = {name: getattr(found, name) for name in ("z", "answers", "targets")}
+        write_columns(kept, _ITEM, columns | {"epochs": np.asarray(loop.total)})
+
+
+def _validation(folder: Path, name: str) -> Path:
+    return folder / f"{name}_validation"
 
 
 def clear(folder: Path) -> None:
     """Remove what is kept of the one beside an aspect network."""
-    for name in ("image", "image_validation"):
+    for name in (FIRST, OTHERS, AGAIN):
         shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.rmtree(_validation(folder, name), ignore_errors=True)
 
 
 def _check(metrics: dict[str, float], epoch: int) -> None:
@@ -173,25 +224,39 @@ def _check(metrics: dict[str, float], epoch: int) -> None:
     require_finite(metrics, f"the training of the image network diverged at epoch {epoch}", remedy)
 
 
-def trained(config: AspectConfig, folder: Path) -> bool:
-    """Return whether there is one beside an aspect network; a line says so where its training has not ended."""
-    if config.image_steps and not checkpoints.exists(folder / "image_validation"):
+def trained(config: AspectConfig, folder: Path) -> str:
+    """Return the name of the one beside an aspect network that is trained to the end, or "".
+
+    A line says so where it, or a second training that was begun, has not ended.
+    """
+    if not config.image_steps:
+        return ""
+    if ended(folder, AGAIN):
+        return AGAIN
+    if not ended(folder, FIRST):
         print(f"{folder}: its image network is not trained to the end, and is left out", file=sys.stderr)
-        return False
-    return config.image_steps > 0
+        return ""
+    if (folder / OTHERS).is_dir():
+        print(f"{folder}: --self-training has not ended; the image network is that of before", file=sys.stderr)
+    return FIRST
 
 
-def load(run: Run, config: AspectConfig, folder: Path) -> Beside:
+def ended(folder: Path, name: str) -> bool:
+    """Return whether a network is trained to the end."""
+    return checkpoints.exists(_validation(folder, name))
+
+
+def load(run: Run, config: AspectConfig, folder: Path, name: str = FIRST) -> Beside:
     """Return the one beside an aspect network; InputError where it is not trained to its end, or damaged."""
     remedy = f"run aspect.py --run {run.folder} --name {folder.name} again, as before"
-    found = read_columns(folder / "image_validation", _ITEM, remedy)
-    saved = checkpoints.manager(folder / "image", read_only=True)
+    found = read_columns(_validation(folder, name), _ITEM, remedy)
+    saved = checkpoints.manager(folder / name, read_only=True)
     like = jax.eval_shape(lambda: init(run, config))
     restored = checkpoints.restore_latest(saved, like)
     saved.close()
     if restored is None or restored[0] != found.get("epochs"):
-        raise InputError(f"{folder / 'image'} lacks the end of its training: {remedy}")
-    return Beside(restored[1].best_parameters, found["z"], found["answers"], found["targets"])
+        raise InputError(f"{folder / name} lacks the end of its training: {remedy}")
+    return Beside(restored[1].best_parameters, found["z"], found["answers"], found["targets"], EXPECTED[name])
 
 
 def _validated(run: Run, config: AspectConfig, examples: Examples, parameters: Any) -> Beside:

@@ -62,7 +62,8 @@ def possible(run: Run, config: AspectConfig) -> AspectConfig:
     images = config.image_steps if head and config.target == "dataset" else 0
     # T's labels are those of G(z), which the layers for z show.
     read = config.read and bool(run.config.encoder_weight) and not (features and config.target != "dataset")
-    return dataclasses.replace(config, read=read, features=features, image_steps=images)
+    again = config.self_training and images > 0
+    return dataclasses.replace(config, read=read, features=features, image_steps=images, self_training=again)
 
 
 def fitting(run: Run, config: AspectConfig, count: int) -> AspectConfig:
@@ -130,7 +131,7 @@ def of_run(run: Run, config: AspectConfig) -> Untrained:
     return untrained(config, run.kind, run.data, run.config, run.inverted)
 
 
-def load(run: Run, name: str, folder: Path | None = None) -> TrainedAspect:
+def load(run: Run, name: str, folder: Path | None = None, image: str | None = None) -> TrainedAspect:
     """Return the network with the best parameters of its newest checkpoint, with what is beside it.
 
     An image network whose training has not ended is left out, and a line says so.
@@ -139,6 +140,7 @@ def load(run: Run, name: str, folder: Path | None = None) -> TrainedAspect:
         run: whose network it is.
         name: of the network.
         folder: where networks are kept, by default the run's.
+        image: which of its image networks, by default the last one (`image_network.trained`).
 
     Raises:
         InputError: as `stored`, and where what is beside it is damaged.
@@ -146,7 +148,8 @@ def load(run: Run, name: str, folder: Path | None = None) -> TrainedAspect:
     config, state = stored(run, name, folder)
     folder = (folder or run.folder / "aspect") / name
     beside = closed_form.load(folder) if config.closed_form == "process" else None
-    images = image_network.load(run, config, folder) if image_network.trained(config, folder) else None
+    image = image_network.trained(config, folder) if image is None else image
+    images = image_network.load(run, config, folder, image) if image else None
     made = of_run(run, config)
     return answering(run, config, made.network, made.sight, state, beside, images)
 

@@ -12,7 +12,7 @@ from began_jax import aspects, began, sharding
 from began_jax.aspects import losses
 from began_jax.configs import AspectConfig, InvertConfig, TrainConfig
 from began_jax.images import to_uint8
-from began_jax.run import image_network, networks
+from began_jax.run import image_network, labels, networks, self_training
 from began_jax.run.folder import Run
 from began_jax.run.generator import Generator
 from began_jax.run.inverter import step_of
@@ -123,6 +123,9 @@ def aspect(run: Run, config: AspectConfig) -> str:
         targets = jax.ShapeDtypeStruct((own.count, *run.data.shape), dtype)
         calls.append(_aspect_step("images", own.config, own, state, images, targets, own.loss))
         facts |= {"to do with images": _epochs(own.config, own.count), "a checkpoint of that": _checkpoint(state)}
+        if self_training.serves(run, config, learnt := labels.learnt_from(run, config)):
+            found = self_training.parts(run, config, learnt)
+            facts["to do again (--self-training)"] = ", then ".join(_epochs(part, count) for part, count in found)
     return text("aspect", calls, facts)
 
 

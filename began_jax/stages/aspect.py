@@ -81,6 +81,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
             raise InputError(f"--image-steps needs a kind with a head (began_jax/kinds.py); {run.kind.name} has none")
         if config.target != "dataset":
             raise InputError("--image-steps needs --target dataset, whose annotated images it learns from")
+    if getattr(args, "self_training", False) and not config.image_steps:
+        raise InputError("--self-training needs --image-steps, the image network that is trained again")
     if getattr(args, "read", False) and config.features and config.target != "dataset":
         raise InputError(f"--read with --features needs --target dataset; labels of {config.target} images are of G(z)")
     if hasattr(args, "epochs") and getattr(args, "steps", 0):
