@@ -67,7 +67,7 @@ ASPECT_RECIPES: dict[str, AspectConfig] = {
     "combined-mask": AspectConfig(**_MASK, closed_form="process", read=True),
     "combined-images": AspectConfig(**_REGULARISED, closed_form="process", read=True, **_IMAGES),
     "features": AspectConfig(**_FEATURES, steps=2000, read=True, **_IMAGES),
-    "features-mask": AspectConfig(**_FEATURES, steps=2000, image_steps=3000, self_training=True),
+    "features-mask": AspectConfig(**_FEATURES, steps=2000, image_steps=3000),
 }
 # From so many on a network of latents knows as much of landmarks as one of layers, and is quicker: "combined-images".
 MANY_LABELS = 2000

@@ -162,6 +162,15 @@ def test_pts_files_count_pixels_from_one(tmp_path, images):
         read(images)
 
 
+def test_arrays_of_python_objects_are_refused_with_what_to_save(tmp_path):
+    """As numpy.savez writes a column of names of pandas."""
+    np.savez(tmp_path / "a.npz", name=np.array(IDS, object), landmarks=POINTS)
+    with pytest.raises(
+        InputError, match=r"holds Python objects; save numbers, and names by numpy"
+    ):
+        read(tmp_path / "a.npz")
+
+
 def test_lists_of_other_sets(tmp_path):
     points = np.random.default_rng(2).uniform(1, 40, (2, 98, 2)).round(3)
     names = ["37--Soccer/37 Soccer.jpg", "a.jpg"]

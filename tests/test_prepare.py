@@ -486,6 +486,19 @@ def test_sigterm_is_a_clean_exit(pictures):
     assert exit_.value.code == 130
 
 
+def test_a_reader_that_ends_before_is_no_error(monkeypatch):
+    """As in `prepare.py ... | head -1`."""
+    handler, (reading, writing) = signal.getsignal(signal.SIGTERM), os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(SystemExit) as exit_:
+            cli.run(lambda: print("all that is said"))
+        print("what is said later goes nowhere", flush=True)
+    signal.signal(signal.SIGTERM, handler)
+    assert exit_.value.code == 141
+
+
 def test_description_says_where_it_came_from(pictures):
     run(*arguments(pictures), "--out", pictures / "out", "--height", 12, "--width", 16)
     assert "10 pictures" in json.loads((pictures / "out" / "dataset_info.json").read_text())["description"]

@@ -59,6 +59,8 @@ def read(path: Path) -> Landmarks:
     except InputError:
         raise
     except Exception as error:  # damaged files make numpy, zipfile, json and csv raise many kinds
+        if "allow_pickle" in str(error):  # what numpy says of them
+            error = ValueError("an array holds Python objects; save numbers, and names by numpy.array(names, str)")
         reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError | TypeError) else error
         raise InputError(f"{where}: cannot be read ({reason})") from None
 

@@ -75,7 +75,8 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 def run(main: Callable[[], None], prog: str | None = None) -> None:
     """Run an entry point: InputError is one line and status 2, DivergedError 1, Ctrl-C 130, SIGTERM 143.
 
-    A place that cannot be written counts as an InputError.
+    A place that cannot be written counts as an InputError. What reads the output and ends before, such as head, is no
+    error of this command: its status is then 141, as the shell knows it.
     """
     quiet_logs()
     for stream in (sys.stdout, sys.stderr):  # names of files that a terminal's encoding lacks
@@ -85,6 +86,11 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
     try:
         with errors_end_now(prog):
             main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is flushed at the end
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except (InputError, DivergedError) as error:
         print(_line(error, prog), file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InputError) else 1) from None
