@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from unittest import mock
 
 import jax
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 from ways import assert_refused, done, figures
 
 from began_jax import aspects
-from began_jax.data.datasets import images_of
+from began_jax.data.datasets import DataSet, images_of
 from began_jax.errors import InputError
+from began_jax.files import read_json, write_json
 from began_jax.images import to_float
 from began_jax.kinds import KINDS
 from began_jax.models import apply
 from began_jax.models.heads import ToLandmarks
-from began_jax.run import closed_form, doubt, image_network, labels, networks, pairs, report, self_training
+from began_jax.run import checkpoints, closed_form, doubt, image_network, labels, networks, pairs, report, self_training
+from began_jax.run.answers import TrainedAspect
 from began_jax.run.folder import Run
 from began_jax.run.latents import read_columns, write_columns
 
@@ -178,11 +181,11 @@ def test_self_training_that_was_stopped_goes_on_to_the_same_network(again, part,
         shutil.rmtree(folder / name)
     shutil.rmtree(folder / "image_again_validation")
     check, last = image_network._check, self_training.parts(opened, config, given.rows)[0][0].epochs
-    calls = []
+    calls, stop = [], 2 if part == image_network.OTHERS else last + 2
 
     def stops(values, epoch):
         calls.append(epoch)
-        if len(calls) == (2 if part == image_network.OTHERS else last + 2):
+        if len(calls) == stop:
             raise KeyboardInterrupt
         check(values, epoch)
 
@@ -191,10 +194,57 @@ def test_self_training_that_was_stopped_goes_on_to_the_same_network(again, part,
         self_training.fitted(opened, config, given, folder, 1)
     first = networks.load(opened, "again")
     assert first.look is not None and "--self-training has not ended" in capsys.readouterr().err
-    monkeypatch.setattr(image_network, "_check", check)
     done("aspect.py", run, *FEW, "--self-training", "--name", "again")
+    assert calls[stop:] == ([2, 3, 1, 2, 3] if part == image_network.OTHERS else [2, 3])
     found = image_network.load(opened, config, folder, image_network.AGAIN)
     jax.tree.map(np.testing.assert_array_equal, found.parameters, whole.parameters)
+
+
+def test_self_training_starts_its_second_half_from_what_the_first_has_learnt(again, tmp_path, monkeypatch):
+    run = shutil.copytree(again, tmp_path / "run")
+    opened, folder = Run.open(run), run / "aspect" / "again"
+    config, given = examples(opened, "again")
+    shutil.rmtree(folder / image_network.AGAIN)
+    train, begun = image_network.trained_in, {}
+
+    def trained_in(place, own, state, *rest, **options):
+        begun[place.name] = jax.device_get(state.parameters)
+        return train(place, own, state, *rest, **options)
+
+    monkeypatch.setattr(image_network, "trained_in", trained_in)
+    self_training.fitted(opened, config, given, folder)
+    saved = checkpoints.manager(folder / image_network.OTHERS, read_only=True)
+    _, state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: image_network.init(opened, config)))
+    saved.close()
+    jax.tree.map(np.testing.assert_array_equal, begun[image_network.AGAIN], state.best_parameters)
+
+
+def test_damaged_answers_of_a_second_training_are_made_again(again, tmp_path):
+    run = shutil.copytree(again, tmp_path / "run")
+    opened, kept = Run.open(run), run / "aspect" / "again" / "image_again_validation"
+    config, _ = examples(opened, "again")
+    whole = image_network.load(opened, config, kept.parent, image_network.AGAIN)
+    data = max((path for path in kept.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data.write_bytes(data.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputError, match="again, as before"):
+        networks.load(opened, "again")
+    done("aspect.py", run, *FEW, "--self-training", "--name", "again")
+    found = image_network.load(opened, config, kept.parent, image_network.AGAIN)
+    np.testing.assert_array_equal(found.answers, whole.answers)
+
+
+def test_masks_of_others_are_cut_and_points_that_none_shows_stay_absent():
+    z = np.zeros((5, 2), np.float32)
+    run = mock.create_autospec(Run, instance=True)
+    run.latents.return_value = {"z": z}
+    run.kind.name = "mask"
+    run.data = mock.create_autospec(DataSet, instance=True)
+    run.data.known.side_effect = lambda answers: np.where(np.isin(np.arange(3), [1])[:, None], np.nan, answers)
+    aspect = TrainedAspect(lambda z: np.full((len(z), 3, 2), 0.6, np.float32), 1)
+    assert self_training.pseudo_labels(run, aspect, np.arange(4)).dtype == np.uint8
+    run.kind.name = "landmarks"
+    found = self_training.pseudo_labels(run, aspect, np.arange(4))
+    assert found.shape == (4, 3, 2) and np.isnan(found[:, 1]).all() and (found[:, 0] == np.float32(0.6)).all()
 
 
 def test_self_training_needs_as_many_other_images(again):
@@ -205,8 +255,30 @@ def test_self_training_needs_as_many_other_images(again):
     assert not self_training.serves(run, dataclasses.replace(config, image_steps=0), given.rows)
     printed = done("aspect.py", again, *FEW, "--self-training", "--name", "again", "--plan")
     assert "to do again (--self-training)  3 epochs of 1 steps, then 3 epochs of 1 steps" in printed
+    assert "a step of 24 images, again" in printed
     wanted = ["--self-training needs --image-steps"]
     assert_refused(again, "aspect.py", again, "--recipe", "combined", "--self-training", wanted=wanted)
+    wanted = ["--self-training needs an image network, and that needs --target dataset"]
+    generated = ["--recipe", "combined-images", "--target", "generated", "--self-training"]
+    assert_refused(again, "aspect.py", again, *generated, wanted=wanted)
+    printed = done("aspect.py", again, *GIVEN, "--self-training", "--name", "idle")
+    assert "--self-training does nothing here: 8 of the inverted training images lack an annotation" in printed
+    assert not (again / "aspect" / "idle" / image_network.OTHERS).exists()
+
+
+def test_what_a_second_training_belongs_to(again, tmp_path):
+    """More epochs would change its teacher, and more inverted images what it learns from."""
+    run = shutil.copytree(again, tmp_path / "run")
+    command = ["aspect.py", run, *FEW, "--self-training", "--name", "again"]
+    assert_refused(run, *command, "--epochs", 3, wanted=["trained with epochs 2, and now 3"])
+    path = run / "aspect" / "again" / "config.json"
+    kept = read_json(path)
+    write_json(path, kept | {"inverted": 19})
+    assert_refused(run, *command, wanted=["trained with inverted 19, and now 20"])
+    kept.pop("inverted")  # of a network before this option
+    write_json(path, kept)
+    done(*command)
+    assert read_json(path)["inverted"] == 20
 
 
 def test_what_cannot_be_is_said(trained, tmp_path):

@@ -165,9 +165,7 @@ def test_pts_files_count_pixels_from_one(tmp_path, images):
 def test_arrays_of_python_objects_are_refused_with_what_to_save(tmp_path):
     """As numpy.savez writes a column of names of pandas."""
     np.savez(tmp_path / "a.npz", name=np.array(IDS, object), landmarks=POINTS)
-    with pytest.raises(
-        InputError, match=r"holds Python objects; save numbers, and names by numpy"
-    ):
+    with pytest.raises(InputError, match=r"holds Python objects; save numbers, and names by numpy"):
         read(tmp_path / "a.npz")
 
 

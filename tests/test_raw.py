@@ -387,15 +387,53 @@ def test_each_face_of_a_list_is_cropped_around_its_landmarks(photographs, tmp_pa
     assert (out / "metadata.json").stat().st_mtime_ns == before  # it is done
 
 
+def listed(path, rows):
+    """A csv of (name, points)."""
+    header = ",".join(f"x{i},y{i}" for i in range(len(rows[0][1])))
+    path.write_text("\n".join([f"name,{header}", *(",".join([n, *map(str, np.ravel(p))]) for n, p in rows)]))
+    return path
+
+
+def test_a_list_of_faces_is_known_again_by_whose_they_are(photographs, tmp_path, capfd):
+    first, second, third = ([(x, 60), (x + 40, 60), (x + 20, 100)] for x in (60, 80, 100))
+    rows = [("0.png", first), ("0.png", second), ("1.png", third), ("1.png", third)]
+    argv = ("faces", "--images", photographs, "--detector", "landmarks", "--several", "each", "--workers", 0)
+    command = (*argv, "--landmarks", listed(tmp_path / "p.csv", rows), "--out", tmp_path / "out")
+    run(*command)
+    assert "1 rows are there twice, and are taken once" in capfd.readouterr().out
+    names = sorted(ordered(open_data(tmp_path / "out").source("train"), 0, 3)["id"])
+    assert names == ["0.png#1", "0.png#2", "1.png"]
+    listed(tmp_path / "p.csv", [rows[0], ("1.png", second), rows[2]])  # the same points, of another picture
+    assert "prepared with annotations" in refused(capfd, *command)
+    listed(tmp_path / "p.csv", [*rows, ("x.png", first), ("x.png", second)])
+    assert "1 names without an image; the first is x.png" in refused(capfd, *command)
+    listed(tmp_path / "p.csv", [("X/0.png", first), ("X/0.png", second)])
+    message = refused(capfd, *command)
+    assert "the first name in the file is X/0.png" in message and "--partial" not in message
+
+
+def test_a_face_of_which_little_is_there_is_cropped_around_all_of_it():
+    """The jaw of 68 points, and of the paper's 49 one: the box around that one would be nothing."""
+    points = np.full((68, 2), np.nan, np.float32)
+    points[:17] = np.stack([np.linspace(40, 100, 17), 80 - np.abs(np.linspace(-20, 20, 17))], 1)
+    points[36] = 60, 50
+    inner = POINTS_49[68]
+    assert raw_faces.landmark_window(points, inner, 140, 140).height == 90
+    points[list(inner)] = np.random.default_rng(0).uniform((50, 40), (90, 80), (49, 2))
+    whole, around = (raw_faces.landmark_window(points, chosen, 140, 140).height for chosen in ((), inner))
+    assert whole == 90 and 50 < around <= 60
+
+
 def test_landmarks_crop_no_face_without_them(photographs, tmp_path, capfd):
     argv = ("faces", "--images", photographs, "--detector", "landmarks", "--workers", 0, "--out", tmp_path / "out")
     assert "needs --landmarks FILE" in refused(capfd, *argv)
-    (tmp_path / "p.csv").write_text("name,x0,y0,x1,y1\n0.png,80,90,120,90\n1.png,90,90,90,90\n2.png,-90,10,-60,30\n")
+    assert "not with --annotation attributes" in refused(capfd, *argv, "--annotation", "attributes")
+    (tmp_path / "p.csv").write_text("name,x0,y0,x1,y1\n0.png,80,90,120,90\n1.png,90,90,95,90\n2.png,-90,10,-60,30\n")
     argv = (*argv, "--landmarks", tmp_path / "p.csv")
     assert "not with --partial" in refused(capfd, *argv, "--partial")
     run(*argv)
-    assert left_out(tmp_path / "out")["1.png"].startswith("its landmarks lie at one place")
-    assert left_out(tmp_path / "out")["2.png"] == "its landmarks lie outside of it"
+    assert left_out(tmp_path / "out")["1.png"] == "its face is 8 pixels wide, and 16 are the least"
+    assert left_out(tmp_path / "out")["2.png"] == "the middle of its landmarks lies outside of it"
     (image,) = ordered(open_data(tmp_path / "out").source("train"), 0, 1)["landmarks"]
     np.testing.assert_allclose(image[:, 0], [1 / 6, 5 / 6], atol=0.02)  # 40 of 60 pixels apart
 
@@ -409,7 +447,7 @@ def test_landmarks_crop_no_face_without_them(photographs, tmp_path, capfd):
     ],
 )
 def test_the_window_of_landmarks_is_a_square_in_the_picture(points, expected):
-    found = raw_faces.landmark_window(np.array(points, np.float32), 140, 100)
+    found = raw_faces.landmark_window(np.array(points, np.float32), (), 140, 100)
     assert found.height == found.width == expected.height
     assert (found.top, found.left) == (max(expected.top, 0), expected.left)
 

@@ -30,7 +30,7 @@ class Recipe(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """The pictures' names."""
+        """The pictures' names, or those of each of their faces."""
         ...
 
     def open(self) -> Callable[[int], list[Example]]:

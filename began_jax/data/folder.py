@@ -54,7 +54,7 @@ class Folder:
     own: Annotations | None = None  # of a kind of the user's
     annotated: np.ndarray | None = None  # bool [N], where some are not
     scheme: Scheme | None = None  # what was told of the landmarks
-    sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
+    sizes: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # picture -> (width, height), if told
     notes: tuple[str, ...] = ()  # to print
 
     @property
@@ -71,6 +71,8 @@ class Folder:
         found = hashlib.sha256()
         if self.landmarks is not None:
             found.update(np.ascontiguousarray(self.landmarks).tobytes())
+            if faces := [name for name in self.ids if name != picture_of(name)]:
+                found.update("\n".join(faces).encode())
         elif self.masks is not None:
             found.update(repr(self.masks.described()).encode())
         elif self.attributes is not None:

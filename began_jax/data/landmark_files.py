@@ -61,7 +61,8 @@ def match_landmarks(
     points = found.points if only is None else _chosen(found.points, only, where)
     names = _ids_of(found.names, ids, path.is_dir(), where)
     if each:
-        names, ids = _of_each(names, ids)
+        rows_of(list(dict.fromkeys(names)), ids, gaps, where, "landmarks", root)
+        names, points, ids = _of_each(names, points, ids, found.notes)
     rows = rows_of(names, ids, gaps, where, "landmarks", root, ONE)
     none = np.full_like(points[:1], np.nan)
     points = np.concatenate([points, none])[[rows.get(name, len(points)) for name in ids]]
@@ -122,14 +123,26 @@ def _ids_of(names: Sequence[str] | dict, ids: Sequence[str], stems: bool, where:
     return [spelt.get(same_name(name), name) for name in names]
 
 
-def _of_each(names: Sequence[str], ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names of rows and the ids of pictures where those with several rows have an id for each of them."""
+def _of_each(
+    names: Sequence[str], points: np.ndarray, ids: Sequence[str], notes: list[str]
+) -> tuple[list[str], np.ndarray, list[str]]:
+    """Return names and points of the rows, and ids of the pictures, where each of several rows has an id of its own.
+
+    The same row of a picture twice is one.
+    """
+    rows: dict[tuple[str, bytes], int] = {}
+    for row, name in enumerate(names):
+        rows.setdefault((name, points[row].tobytes()), row)
+    different = list(rows.values())
+    if len(different) < len(names):
+        notes.append(f"{len(names) - len(different):,} rows are there twice, and are taken once")
+    names, points = [names[row] for row in different], points[different]
     total, found, before = Counter(names), [], Counter()
     for name in names:
         before[name] += 1
         found.append(face_of(name, before[name]) if total[name] > 1 else name)
     several = ([face_of(name, i + 1) for i in range(total[name])] if total[name] > 1 else [name] for name in ids)
-    return found, [name for faces in several for name in faces]
+    return found, points, [name for faces in several for name in faces]
 
 
 def absent_in_words(points: np.ndarray) -> str:

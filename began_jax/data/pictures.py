@@ -145,8 +145,8 @@ def rows_of(
         first = f"; the first name in the file is {surplus[0]}" if len(missing) == len(ids) and surplus else ""
         raise InputError(
             f"{where}: {what} for {len(ids) - len(missing)} of {len(ids)} images; the first missing is "
-            f"{missing[0]} (names are relative to {root or '--images'}){first}; --partial keeps such images for the "
-            "generator"
+            f"{missing[0]} (names are relative to {root or '--images'}){first}"
+            + ("" if gaps else "; --partial keeps such images for the generator")
         )
     if surplus:
         raise InputError(f"{where}: {len(surplus)} names without an image; the first is {surplus[0]}")

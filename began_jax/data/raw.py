@@ -25,7 +25,7 @@ from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.data.splits import annotated_rows, check_seen, group, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.files import agree
-from began_jax.landmarks import Scheme
+from began_jax.landmarks import POINTS_49, SCHEMES, Scheme
 from began_jax.plugins import absolute, fingerprint
 from began_jax.progress import Progress
 
@@ -61,7 +61,10 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
         raise InputError(f"--partial: none of {len(ids)} pictures is annotated by the file; {listed}")
     size = (config.height, config.width, config.channels)
     ways = (config.detector, config.several, annotator, options)
-    recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes)
+    inner = POINTS_49.get(folder.keypoints or 0, ())
+    if folder.scheme is not None and folder.scheme != SCHEMES.get(folder.keypoints or 0):
+        inner = ()  # points of something else
+    recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes, inner)
     metadata = decisive(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
     scheme, notes = folder.scheme, folder.notes
     if config.scheme and not config.landmarks:
@@ -77,7 +80,9 @@ def _check_detector(config: FacesConfig) -> None:
         raise InputError("--several each: needs --detector landmarks, which crops a face by the landmarks of its row")
     if config.detector != "landmarks":
         return
-    if not config.landmarks and config.annotation != "landmarks5":
+    if config.annotation != "landmarks49":
+        raise InputError(f"--detector landmarks: not with --annotation {config.annotation}, which has no --landmarks")
+    if not config.landmarks:
         raise InputError("--detector landmarks: needs --landmarks FILE, the landmarks that it crops faces by")
     if config.partial:
         raise InputError("--detector landmarks: not with --partial, whose pictures without landmarks it cannot crop")

@@ -4,6 +4,7 @@ The annotation is T's on the crop, or what a file says of the whole photograph, 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from began_jax.data.builder import unannotated
 from began_jax.data.landmark_files import outside, resized
 from began_jax.data.pictures import picture_of
 from began_jax.images import Crop, fit_image, fit_landmarks, read_image
-from began_jax.landmarks import POINTS_49
 
 FRAME, LIFT = 1.5, 0.06  # side of a window over that of the box of its landmarks, share of it that it lies higher
+LEAST = 16  # pixels of a window's side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,19 +33,20 @@ class FaceRecipe:
     width: int
     channels: int
     detector: str  # haar; landmarks, around which the crop is; or whole: the photograph is the crop
-    several: str  # what to do with several faces: leave-out, or take the largest
+    several: str  # what to do with several faces that are found: leave-out, or take the largest
     annotator: str | None  # T by name, or None where `known` says the annotation
     annotator_options: Mapping[str, Any]
     kind: str = "landmarks"  # of `known`: landmarks, in pixels of the photograph, or attributes
     known: Mapping[str, np.ndarray] | None = None  # id -> annotation
     partial: bool = False  # whether photographs that are not in `known` are kept
-    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # id -> (width, height), if told
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # of a picture, if told
+    inner: Sequence[int] = ()  # which of the landmarks a face is cropped around: all, or the paper's of 68 or 98
 
     def open(self) -> Callable[[int], list[dict[str, Any]]]:
         """Load detector and T, and return a function from a photograph's number to its one example."""
         detect = load_detector(self.detector)
         annotate = annotator.load(self.annotator, **self.annotator_options) if self.annotator else None
-
+        read = functools.lru_cache(maxsize=1)(lambda name: read_image(self.root / name, self.channels))  # faces of one
         shape = np.shape(next(iter(self.known.values()))) if self.known else ()
 
         def example(index: int) -> list[dict[str, Any]]:
@@ -52,7 +54,7 @@ class FaceRecipe:
             known = None if self.known is None else self.known.get(name)
             if self.known is not None and known is None and not self.partial:
                 raise Unsure(f"no {self.kind} in the file")
-            photograph = read_image(self.root / picture_of(name), self.channels)
+            photograph = read(picture_of(name))
             size = photograph.shape[1::-1]
             wrong, told = "", self.sizes.get(picture_of(name))
             if known is not None and self.kind == "landmarks":
@@ -63,7 +65,7 @@ class FaceRecipe:
             points = known if self.kind == "landmarks" else None
             if self.detector == "landmarks":
                 assert points is not None
-                top, left, height, width = landmark_window(points, *size)
+                top, left, height, width = landmark_window(points, self.inner, *size)
             else:
                 top, left, height, width = face_window(photograph, detect, self.several, points)
             crop = photograph[top : top + height, left : left + width]
@@ -77,6 +79,8 @@ class FaceRecipe:
             elif self.kind == "landmarks":
                 # pixel centres are at integers
                 fractions = (known.astype(np.float64) - (left, top) + 0.5) / (width, height)
+                if np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2:
+                    raise Unsure("a landmark is more than the crop's size outside of it")
                 made["landmarks"] = fit_landmarks(fractions, (height, width), (self.height, self.width))
             else:
                 made[self.kind] = known
@@ -92,21 +96,27 @@ def load_detector(name: str) -> Callable | None:
     return plugins.import_module("began_jax.annotators.faces", f"--detector {name}").FaceDetector()
 
 
-def landmark_window(points: np.ndarray, width: int, height: int) -> Crop:
-    """Return the square window of a picture around a face's landmarks [K, 2], of 68 or 98 around the paper's 49.
+def landmark_window(points: np.ndarray, inner: Sequence[int], width: int, height: int) -> Crop:
+    """Return the square window of a picture around landmarks [K, 2], half as large again as the box around them.
 
-    So it holds about what OpenCV's cascade would find there, or as much of it as the picture has. Unsure where they
-    tell no window.
+    Around the paper's 49 it holds about what OpenCV's cascade would find there, or as much of it as the picture has.
+    Unsure where they tell no window.
+
+    Args:
+        points: of the face.
+        inner: numbers of those that tell the window, where half of them or more are there; else all do.
+        width, height: of the picture.
     """
-    inner = points[list(POINTS_49[len(points)])] if len(points) in POINTS_49 else points
-    inner = inner if np.isfinite(inner).any() else points
-    low, high = np.nanmin(inner, axis=0), np.nanmax(inner, axis=0)
+    chosen = points[list(inner)]
+    if len(chosen) and 2 * np.isfinite(chosen).all(1).sum() >= len(chosen):
+        points = chosen
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     side = min(round(FRAME * float((high - low).max())), width, height)
-    if side < 2:
-        raise Unsure("its landmarks lie at one place, around which nothing can be cropped")
+    if side < LEAST:
+        raise Unsure(f"its face is {side} pixels wide, and {LEAST} are the least")
     x, y = (low + high) / 2 + 0.5
     if not (0 <= x <= width and 0 <= y <= height):
-        raise Unsure("its landmarks lie outside of it")
+        raise Unsure("the middle of its landmarks lies outside of it")
     top, left = y - (0.5 + LIFT) * side, x - side / 2
     return Crop(int(np.clip(round(top), 0, height - side)), int(np.clip(round(left), 0, width - side)), side, side)
 

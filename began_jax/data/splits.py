@@ -16,7 +16,8 @@ def group(ids: Sequence[str], group_regex: str | None) -> dict[str, list[int]]:
     """
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(ids):
-        match = re.search(group_regex or ".*", picture_of(name), re.DOTALL)
+        name = picture_of(name)
+        match = re.search(group_regex or ".*", name, re.DOTALL)
         found = match and match.group(1 if match.re.groups else 0)
         if found is None:
             raise InputError(f"--group-regex {group_regex}: does not match {name}; every id must match")

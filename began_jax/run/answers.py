@@ -74,7 +74,8 @@ class TrainedAspect(NamedTuple):
 class _Shares(NamedTuple):
     """Of the network beside the process, of the image network beside both, and how much less all err than the process.
 
-    They are the best ones for the validation examples, from which none of the three has learnt.
+    They are the best ones for the validation examples, from which none of the three has learnt, or but little
+    (`self_training`).
     """
 
     network: float = 1.0

@@ -53,7 +53,12 @@ def fitted(
         DivergedError: a loss is no longer finite.
     """
     otherwise = "another --name" if folder.parent == run.folder / "aspect" else f"delete {folder}"
-    _agree(folder, recipe, config, {"latents": len(examples.z)} | networks.origin(run, config), otherwise)
+    of = {"latents": len(examples.z)} | networks.origin(run, config)
+    if config.labelled or config.self_training:  # which of the images are others
+        of["inverted"] = len(run.latents("train")["z"])
+    # The epochs of a finished training may be more, unless its rate fell to nothing in them, or its answers taught.
+    more = config.schedule == "constant" and not self_training.serves(run, config, examples.rows)
+    _agree(folder, recipe, config, of, otherwise, ("epochs",) if more else ())
     made = networks.of_run(run, config)
     if not checkpoints.exists(folder):
         image_network.clear(folder)  # of a network that is no longer there
@@ -91,15 +96,15 @@ def fitted(
     return loop
 
 
-def _agree(folder: Path, recipe: str, config: AspectConfig, origin: dict, otherwise: str) -> None:
+def _agree(
+    folder: Path, recipe: str, config: AspectConfig, origin: dict, otherwise: str, free: tuple[str, ...]
+) -> None:
     """Store the configuration of a new network, or refuse one that contradicts the folder's."""
     wanted, defaults = (dataclasses.asdict(each) | origin for each in (config, ASPECT_RECIPES[recipe]))
-    # The epochs of a finished training may be more, unless its rate has fallen to nothing in them.
-    free = ("epochs",) if config.schedule == "constant" else ()
     used = checkpoints.exists(folder)
     # networks of before 0.3.0
     defaults |= {"read": False, "features": False, "steps": 0, "schedule": "constant", "image_steps": 0}
     defaults["self_training"] = False
-    defaults |= {name: origin.get(name) for name in ("annotations", "labels_of")}
+    defaults |= {name: origin.get(name) for name in ("annotations", "labels_of", "inverted")}
     options = {"free": free, "defaults": defaults, "otherwise": otherwise, "used": used}
     agree(folder / "config.json", wanted, "trained", **options)

@@ -88,6 +88,12 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
             main()
         sys.stdout.flush()
     except BrokenPipeError:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            pass
+        else:
+            raise  # it was another one
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is flushed at the end
         raise SystemExit(128 + signal.SIGPIPE) from None

@@ -38,7 +38,7 @@ from began_jax.run.latents import read_columns, write_columns
 from began_jax.run.loop import Loop, between_saves
 from began_jax.sampling import evenly
 
-MOST = 20_000  # images that it is trained on: all of them are on the device
+MOST = 20_000  # annotated images that it is trained on, and as many others: all of them are on the device
 FIRST, OTHERS, AGAIN = "image", "image_others", "image_again"  # folders of its trainings
 # Its share beside G_a where no example tells: both know as much, and then it has learnt what G_a knows.
 EXPECTED = {FIRST: 0.5, AGAIN: 0.9}
@@ -183,12 +183,13 @@ def trained_in(
 
     every = save_every or between_saves(config.epochs)
     options = {"observe": observe, "save_every": every, "events": events}
-    with Loop(f"aspect ({place.name})", place, state, config.epochs, unit="epoch", **options) as loop:
-        del state  # the loop has it, or another in its place
-        if loop.start < loop.total:
-            epochs = trainer()
-            for _ in loop:
-                loop.advance(*epochs.epoch(loop.state))
+    loop = Loop(f"aspect ({place.name})", place, state, config.epochs, unit="epoch", **options)
+    del state  # the loop has it, or another in its place
+    epochs = trainer() if loop.start < loop.total else None  # which takes a while, and a signal ends it at once
+    with loop:
+        for _ in loop:
+            assert epochs is not None
+            loop.advance(*epochs.epoch(loop.state))
     if loop.stopped:
         print("aspect: the image network was stopped; the same command goes on")
     loop.exit_if_stopped()

@@ -126,6 +126,11 @@ def aspect(run: Run, config: AspectConfig) -> str:
         if self_training.serves(run, config, learnt := labels.learnt_from(run, config)):
             found = self_training.parts(run, config, learnt)
             facts["to do again (--self-training)"] = ", then ".join(_epochs(part, count) for part, count in found)
+            part, count = found[1]
+            pixels = jax.ShapeDtypeStruct((own.count + count // 2, *run.inverted.image_shape), jnp.uint8)
+            numbers, targets = jnp.zeros(count, jnp.int32), jax.ShapeDtypeStruct((count, *run.data.shape), dtype)
+            again = own._replace(sight=self_training.seeing(run, pixels))
+            calls.append(_aspect_step("images, again", part, again, state, numbers, targets, own.loss))
     return text("aspect", calls, facts)
 
 
@@ -134,19 +139,21 @@ def _aspect_step(
     config: AspectConfig,
     made: networks.Untrained | image_network.Untrained,
     state: Any,
-    inputs: jax.ShapeDtypeStruct,
+    inputs: Any,
     targets: jax.ShapeDtypeStruct,
     loss: losses.Loss,
 ) -> Call:
     rows = jax.ShapeDtypeStruct((*state.epoch.shape, config.batch_size), jnp.int32)
 
-    def step(state, inputs, targets, rows):
-        how: Any = {"sight": made.sight, "loss": loss}
+    seen = made.sight and made.sight.parameters  # as an argument, which counts
+
+    def step(state, inputs, targets, rows, seen):
+        how: Any = {"sight": made.sight and made.sight._replace(parameters=seen), "loss": loss}
         one = lambda state, rows: aspects.step(config, made.network, state, inputs, targets, rows, **how)  # noqa: E731
         return one(state, rows) if config.members == 1 else jax.vmap(one)(state, rows)
 
     name = f"a step of {config.batch_size} {unit}"
-    return Call(name, step, (state, inputs, targets, rows), {"donate_argnums": 0})
+    return Call(name, step, (state, inputs, targets, rows, seen), {"donate_argnums": 0})
 
 
 def _epochs(config: AspectConfig, count: int) -> str:

@@ -4,7 +4,8 @@ What the aspect network and all beside it say of the other training images stand
 (pseudo-labels; Lee, 2013). A new image network learns from these alone in half of the steps, and in the other half from
 as many annotated ones beside them. It sees many more pictures than the first one has, changed at random, where its
 teacher's answers were for the pictures as they are: so it errs less than its teacher (Xie et al., "Self-training with
-Noisy Student", 2020).
+Noisy Student", 2020). Of the validation images it knows a little: the Gaussian process that answers for the others has
+seen their annotations too.
 
 RUN/aspect/NAME/image_others/, image_again/    both parts of the training (Orbax)
 RUN/aspect/NAME/image_again_validation/        as that of the first, see `image_network`
@@ -13,6 +14,7 @@ RUN/aspect/NAME/image_again_validation/        as that of the first, see `image_
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +50,11 @@ def serves(run: Run, config: AspectConfig, learnt: np.ndarray) -> bool:
 
 
 def pseudo_labels(run: Run, aspect: TrainedAspect, rows: np.ndarray) -> np.ndarray:
-    """Return what an aspect network and all beside it say of images of the training split, as annotations [N, ...]."""
-    answers = aspect.known(run, "train", rows, run.latents("train")["z"][rows])
+    """Return what an aspect network and all beside it say of images of the training split, as annotations [N, ...].
+
+    Points that no picture shows are absent.
+    """
+    answers = run.data.known(aspect.known(run, "train", rows, run.latents("train")["z"][rows]))
     return (answers > 0.5).astype(np.uint8) if run.kind.name == "mask" else answers
 
 
@@ -69,9 +74,13 @@ class _Pairs:
         """Return the epochs on the others, or on `both`, of which each has as many examples."""
         rows = np.concatenate([np.resize(self._own, len(self._rest)), self._rest]) if both else self._rest
         network, loss = image_network.network(run)
-        sight = aspects.Sight(lambda images, i: to_float(images[i]), self._images, image_network.changed(run))
         pairs = (jnp.asarray(rows, jnp.int32), jnp.asarray(self._targets[rows]))
-        return aspects.Trainer(config, network, *pairs, sight=sight, loss=loss)
+        return aspects.Trainer(config, network, *pairs, sight=seeing(run, self._images), loss=loss)
+
+
+def seeing(run: Run, images: Any) -> aspects.Sight:
+    """Return what makes inputs of the numbers of images uint8 [N, H, W, C], changed as they are learnt."""
+    return aspects.Sight(lambda images, i: to_float(images[i]), images, image_network.changed(run))
 
 
 def parts(run: Run, config: AspectConfig, learnt: np.ndarray) -> list[tuple[AspectConfig, int]]:
@@ -90,7 +99,7 @@ def fitted(
     events: Path | None = None,
 ) -> None:
     """Train again beside an aspect network whose first image network is trained, or go on; nothing where it is done."""
-    if not serves(run, config, examples.rows) or image_network.ended(folder, AGAIN):
+    if not serves(run, config, examples.rows):
         return
     (folder / OTHERS).mkdir(exist_ok=True)  # from here on the first one is not the last word
     pairs = functools.cache(lambda: _Pairs(run, config, examples, folder))

@@ -22,7 +22,17 @@ from began_jax.errors import InputError
 from began_jax.files import replacing
 from began_jax.options import flag
 from began_jax.presets import ASPECT_RECIPES
-from began_jax.run import aspect_training, cli, closed_form, image_network, labels, networks, plan, reading
+from began_jax.run import (
+    aspect_training,
+    cli,
+    closed_form,
+    image_network,
+    labels,
+    networks,
+    plan,
+    reading,
+    self_training,
+)
 from began_jax.run.folder import Run
 
 
@@ -89,7 +99,10 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Run, AspectCo
         raise InputError(f"--epochs {args.epochs} and --steps {args.steps}: one of them counts; give that one")
     if hasattr(args, "epochs") and not hasattr(args, "steps"):
         config = dataclasses.replace(config, steps=0)  # the recipe's, which would decide
-    config = networks.possible(run, config)
+    asked, config = config, networks.possible(run, config)
+    if getattr(args, "self_training", False) and not config.self_training:
+        why = "--target dataset" if asked.target != "dataset" else "a kind with a head (began_jax/kinds.py)"
+        raise InputError(f"--self-training needs an image network, and that needs {why}")
     if args.name and (Path(args.name).name != args.name or args.name == ".."):
         raise InputError(f"--name is {args.name}; it must be the name of one folder")
     if args.save_every is not None and args.save_every < 1:
@@ -132,6 +145,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = labels.learnt_from(run, config) if config.image_steps else np.arange(0)
     options = {"save_every": args.save_every, "events": run.folder / "events" / f"aspect-{folder.name}"}
     examples = image_network.Examples(latents, rows, targets)
+    if getattr(args, "self_training", False) and not self_training.serves(run, config, rows):
+        others = f"{len(run.latents('train')['z']) - len(rows):,} of the inverted training images lack an annotation"
+        print(f"aspect: --self-training does nothing here: {others}, and {len(rows):,} have one")
     loop = aspect_training.fitted(run, args.recipe, config, examples, folder, record=record, **options)
 
     done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""

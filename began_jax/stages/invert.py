@@ -59,7 +59,8 @@ def parser() -> cli.ArgumentParser:
     parser.add_argument(
         "--detector",
         choices=("haar", "whole"),
-        help="what crops photographs: OpenCV's face cascade, or nothing; default: as the run's data set was prepared",
+        help="what crops photographs: OpenCV's face cascade, or nothing; default: as the run's data set was prepared, "
+        "which is neither where that was cropped around landmarks",
     )
     parser.add_argument(
         "--several", choices=("leave-out", "largest"), help="photographs with several faces; default: likewise"
