@@ -250,6 +250,23 @@ def coco_runs(mask):
     return np.diff([0, *np.flatnonzero(np.diff(flat))]).tolist()
 
 
+def test_ellipses_and_boxes_of_cvat_are_turned_clockwise(tmp_path):
+    shape = {"ellipse": 'cx="30" cy="20" rx="15" ry="6"', "box": 'xtl="15" ytl="14" xbr="45" ybr="26"'}
+    y, x = np.mgrid[:40, :60] + 0.5
+    for degrees in (0, 30, 90, 200):
+        along, across = (np.deg2rad(degrees + more) for more in (0, 90))  # y points down, so this turns clockwise
+        u, v = ((x - 30) * np.cos(a) + (y - 20) * np.sin(a) for a in (along, across))
+        inside = {"ellipse": (u / 15) ** 2 + (v / 6) ** 2 < 1, "box": (abs(u) < 15) & (abs(v) < 6)}
+        for tag, where in shape.items():
+            turned = f'rotation="{degrees}"' if degrees else ""
+            (tmp_path / "a.xml").write_text(
+                f'<annotations><image id="0" name="a.png" width="60" height="40"><{tag} label="iris" {where} {turned}/>'
+                "</image></annotations>"
+            )
+            drawn = match_shapes(tmp_path / "a.xml", ["a.png"], False).read("a.png", 40, 60)[..., 0] > 0
+            assert (drawn & inside[tag]).sum() / (drawn | inside[tag]).sum() > 0.98
+
+
 def test_outlines_of_labelme_and_cvat(tmp_path):
     square = np.zeros((12, 16), bool)
     square[3:8, 2:9] = True

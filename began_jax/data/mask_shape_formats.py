@@ -15,6 +15,10 @@ from began_jax.data.pictures import files_below
 from began_jax.data.text_files import text_of
 from began_jax.errors import InputError
 
+_ANGLES = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
+_SQUARE = np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)])
+
 
 class Shape(NamedTuple):
     """A class, and an outline [K, 2], or run lengths of a whole mask (column by column, the first outside).
@@ -131,8 +135,7 @@ def _labelme(shape: Any) -> Shape:
         (x0, y0), (x1, y1) = points
         points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     elif kind == "circle" and len(points) == 2:
-        angles = np.linspace(0, 2 * np.pi, 180, endpoint=False)
-        points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.cos(angles), np.sin(angles)], 1)
+        points = points[0] + np.hypot(*(points[1] - points[0])) * _CIRCLE
     elif kind not in ("polygon", "rectangle"):
         count = f" of {len(points)} points" if kind == "circle" else ""
         return Shape(str(shape["label"]), no_area=f"is a {kind}{count}")
@@ -156,11 +159,23 @@ def _read_cvat(path: Path) -> Found:
             if each.tag == "polygon":
                 pairs = [point.split(",") for point in given["points"].split(";")]
                 found[name].append(_outlined(label, np.array(pairs, np.float64)))
+            elif each.tag in ("ellipse", "box"):
+                found[name].append(_outlined(label, _cvat_turned(each.tag, given)))
             elif each.tag == "mask":
                 found[name].append(Shape(label, runs=_cvat_runs(given, width, height)))
             elif each.tag not in ("tag", "attribute"):
                 found[name].append(Shape(label, no_area=f"is a {each.tag}"))
     return Found(found, sizes)
+
+
+def _cvat_turned(tag: str, given: Any) -> np.ndarray:
+    """Return the outline of an ellipse or a box of CVAT, which is turned clockwise about its centre by degrees."""
+    names = ("cx", "cy", "rx", "ry") if tag == "ellipse" else ("xtl", "ytl", "xbr", "ybr")
+    first, second = np.array([float(given[name]) for name in names]).reshape(2, 2)
+    centre, radii = (first, second) if tag == "ellipse" else ((first + second) / 2, (second - first) / 2)
+    angle = np.deg2rad(float(given.get("rotation", 0)))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # of rows (x, y), y downwards
+    return centre + radii * (_CIRCLE if tag == "ellipse" else _SQUARE) @ turn
 
 
 def _cvat_runs(given: Any, width: int, height: int) -> np.ndarray:

@@ -163,8 +163,8 @@ def match_shapes(masks: Path, ids: Sequence[str], partial: bool, given: str | No
     for name, shapes in chosen.items():
         if without := next((shape for shape in shapes if shape.no_area), None):
             raise InputError(
-                f"{where}: {without.label} of {name} {without.no_area}; polygons, rectangles, circles and run "
-                "lengths are read"
+                f"{where}: {without.label} of {name} {without.no_area}; polygons, rectangles, circles, ellipses "
+                "and run lengths are read"
             )
     _check_pixels(chosen, where)
     return MaskShapes(chosen, {spelt.get(same_name(n), n): size for n, size in sizes.items()}, where, notes)
