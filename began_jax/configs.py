@@ -318,8 +318,8 @@ class AspectConfig(Checked):
     )
     self_training: bool = option(
         False,
-        "train the image network a second time, from the images without annotations too, for which all together have "
-        "answered first; where no fewer lack one than have one (docs/aspects.md)",
+        "train the image network a second time, from images without annotations too, with the networks' own answers in "
+        "the place of annotations; only where at least half of the inverted images have none (docs/aspects.md)",
     )
     members: int = option(
         1,

@@ -239,12 +239,13 @@ def test_masks_of_others_are_cut_and_points_that_none_shows_stay_absent():
     run.latents.return_value = {"z": z}
     run.kind.name = "mask"
     run.data = mock.create_autospec(DataSet, instance=True)
-    run.data.known.side_effect = lambda answers: np.where(np.isin(np.arange(3), [1])[:, None], np.nan, answers)
-    aspect = TrainedAspect(lambda z: np.full((len(z), 3, 2), 0.6, np.float32), 1)
-    assert self_training.pseudo_labels(run, aspect, np.arange(4)).dtype == np.uint8
+    aspect = TrainedAspect(lambda z: np.full((len(z), 3, 2), [0.6, 0.4], np.float32), 1)
+    run.data.known.side_effect = lambda answers: answers
+    np.testing.assert_array_equal(self_training.pseudo_labels(run, aspect, np.arange(4)), np.full((4, 3, 2), [1, 0]))
     run.kind.name = "landmarks"
+    run.data.known.side_effect = lambda answers: np.where(np.isin(np.arange(3), [1])[:, None], np.nan, answers)
     found = self_training.pseudo_labels(run, aspect, np.arange(4))
-    assert found.shape == (4, 3, 2) and np.isnan(found[:, 1]).all() and (found[:, 0] == np.float32(0.6)).all()
+    assert found.shape == (4, 3, 2) and np.isnan(found[:, 1]).all() and (found[:, 0, 0] == np.float32(0.6)).all()
 
 
 def test_self_training_needs_as_many_other_images(again):
@@ -262,8 +263,9 @@ def test_self_training_needs_as_many_other_images(again):
     generated = ["--recipe", "combined-images", "--target", "generated", "--self-training"]
     assert_refused(again, "aspect.py", again, *generated, wanted=wanted)
     printed = done("aspect.py", again, *GIVEN, "--self-training", "--name", "idle")
-    assert "--self-training does nothing here: 8 of the inverted training images lack an annotation" in printed
+    assert "--self-training does nothing here: it learns from 12 annotated images, and only 8 inverted" in printed
     assert not (again / "aspect" / "idle" / image_network.OTHERS).exists()
+    done("aspect.py", again, *GIVEN, "--name", "idle")  # the same network, since it did nothing
 
 
 def test_what_a_second_training_belongs_to(again, tmp_path):

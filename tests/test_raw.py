@@ -17,7 +17,7 @@ from began_jax.data.datasets import open_data, ordered
 from began_jax.data.synthetic.faces import render as render_face
 from began_jax.data.synthetic.irises import render as render_eye
 from began_jax.images import Crop, fit_image
-from began_jax.landmarks import POINTS_49
+from began_jax.landmarks import POINTS_49, SCHEMES, Scheme
 from began_jax.run import cli
 
 T = """
@@ -424,6 +424,20 @@ def test_a_face_of_which_little_is_there_is_cropped_around_all_of_it():
     assert whole == 90 and 50 < around <= 60
 
 
+def test_a_face_is_framed_by_the_papers_points_unless_a_scheme_says_that_they_are_others():
+    assert raw_faces.framing(None, 98) == POINTS_49[98] and raw_faces.framing(None, 5) == ()
+    renamed = SCHEMES[68]._replace(names=tuple(f"p{i}_of_{i}" for i in range(68)))
+    other = renamed._replace(unit=(0, 16))
+    for scheme, expected in (
+        (None, POINTS_49[68]),
+        (SCHEMES[68], POINTS_49[68]),
+        (renamed, POINTS_49[68]),
+        (other, ()),
+    ):
+        assert raw_faces.framing(scheme, 68) == expected
+    assert raw_faces.framing(Scheme(tuple(map(str, range(98))), {}, (), None, None), 98) == ()
+
+
 def test_landmarks_crop_no_face_without_them(photographs, tmp_path, capfd):
     argv = ("faces", "--images", photographs, "--detector", "landmarks", "--workers", 0, "--out", tmp_path / "out")
     assert "needs --landmarks FILE" in refused(capfd, *argv)
@@ -431,6 +445,7 @@ def test_landmarks_crop_no_face_without_them(photographs, tmp_path, capfd):
     (tmp_path / "p.csv").write_text("name,x0,y0,x1,y1\n0.png,80,90,120,90\n1.png,90,90,95,90\n2.png,-90,10,-60,30\n")
     argv = (*argv, "--landmarks", tmp_path / "p.csv")
     assert "not with --partial" in refused(capfd, *argv, "--partial")
+    assert "--several largest: does nothing" in refused(capfd, *argv, "--several", "largest")
     run(*argv)
     assert left_out(tmp_path / "out")["1.png"] == "its face is 8 pixels wide, and 16 are the least"
     assert left_out(tmp_path / "out")["2.png"] == "the middle of its landmarks lies outside of it"

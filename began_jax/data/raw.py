@@ -20,12 +20,12 @@ from began_jax.data.configs import FacesConfig, IrisesConfig, command, decisive
 from began_jax.data.folder import check_unit, open_folder
 from began_jax.data.landmark_files import absent_in_words, unseen
 from began_jax.data.pictures import picture_of
-from began_jax.data.raw_faces import FaceRecipe
+from began_jax.data.raw_faces import FaceRecipe, framing
 from began_jax.data.raw_irises import CASIA, IrisRecipe
 from began_jax.data.splits import annotated_rows, check_seen, group, hold_out, in_words
 from began_jax.errors import InputError
 from began_jax.files import agree
-from began_jax.landmarks import POINTS_49, SCHEMES, Scheme
+from began_jax.landmarks import Scheme
 from began_jax.plugins import absolute, fingerprint
 from began_jax.progress import Progress
 
@@ -61,9 +61,7 @@ def write_faces(out: Path, config: FacesConfig) -> builder.Written:
         raise InputError(f"--partial: none of {len(ids)} pictures is annotated by the file; {listed}")
     size = (config.height, config.width, config.channels)
     ways = (config.detector, config.several, annotator, options)
-    inner = POINTS_49.get(folder.keypoints or 0, ())
-    if folder.scheme is not None and folder.scheme != SCHEMES.get(folder.keypoints or 0):
-        inner = ()  # points of something else
+    inner = framing(folder.scheme, folder.keypoints or 0)
     recipe = FaceRecipe(root, ids, *size, *ways, kind, known, config.partial, folder.sizes, inner)
     metadata = decisive(config) | {"annotator": annotator, "landmarks": str(config.landmarks or "")}
     scheme, notes = folder.scheme, folder.notes
@@ -80,6 +78,8 @@ def _check_detector(config: FacesConfig) -> None:
         raise InputError("--several each: needs --detector landmarks, which crops a face by the landmarks of its row")
     if config.detector != "landmarks":
         return
+    if config.several == "largest":
+        raise InputError("--several largest: does nothing with --detector landmarks, which finds no faces; see each")
     if config.annotation != "landmarks49":
         raise InputError(f"--detector landmarks: not with --annotation {config.annotation}, which has no --landmarks")
     if not config.landmarks:
@@ -178,6 +178,8 @@ def write_raw(
     begun["annotator_file"] = fingerprint(recipe.annotator or "")
     remedy = f"delete {work}"
     defaults = {"partial": False, "scheme": None, "content": told["content"]}
+    if isinstance(recipe, FaceRecipe):
+        begun["inner"] = defaults["inner"] = list(recipe.inner)
     agree(work / "config.json", begun, "begun", defaults=defaults, otherwise=remedy)
     lengths, pictures, left_out, having = _run(recipe, work, config.workers, scheme)
     if not pictures:

@@ -18,6 +18,7 @@ from began_jax.data.builder import unannotated
 from began_jax.data.landmark_files import outside, resized
 from began_jax.data.pictures import picture_of
 from began_jax.images import Crop, fit_image, fit_landmarks, read_image
+from began_jax.landmarks import POINTS_49, SCHEMES, Scheme
 
 FRAME, LIFT = 1.5, 0.06  # side of a window over that of the box of its landmarks, share of it that it lies higher
 LEAST = 16  # pixels of a window's side
@@ -79,7 +80,7 @@ class FaceRecipe:
             elif self.kind == "landmarks":
                 # pixel centres are at integers
                 fractions = (known.astype(np.float64) - (left, top) + 0.5) / (width, height)
-                if np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2:
+                if self.detector == "landmarks" and (np.nanmin(fractions) < -1 or np.nanmax(fractions) > 2):
                     raise Unsure("a landmark is more than the crop's size outside of it")
                 made["landmarks"] = fit_landmarks(fractions, (height, width), (self.height, self.width))
             else:
@@ -94,6 +95,17 @@ def load_detector(name: str) -> Callable | None:
     if name != "haar":
         return None
     return plugins.import_module("began_jax.annotators.faces", f"--detector {name}").FaceDetector()
+
+
+def framing(scheme: Scheme | None, count: int) -> tuple[int, ...]:
+    """Return which of `count` landmarks tell a face's crop: the paper's 49 of iBUG's 68 or WFLW's 98, or () for all.
+
+    A scheme that was told counts before the number: 68 points with other ends of the eyes are those of something else.
+    """
+    known = SCHEMES.get(count)
+    if scheme is not None and (known is None or scheme.unit != known.unit):
+        return ()
+    return POINTS_49.get(count, ())
 
 
 def landmark_window(points: np.ndarray, inner: Sequence[int], width: int, height: int) -> Crop:

@@ -53,11 +53,13 @@ def fitted(
         DivergedError: a loss is no longer finite.
     """
     otherwise = "another --name" if folder.parent == run.folder / "aspect" else f"delete {folder}"
+    again = self_training.serves(run, config, examples.rows)
+    config = dataclasses.replace(config, self_training=again)
     of = {"latents": len(examples.z)} | networks.origin(run, config)
-    if config.labelled or config.self_training:  # which of the images are others
+    if config.labelled or again:  # which of the images are others
         of["inverted"] = len(run.latents("train")["z"])
     # The epochs of a finished training may be more, unless its rate fell to nothing in them, or its answers taught.
-    more = config.schedule == "constant" and not self_training.serves(run, config, examples.rows)
+    more = config.schedule == "constant" and not again
     _agree(folder, recipe, config, of, otherwise, ("epochs",) if more else ())
     made = networks.of_run(run, config)
     if not checkpoints.exists(folder):

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -88,14 +89,12 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
             main()
         sys.stdout.flush()
     except BrokenPipeError:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            pass
-        else:
-            raise  # it was another one
+        left = [stream for stream in (sys.stdout, sys.stderr) if _unread(stream)]
+        if not left:
+            raise  # it was another pipe
         with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is flushed at the end
+            for stream in left:
+                os.dup2(nowhere.fileno(), stream.fileno())  # what is flushed at the end
         raise SystemExit(128 + signal.SIGPIPE) from None
     except (InputError, DivergedError) as error:
         print(_line(error, prog), file=sys.stderr)
@@ -107,6 +106,13 @@ def run(main: Callable[[], None], prog: str | None = None) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _unread(stream: Any) -> bool:
+    """Return whether a stream is a pipe whose reader has ended."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _line(error: object, prog: str | None = None) -> str:

@@ -146,8 +146,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = {"save_every": args.save_every, "events": run.folder / "events" / f"aspect-{folder.name}"}
     examples = image_network.Examples(latents, rows, targets)
     if getattr(args, "self_training", False) and not self_training.serves(run, config, rows):
-        others = f"{len(run.latents('train')['z']) - len(rows):,} of the inverted training images lack an annotation"
-        print(f"aspect: --self-training does nothing here: {others}, and {len(rows):,} have one")
+        others = len(run.latents("train")["z"]) - len(rows)
+        why = f"it learns from {len(rows):,} annotated images, and only {others:,} inverted ones are left"
+        print(f"aspect: --self-training does nothing here: {why}")
     loop = aspect_training.fitted(run, args.recipe, config, examples, folder, record=record, **options)
 
     done, beside = f"{loop.state.done:,} epochs{loop.remark}", ""
