@@ -236,15 +236,17 @@ def test_damaged_answers_of_a_second_training_are_made_again(again, tmp_path):
 def test_masks_of_others_are_cut_and_points_that_none_shows_stay_absent():
     z = np.zeros((5, 2), np.float32)
     run = mock.create_autospec(Run, instance=True)
-    run.latents.return_value = {"z": z}
+    run.latents.return_value, images = {"z": z}, np.zeros((4, 8, 8, 3), np.uint8)
     run.kind.name = "mask"
     run.data = mock.create_autospec(DataSet, instance=True)
     aspect = TrainedAspect(lambda z: np.full((len(z), 3, 2), [0.6, 0.4], np.float32), 1)
     run.data.known.side_effect = lambda answers: answers
-    np.testing.assert_array_equal(self_training.pseudo_labels(run, aspect, np.arange(4)), np.full((4, 3, 2), [1, 0]))
+    np.testing.assert_array_equal(
+        self_training.pseudo_labels(run, aspect, np.arange(4), images), np.full((4, 3, 2), [1, 0])
+    )
     run.kind.name = "landmarks"
     run.data.known.side_effect = lambda answers: np.where(np.isin(np.arange(3), [1])[:, None], np.nan, answers)
-    found = self_training.pseudo_labels(run, aspect, np.arange(4))
+    found = self_training.pseudo_labels(run, aspect, np.arange(4), images)
     assert found.shape == (4, 3, 2) and np.isnan(found[:, 1]).all() and (found[:, 0, 0] == np.float32(0.6)).all()
 
 

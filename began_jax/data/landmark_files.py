@@ -14,8 +14,8 @@ from began_jax.errors import InputError
 from began_jax.landmarks import POINTS_49, Scheme
 
 MARGIN = 0.05  # of a picture's size, by which a point is outside that may not be right ...
-ONE = "give each image one row, or use prepare.py faces --detector landmarks --several each, which crops each face"
 SEVERAL = 3  # ... where it has so many points or more, and most of them are
+ONE = "give each image one row, or use prepare.py faces --detector landmarks --several each, which crops each face"
 
 
 class Matched(NamedTuple):

@@ -181,7 +181,7 @@ class _Knowing:
     def _pseudo(self) -> student.Set:
         rest = self_training.others(self._run, self._rows)
         images = images_of(self._run.data.source("train"), rest)
-        return images, self_training.pseudo_labels(self._run, self._aspect, rest)
+        return images, self_training.pseudo_labels(self._run, self._aspect, rest, images)
 
     @functools.cached_property
     def _generated(self) -> student.Set:

@@ -12,6 +12,7 @@ RUN/aspect/NAME/image/              its training (Orbax)
 RUN/aspect/NAME/image_validation/   its answers for the validation images, from which it has not learnt: one Orbax item
 """
 
+import functools
 import shutil
 import sys
 from collections.abc import Callable
@@ -151,9 +152,10 @@ def fitted(
     events: Path | None = None,
 ) -> None:
     """Train the one beside an aspect network and keep it, or go on, or do nothing where it is done."""
-    made, state = untrained(run, config, len(examples.z)), init(run, config)
+    made = untrained(run, config, len(examples.z))
     options = {"save_every": save_every, "events": events}
-    loop = trained_in(folder / FIRST, made.config, state, lambda: _trainer(run, config, examples, made), **options)
+    epochs = functools.partial(_trainer, run, config, examples, made)
+    loop = trained_in(folder / FIRST, made.config, init(run, config), epochs, **options)
     keep(run, config, examples, folder, FIRST, loop)
 
 
@@ -184,7 +186,6 @@ def trained_in(
     every = save_every or between_saves(config.epochs)
     options = {"observe": observe, "save_every": every, "events": events}
     loop = Loop(f"aspect ({place.name})", place, state, config.epochs, unit="epoch", **options)
-    del state  # the loop has it, or another in its place
     epochs = trainer() if loop.start < loop.total else None  # which takes a while, and a signal ends it at once
     with loop:
         for _ in loop:

@@ -49,12 +49,18 @@ def serves(run: Run, config: AspectConfig, learnt: np.ndarray) -> bool:
     return wanted and len(run.latents("train")["z"]) - len(learnt) >= len(learnt)
 
 
-def pseudo_labels(run: Run, aspect: TrainedAspect, rows: np.ndarray) -> np.ndarray:
+def pseudo_labels(run: Run, aspect: TrainedAspect, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return what an aspect network and all beside it say of images of the training split, as annotations [N, ...].
 
     Points that no picture shows are absent.
+
+    Args:
+        run: whose latents the images were inverted to.
+        aspect: the network.
+        rows: numbers of the images [N].
+        images: uint8 [N, H, W, C].
     """
-    answers = run.data.known(aspect.known(run, "train", rows, run.latents("train")["z"][rows]))
+    answers = run.data.known(aspect.of_inverted(run, run.latents("train")["z"][rows], images))
     return (answers > 0.5).astype(np.uint8) if run.kind.name == "mask" else answers
 
 
@@ -65,8 +71,9 @@ class _Pairs:
         own, rest = image_network.learnt_rows(config, len(examples.z)), others(run, examples.rows)
         teacher = networks.load(run, folder.name, folder.parent, image=FIRST)
         rows = np.concatenate([examples.rows[own], rest])
-        self._images = jnp.asarray(images_of(run.data.source("train"), rows))
-        answers = pseudo_labels(run, teacher, rest)
+        images = images_of(run.data.source("train"), rows)
+        self._images = jnp.asarray(images)
+        answers = pseudo_labels(run, teacher, rest, images[len(own) :])
         self._targets = np.concatenate([examples.targets[own].astype(answers.dtype), answers])
         self._own, self._rest = np.arange(len(own)), np.arange(len(own), len(rows))
 
